@@ -22,7 +22,13 @@ class ConfigError(Exception):
     """A setting is unknown, missing or wrong. The message names the variable and says what is expected."""
 
 
-RETENTION_LEAST: Mapping[str, int] = {"log": 60, "events": 8, "dead_letters": 1, "suppressions": 1}
+RETENTION_LEAST: Mapping[str, int] = {
+    "log": 60,
+    "events": 8,
+    "dead_letters": 1,
+    "suppressions": 1,
+    "triggers": 30,
+}
 """What may have a retention, and for how many days at least: decisions wait for outcomes, and an event counts once."""
 
 

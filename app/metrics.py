@@ -80,6 +80,7 @@ CANARY_OBSERVATIONS = Gauge(
     ["placement"],
     multiprocess_mode="mostrecent",
 )
+TRIGGERS_FIRED = Counter("nextbest_triggers_fired", "Firings of triggers: occasions that call for a decision")
 DRIFTS = Counter(
     "nextbest_drifts", "Changes of an offer's acceptance that were detected", ["placement", "offer"]
 )

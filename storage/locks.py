@@ -20,5 +20,7 @@ ERASING_LOCK = 7_263_845_199
 """Erase customers; whoever stores customers holds it shared, so that nothing is stored beside an erasure."""
 RETENTION_LOCK = 7_263_845_200
 """Remove what is older than it may be."""
+TRIGGERS_LOCK = 7_263_845_201
+"""Follow the log for triggers, or count on nothing being made of it for them."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""

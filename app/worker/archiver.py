@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
@@ -52,6 +52,8 @@ class ArchiverJob:
     retain_ms: int = RETAIN_MS
     checkpoint_outcomes: int = CHECKPOINT_OUTCOMES
     still: StillLearners = field(default_factory=StillLearners)
+    also_needed: Callable[[int], Awaitable[Mapping[int, StreamPosition]]] | None = None
+    """Reads up to where others than policies have followed the log, given the time (Unix ms)."""
     _forgotten: set[str] = field(default_factory=set, init=False)
     _trimmed_s: float = field(default=-TRIM_INTERVAL_S, init=False)
     _archived: int = field(default=0, init=False)
@@ -114,6 +116,9 @@ class ArchiverJob:
         for folded in arms:
             for bucket, position in durable.items():
                 durable[bucket] = min(position, folded.get(bucket, StreamPosition.START))
+        if self.also_needed is not None:
+            for bucket, position in (await self.also_needed(clock.now_ms())).items():
+                durable[bucket] = min(position, durable.get(bucket, StreamPosition.START))
         if self.retain_ms and not await self.reader.is_nearly_full():
             since = StreamPosition(f"{clock.now_ms() - self.retain_ms}-0")
             durable = {bucket: min(position, since) for bucket, position in durable.items()}

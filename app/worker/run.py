@@ -39,6 +39,7 @@ from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.privacy.retention import RetentionJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
+from app.worker.triggers.making import make_trigger_job
 from bandits.policy import PolicySpec
 from bandits.river.pipeline_policy import allow_factories
 from bandits.sequential_policy import is_sequential
@@ -76,6 +77,7 @@ from decisioning.rollout.store_autopilot import AutopilotStore
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from decisioning.rollout.store_results import archived_until_ms
+from decisioning.triggers.store_following import TriggerStore
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.failures import FailureLog
@@ -250,7 +252,8 @@ def _make_log_jobs(
     pools = Pools(to.pipe, keys)
     keeper = CapacityKeeper(pools, CapacityLog(to.engine), reader, CatalogueStore(to.engine), clock.now_ms)
     archive = ArchiveReader(to.engine)
-    closing = ArchivedClosing(archive, reader, RedisLog(to.pipe, keys))
+    decision_log = RedisLog(to.pipe, keys)
+    closing = ArchivedClosing(archive, reader, decision_log)
     starter = WarmStarter(to.patient, reader, arms, keys, roster)
     relinearising = RelinearisingJob(
         feed, starter, roster, reader, archive, clock.now_ms, settings.relinearise_s
@@ -262,6 +265,7 @@ def _make_log_jobs(
         feed,
         settings.archive_interval_ms / 1000,
         retain_ms=settings.log_retain_s * 1000,
+        also_needed=TriggerStore(to.engine).still_needed,
     )
     return {
         "archiver": archiver.round,
@@ -271,6 +275,7 @@ def _make_log_jobs(
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         **_make_event_jobs(settings, to, keys),
+        **_make_trigger_jobs(to, keys, parsed, decision_log),
         **_make_rollout_jobs(settings, to, keys, reader, archive),
         **_make_alert_jobs(settings, to, reader, archive, pools),
     }
@@ -286,6 +291,14 @@ def _make_event_jobs(
     inbox = Inbox(to.blocking, settings.event_stream, uuid4().hex)
     job = EventInbox(inbox, EventLog(to.pipe, keys), DeadLetters(to.engine), catalogues.load_newer)
     return {"events": job.round}
+
+
+def _make_trigger_jobs(
+    to: _Connections, keys: Keys, parsed: ParsedEntries, decision_log: RedisLog
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Make the job that makes triggers fire."""
+    job = make_trigger_job(to.engine, to.redis, to.blocking, keys, parsed, decision_log)
+    return {"triggers": job.round}
 
 
 def _make_rollout_jobs(

@@ -73,13 +73,17 @@ class ParsedEntries:
 
 @dataclass(slots=True)
 class Batch:
-    """Entries of several buckets: the last position of each, what they say, and those that cannot be read."""
+    """Entries of several buckets: the last position of each, what they say, and those that cannot be read.
+
+    ``is_full``: there may be more, since as many came of a bucket as were asked for.
+    """
 
     last: dict[int, StreamPosition] = field(default_factory=dict)
     decided: list[LoggedDecision] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     events: list[LoggedEvent] = field(default_factory=list)
     unread: list[UnreadEntry] = field(default_factory=list)
+    is_full: bool = False
 
     def __len__(self) -> int:
         return len(self.decided) + len(self.outcomes) + len(self.events) + len(self.unread)
@@ -148,6 +152,7 @@ class LogReader:
         batch = Batch()
         for key, entries in reply or []:
             bucket = self._buckets[key]
+            batch.is_full |= len(entries) >= count
             for position, fields in entries:
                 if fields.get(b"t") != b"start":
                     batch.add(bucket, StreamPosition(position.decode()), fields, decisions, self._parsed)

@@ -48,7 +48,9 @@ class PersonExporter:
 
     async def _beside_the_archive(self, customer_id: str, ids: set[str]) -> dict[str, Any]:
         reply = await self.decision_log.read(customer_id, True)
-        return await read_holdings(self.trail.engine, customer_id) | {
+        held = await read_holdings(self.trail.engine, customer_id)
+        held |= await self.customer_log.triggers(customer_id)
+        return held | {
             "contacts": [
                 {
                     "offer_id": self.offers.get(contact.offer),

@@ -43,6 +43,16 @@ ORDER BY occurred_at DESC, event_id
 """)
 
 
+_FIRINGS = text("""
+SELECT trigger_id, occasion, cause, fired_at, deadline_at, status, status_reason, decision_id, chosen, updated_at
+FROM trigger_firings WHERE customer_id = :customer_id ORDER BY fired_at DESC, trigger_id, occasion
+""")
+_WAITS = text("""
+SELECT trigger_id, since, due_at, occasion, cause FROM trigger_waits WHERE customer_id = :customer_id
+ORDER BY due_at, trigger_id, key
+""")
+
+
 class CustomerLog:
     """Reads. Methods raise ``PostgresUnavailable`` and ``RedisUnavailable``."""
 
@@ -131,6 +141,17 @@ class CustomerLog:
             rows = await connection.execute(_EVENTS, {"customer_id": customer_id})
             found = [dict(row._mapping) for row in rows]
         return [one | {"recorded_at": to_datetime(one.pop("recorded_ms"))} for one in found]
+
+    async def triggers(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Read what fired for the customer, the newest first, and what is waited for."""
+        async with transaction(self._engine) as connection:
+            return {
+                name: [
+                    dict(row._mapping)
+                    for row in await connection.execute(query, {"customer_id": customer_id})
+                ]
+                for name, query in (("trigger_firings", _FIRINGS), ("trigger_waits", _WAITS))
+            }
 
     async def told(self, customer_id: str) -> Any:
         """Read what is kept of what the customer's events told; ``None`` if there is nothing."""

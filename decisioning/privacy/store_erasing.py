@@ -27,7 +27,7 @@ from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
-from storage.locks import ARCHIVER_LOCK
+from storage.locks import ARCHIVER_LOCK, TRIGGERS_LOCK
 from storage.postgres import transaction
 from storage.redis import redis_errors
 
@@ -54,6 +54,7 @@ WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{mon
 """
 _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 _EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
+_TRIGGERS = ("trigger_firings", "trigger_waits")
 _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
 
 
@@ -70,6 +71,8 @@ class ErasedLog:
     waiting_decisions: int = 0
     set_aside: int = 0
     canary_tests: int = 0
+    trigger_firings: int = 0
+    trigger_waits: int = 0
     inexact: int = 0
 
 
@@ -113,10 +116,20 @@ class LogEraser:
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
+            await self._erase_triggers(connection, job)
             # Behind the streams, which tell of decisions that something set aside is about.
             await self._erase_set_aside(connection, job)
             await self._forget_customer(job)
         return job.done, job.ids
+
+    async def _erase_triggers(self, connection: AsyncConnection, job: _Erasing) -> None:
+        """Delete what fired for the customer and what is waited for; what is in the streams fires no more."""
+        # Behind the streams: whoever follows them holds the right, and reads them anew when it is free again.
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TRIGGERS_LOCK})
+        values = {"customer_id": job.customer_id}
+        for table in _TRIGGERS:
+            query = text(f"DELETE FROM {table} WHERE customer_id = :customer_id")
+            setattr(job.done, table, (await connection.execute(query, values)).rowcount)
 
     def _new_pseudonym(self, bucket: int) -> str:
         # In the bucket of the customer, where the decisions are: who restores them finds it by the pseudonym.

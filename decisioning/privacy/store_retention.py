@@ -21,7 +21,7 @@ from storage.postgres import transaction
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 20_000
-TABLES = ("log", "events", "dead_letters", "suppressions")
+TABLES = ("log", "events", "dead_letters", "suppressions", "triggers")
 """What may have a limit: ``log`` is decisions and outcomes; of suppressions, those that have ended."""
 OF_THE_LOG = {"log": ("decisions", "outcomes"), "events": ("events",)}
 """Tables in partitions of a month each, which are dropped together."""
@@ -32,7 +32,7 @@ _TIME = {
     "events": "occurred_at",
     "own_ids": "decided_at",
 }
-_TIME |= {"dead_letters": "set_aside_at", "suppressions": "until"}
+_TIME |= {"trigger_firings": "fired_at", "dead_letters": "set_aside_at", "suppressions": "until"}
 _MONTHS = """
 SELECT DISTINCT right(c.relname, 7) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = ANY(cast(:tables AS text[])::regclass[]) AND c.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1
@@ -86,8 +86,8 @@ class Retention:
     ) -> int:
         """Remove all that is too old; returns how many entries were made.
 
-        ``event_days``: limits by type of event. ``least_days``: for how long what is in ``OF_THE_LOG`` is kept
-        at least, whatever its limit is.
+        ``event_days``: limits by type of event. ``least_days``: for how long what is in ``OF_THE_LOG``, and
+        ``triggers``, is kept at least, whatever its limit is.
         """
         done = 0
         kept_days = {what: self._kept_days(what, least_days[what]) for what in OF_THE_LOG}
@@ -106,6 +106,9 @@ class Retention:
         for table in ("dead_letters", "suppressions"):
             if table in self._days:
                 done += await self._delete(table, table, now - timedelta(days=self._days[table]))
+        if "triggers" in self._days:
+            before = now - timedelta(days=self._kept_days("triggers", least_days["triggers"]))
+            done += await self._delete("trigger_firings", "firings of triggers", before)
         return done
 
     def _kept_days(self, what: str, least_days: int) -> int:

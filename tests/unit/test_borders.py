@@ -39,6 +39,7 @@ ROOMS = {
         "exporting",
         "reporting",
         "privacy",
+        "triggers",
     ),
     "bandits": ("regression", "algorithms", "onnx", "river", "ope", "monitoring", "conformance"),
 }

@@ -5,13 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.api.catalogue.kind_schemas import (
-    ContactKind,
-    DemandsBody,
-    Percent,
-    Seconds,
-    Whole,
-)
+from app.api.catalogue.field_types import Seconds
+from app.api.catalogue.kind_schemas import ContactKind, DemandsBody, Percent, Whole
 from app.api.catalogue.schemas import CatalogueDemands, CatalogueTreatment
 from app.api.schemas import (
     Body,

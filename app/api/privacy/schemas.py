@@ -84,6 +84,8 @@ class PersonOut(BaseModel):
             "events": [],
             "told_by_events": None,
             "canary_tests": [],
+            "trigger_firings": [],
+            "trigger_waits": [],
             "not_archived": [],
             "set_aside": [],
             "decisions": [],
@@ -109,6 +111,12 @@ class PersonOut(BaseModel):
     )
     canary_tests: list[dict[str, Any]] = Field(
         default=[], description="comparisons in which the customer counts"
+    )
+    trigger_firings: list[dict[str, Any]] = Field(
+        default=[], description="triggers that fired for the customer, the newest first"
+    )
+    trigger_waits: list[dict[str, Any]] = Field(
+        default=[], description="triggers that fire at `due_at` unless something prevents it"
     )
     not_archived: list[dict[str, Any]] = Field(
         default=[], description="entries of the log that are not archived yet"
@@ -147,6 +155,8 @@ class ErasureOut(BaseModel):
             "waiting_decisions": 3,
             "set_aside": 0,
             "canary_tests": 0,
+            "trigger_firings": 0,
+            "trigger_waits": 0,
             "inexact": 0,
             "exports": ["ex-6f1d0c9b7e2f4f0a"],
         }
@@ -163,6 +173,8 @@ class ErasureOut(BaseModel):
     waiting_decisions: int = Field(description="decisions that wait for outcomes that have")
     set_aside: int = Field(description="entries that could not be archived and were deleted")
     canary_tests: int = Field(description="running comparisons in which the pseudonym counts now")
+    trigger_firings: int = Field(description="firings of triggers that were deleted")
+    trigger_waits: int = Field(description="waits of triggers that were deleted")
     inexact: int = Field(description="decisions whose facts some policy may read in another way since")
     exports: list[str] = Field(
         description="exports that had the customer in them, or were just written: removed"

@@ -32,7 +32,11 @@ class RetentionJob:
             for name, most in (await self.retention.event_days()).items()
         }
         of_events = (least_days_of(catalogue, name) for name in catalogue.event_types)
-        least = {"log": least_days_of_log(catalogue), "events": max(of_events, default=EVENT_IDS_DAYS)}
+        least = {
+            "log": least_days_of_log(catalogue),
+            "events": max(of_events, default=EVENT_IDS_DAYS),
+            "triggers": least_days_of_triggers(catalogue),
+        }
         return await self.retention.enforce(clock.to_datetime(clock.now_ms()), days, least)
 
 
@@ -40,6 +44,12 @@ def least_days_of_log(catalogue: Catalogue) -> int:
     """Return for how long decisions matter: while they wait for outcomes, and while limits and rules look back."""
     windows_ms = (placement.reward_window_s * 1000 for placement in catalogue.placements.values())
     return max(*windows_ms, catalogue.history_ms, 0) // DAY_MS + 2
+
+
+def least_days_of_triggers(catalogue: Catalogue) -> int:
+    """Return for how long firings matter: until they may fire again, and while what was missed is looked for."""
+    times_s = (max(t.again_after_s, t.within_s) for t in catalogue.triggers.values())
+    return days_up(max(times_s, default=0) * 1000) + 1
 
 
 def least_days_of(catalogue: Catalogue, event_type: str) -> int:

@@ -1,0 +1,51 @@
+"""The job that makes triggers fire, within milliseconds of what happened, and when it is time."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from app.metrics import TRIGGERS_FIRED
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.triggers.following_service import TriggerFollower
+from decisioning.triggers.waiting import Plan
+
+BLOCK_MS = 250
+"""What is due is looked for so often, where nothing happens."""
+OTHER_S = 0.5
+"""A worker looks so often whether the one that is at it has gone."""
+NONE_S = 1.0
+"""A worker looks so often whether there is a trigger, where there is none."""
+
+
+@dataclass
+class TriggerJob:
+    """Follows the log for triggers. Of several workers, one at a time is at it."""
+
+    follower: TriggerFollower
+    load_catalogue: Callable[[Catalogue | None], Awaitable[Catalogue]]
+    clock_ms: Callable[[], int]
+    catalogue_every_ms: int = 300
+    _catalogue: Catalogue | None = field(default=None, init=False)
+    _plan: Plan = field(default_factory=lambda: Plan({}), init=False)
+    _read_ms: int = field(default=0, init=False)
+
+    async def round(self) -> float:
+        """Follow the log as far as one turn goes; return how long to sleep. Raises ``Unavailable``."""
+        catalogue = await self._refresh()
+        followed = await self.follower.follow(catalogue, self._plan)
+        if followed is None:
+            return OTHER_S
+        TRIGGERS_FIRED.inc(followed.fired)
+        if not self._plan.triggers:
+            return NONE_S
+        if not followed.more:
+            await self.follower.wait(BLOCK_MS)
+        return 0.0
+
+    async def _refresh(self) -> Catalogue:
+        now_ms = self.clock_ms()
+        if self._catalogue is None or now_ms - self._read_ms >= self.catalogue_every_ms:
+            newest = await self.load_catalogue(self._catalogue)
+            if newest is not self._catalogue:
+                self._catalogue, self._plan = newest, Plan(newest.triggers)
+            self._read_ms = now_ms
+        return self._catalogue

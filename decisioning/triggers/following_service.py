@@ -1,0 +1,335 @@
+"""Following the log for triggers: what happened fires at once or begins to be waited for, and what is due fires.
+
+A round is one turn: positions, waits and firings change together or not at all, so it may be killed anywhere.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.log.store_stream import Batch
+from decisioning.model.decision import Decision
+from decisioning.model.logged_event import LoggedEvent
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from decisioning.model.trigger import Trigger
+from decisioning.privacy.pseudonym import PREFIX as ERASED
+from decisioning.triggers.firing import Firing
+from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
+from storage.clock import to_iso
+
+ENTRIES_BATCH_SIZE = 500
+MAX_DUE = 1000
+"""Waits that are over, in one turn."""
+
+
+class Turn(Protocol):
+    """The right to change the state of triggers (``store_following.TriggerTurn``)."""
+
+    async def positions(self) -> dict[int, StreamPosition]: ...
+    async def move(self, positions: Mapping[int, StreamPosition]) -> None: ...
+    async def rest(self) -> None: ...
+    async def waits(self, keys: set[WaitKey]) -> dict[WaitKey, Wait]: ...
+    async def waits_for(self, items: set[str]) -> dict[WaitKey, Wait]: ...
+    async def due(self, now_ms: int, most: int) -> list[Wait]: ...
+    async def keep(self, waits: Sequence[Wait]) -> None: ...
+    async def drop(self, keys: Sequence[WaitKey]) -> None: ...
+    async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
+    async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
+    async def last_fired(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]: ...
+    async def fire(self, firings: Sequence[Firing]) -> int: ...
+    async def scanned(self) -> dict[str, int]: ...
+    async def scan(self, trigger_id: str, until_ms: int) -> None: ...
+    async def seed(self, trigger_id: str, types: Sequence[str], after_s: int, now_ms: int) -> None: ...
+    async def forget_others(self, trigger_ids: Sequence[str]) -> None: ...
+
+
+class Turns(Protocol):
+    """The state of triggers, of which one at a time has the right to change it."""
+
+    def turn(self) -> AbstractAsyncContextManager[Turn | None]: ...
+
+
+class FollowedLog(Protocol):
+    """The log's streams (``log.store_stream.LogReader``)."""
+
+    async def read(
+        self, positions: Mapping[int, StreamPosition], *, count: int, block_ms: int | None, decisions: bool
+    ) -> Batch: ...
+    async def last_positions(self) -> dict[int, StreamPosition]: ...
+
+
+class AskedConditions(Protocol):
+    """The conditions of triggers (``conditions_service.Conditions``)."""
+
+    async def hold(
+        self, catalogue: Catalogue, asked: Sequence[tuple[Trigger, str]], now_ms: int
+    ) -> list[bool]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A firing that there is if the condition holds, and the trigger has not fired for the customer lately."""
+
+    trigger: Trigger
+    customer_id: str
+    occasion: str
+    cause: Mapping[str, object]
+    fired_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The result of a turn: how many triggers fired, and whether there may be more to do at once."""
+
+    fired: int = 0
+    more: bool = False
+
+
+@dataclass
+class TriggerFollower:
+    """Follows the log. ``buckets``: how many there are. ``find_decision``: looks up a decision by its id."""
+
+    store: Turns
+    log: FollowedLog
+    conditions: AskedConditions
+    find_decision: Callable[[str], Awaitable[Decision | None]]
+    buckets: int
+    clock_ms: Callable[[], int]
+    _settled: int | None = field(default=None, init=False)
+    _rests: bool = field(default=False, init=False)
+    _read: dict[int, StreamPosition] = field(default_factory=dict, init=False)
+
+    async def wait(self, block_ms: int) -> None:
+        """Wait up to ``block_ms`` for something to come behind what the last turn read. Raises ``RedisUnavailable``."""
+        await self.log.read(self._read, count=1, block_ms=block_ms, decisions=True)
+
+    async def follow(self, catalogue: Catalogue, plan: Plan) -> Followed | None:
+        """Follow the log for the triggers of ``plan``, as far as one turn goes. Raises ``Unavailable``.
+
+        ``None`` if somebody else is at it.
+        """
+        if not plan.triggers and self._rests:
+            return Followed()
+        async with self.store.turn() as turn:
+            if turn is None:
+                return None
+            if not plan.triggers:
+                await turn.rest()
+                result = Followed()
+            else:
+                if self._settled != catalogue.version:
+                    await self._settle(turn, plan)
+                result = await self._take(turn, catalogue, plan)
+        # Only now it is known that all of it was kept.
+        self._rests, self._settled = not plan.triggers, catalogue.version
+        return result
+
+    async def _settle(self, turn: Turn, plan: Plan) -> None:
+        """Forget triggers that are not declared any more, and begin with those that are new."""
+        await turn.forget_others(list(plan.triggers))
+        scanned, now_ms = await turn.scanned(), self.clock_ms()
+        for trigger in (*plan.idle, *plan.dated):
+            if trigger.trigger_id not in scanned:
+                if trigger.on.after_s is not None:
+                    await turn.seed(trigger.trigger_id, trigger.on.idle, trigger.on.after_s, now_ms)
+                await turn.scan(trigger.trigger_id, now_ms)
+
+    async def _take(self, turn: Turn, catalogue: Catalogue, plan: Plan) -> Followed:
+        # Before the log is read: what is recorded later cannot have prevented what is due by now.
+        now_ms = self.clock_ms()
+        positions = await turn.positions()
+        if not positions:
+            ends = await self.log.last_positions()
+            positions = {bucket: ends.get(bucket, StreamPosition.START) for bucket in range(self.buckets)}
+            await turn.move(positions)
+        batch = await self.log.read(positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True)
+        happenings = events_among(batch.events, catalogue, plan)
+        happenings += await self._outcomes(turn, batch.outcomes, catalogue, plan)
+        candidates = await _fold(turn, plan, happenings)
+        due: list[Wait] = []
+        if not batch.is_full:
+            due = await turn.due(now_ms, MAX_DUE)
+            candidates += await _end_waits(turn, plan, due, now_ms)
+        firings = await self._fire(turn, catalogue, candidates)
+        await turn.move(batch.last)
+        self._read = {**positions, **batch.last}
+        return Followed(firings, batch.is_full or len(due) == MAX_DUE)
+
+    async def _outcomes(
+        self, turn: Turn, outcomes: Iterable[Outcome], catalogue: Catalogue, plan: Plan
+    ) -> list[Happening]:
+        """Make happenings of the outcomes that triggers look at, with the customers whom they are about."""
+        wanted = [outcome for outcome in outcomes if plan.looks_at("outcome", outcome.outcome)]
+        if not wanted:
+            return []
+        waits = await turn.waits_for({item_of(outcome) for outcome in wanted})
+        customers = {wait.key[2]: wait.key[1] for wait in waits.values()}
+        found = []
+        for outcome in wanted:
+            item = item_of(outcome)
+            if item not in customers and plan.starts("outcome", outcome.outcome):
+                decision = await self.find_decision(outcome.decision_id)
+                if decision is not None and not decision.customer_id.startswith(ERASED):
+                    customers[item] = decision.customer_id
+            # Nobody waits for an outcome of a decision that is not there, or has been put under a pseudonym.
+            if item in customers:
+                found.append(happening_of(outcome, customers[item], catalogue))
+        return found
+
+    async def _fire(self, turn: Turn, catalogue: Catalogue, candidates: Sequence[Candidate]) -> int:
+        """Fire what has not fired lately and whose condition holds; returns how many."""
+        if not candidates:
+            return 0
+        ordered = sorted(candidates, key=lambda c: c.fired_at_ms)
+        last = await turn.last_fired({(c.trigger.trigger_id, c.customer_id) for c in ordered})
+        ordered = [c for c in ordered if not _fired_lately(c, last)]
+        now_ms = self.clock_ms()
+        held = await self.conditions.hold(catalogue, [(c.trigger, c.customer_id) for c in ordered], now_ms)
+        firings = []
+        for candidate, holds in zip(ordered, held, strict=True):
+            if holds and not _fired_lately(candidate, last):
+                last[candidate.trigger.trigger_id, candidate.customer_id] = candidate.fired_at_ms
+                firings.append(firing_of(candidate, catalogue.version))
+        return await turn.fire(firings)
+
+
+async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening]) -> list[Candidate]:
+    """Change what is waited for by what happened, and return what fires at once."""
+    keys = {key for happening in happenings for key in plan.waits_of(happening)}
+    before = await turn.waits(keys)
+    after = dict(before)
+    candidates = []
+    for happening in happenings:
+        plan.fold(after, happening)
+        candidates += [
+            Candidate(t, happening.customer_id, happening.occasion, happening.cause, happening.at_ms)
+            for t in plan.fires(happening)
+        ]
+    await turn.drop([key for key in before if key not in after])
+    await turn.keep([wait for key, wait in after.items() if before.get(key) != wait])
+    return candidates
+
+
+async def _end_waits(turn: Turn, plan: Plan, due: Sequence[Wait], now_ms: int) -> list[Candidate]:
+    """End waits that are over, and return what fires: what nothing has prevented that came earlier in the log."""
+    over: list[tuple[Trigger, Wait]] = []
+    longer = []
+    for wait in due:
+        trigger = plan.triggers.get(wait.key[0])
+        if trigger is None or trigger.on.after_s is None:
+            continue
+        due_ms = wait.since_ms + trigger.on.after_s * 1000
+        if due_ms > now_ms:  # it has become longer since
+            longer.append(Wait(wait.key, wait.since_ms, due_ms, wait.occasion, wait.cause))
+        else:
+            over.append((trigger, wait))
+    await turn.drop([wait.key for wait in due])
+    await turn.keep(longer)
+    prevented = await _prevented(turn, over)
+    return [
+        Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)
+        for trigger, wait in over
+        if wait.key not in prevented
+    ]
+
+
+async def _prevented(turn: Turn, over: Sequence[tuple[Trigger, Wait]]) -> set[WaitKey]:
+    """Find waits which something prevents that was recorded before they began, since it was told earlier."""
+    asked: list[tuple[str, str, int, str]] = []
+    of: list[WaitKey] = []
+    items: set[str] = set()
+    outcomes: set[str] = set()
+    for trigger, wait in over:
+        if wait.key[2]:
+            items.add(wait.key[2])
+            outcomes.update(trigger.on.unless)
+            continue
+        own = trigger.on.idle or ((trigger.on.event or "",) if trigger.on.restart else ())
+        event_id = wait.occasion.partition(" ")[2]
+        found = [(name, wait.since_ms) for name in trigger.on.unless]
+        found += [(name, wait.since_ms + 1) for name in own]
+        asked += [(wait.key[1], name, since_ms, event_id) for name, since_ms in found]
+        of += [wait.key] * len(found)
+    told = await turn.told(items, outcomes)
+    prevented = {of[place] for place in await turn.later_events(asked)}
+    for trigger, wait in over:
+        if any((wait.key[2], name) in told for name in trigger.on.unless):
+            prevented.add(wait.key)
+    return prevented
+
+
+def events_among(events: Iterable[LoggedEvent], catalogue: Catalogue, plan: Plan) -> list[Happening]:
+    """Make happenings of the events that triggers look at."""
+    return [
+        Happening(
+            "event",
+            logged.event.type,
+            logged.event.customer_id,
+            logged.event.event_id,
+            logged.contact_ms,
+            {
+                "event": logged.event.type,
+                "event_id": logged.event.event_id,
+                "occurred_at": to_iso(logged.event.at_ms),
+                "properties": _impersonal(logged, catalogue),
+            },
+        )
+        for logged in events
+        if plan.looks_at("event", logged.event.type)
+    ]
+
+
+def _impersonal(logged: LoggedEvent, catalogue: Catalogue) -> dict[str, object]:
+    declared = catalogue.event_types.get(logged.event.type)
+    if declared is None:
+        return {}
+    return {n: value for n, value in logged.event.properties.items() if n not in declared.personal}
+
+
+def item_of(outcome: Outcome) -> str:
+    """Name the decided offer that an outcome is about."""
+    return f"{outcome.decision_id}/{outcome.offer_id}"
+
+
+def happening_of(outcome: Outcome, customer_id: str, catalogue: Catalogue) -> Happening:
+    """Make a happening of an outcome."""
+    offer = catalogue.offers.get(outcome.offer_id)
+    return Happening(
+        "outcome",
+        outcome.outcome,
+        customer_id,
+        f"{item_of(outcome)}/{outcome.outcome}",
+        min(outcome.at_ms, outcome.recorded_ms),
+        {
+            "outcome": outcome.outcome,
+            "decision_id": outcome.decision_id,
+            "offer_id": outcome.offer_id,
+            "placement": outcome.placement,
+            "occurred_at": to_iso(outcome.at_ms),
+            "value": outcome.value,
+        },
+        item_of(outcome),
+        outcome.offer_id,
+        "" if offer is None else offer.group,
+    )
+
+
+def firing_of(candidate: Candidate, version: int) -> Firing:
+    """Make the firing of a candidate, by a version of the catalogue."""
+    return Firing(
+        candidate.trigger.trigger_id,
+        version,
+        candidate.customer_id,
+        candidate.occasion,
+        candidate.cause,
+        candidate.fired_at_ms,
+        candidate.fired_at_ms + candidate.trigger.within_s * 1000,
+    )
+
+
+def _fired_lately(candidate: Candidate, last: Mapping[tuple[str, str], int]) -> bool:
+    at_ms = last.get((candidate.trigger.trigger_id, candidate.customer_id))
+    return at_ms is not None and candidate.fired_at_ms < at_ms + candidate.trigger.again_after_s * 1000

@@ -1,0 +1,62 @@
+"""Firings in Postgres, written in the transaction in which it is noted how far the log has been followed.
+
+Functions raise what the driver raises: the transaction is the caller's, and so is the translation.
+"""
+
+from collections.abc import Collection, Sequence
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from decisioning.triggers.firing import Firing
+from storage.clock import to_datetime, to_ms
+
+_INSERT = text("""
+INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause, fired_at,
+    deadline_at, next_attempt_at)
+SELECT gen_random_uuid(), trigger_id, version, customer_id, occasion, cast(cause AS jsonb), fired_at, deadline_at,
+    fired_at
+FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:customers AS text[]),
+    cast(:occasions AS text[]), cast(:causes AS text[]), cast(:fired AS timestamptz[]),
+    cast(:deadlines AS timestamptz[]))
+    AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at)
+WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
+ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
+""")
+_LAST = text("""
+SELECT f.trigger_id, f.customer_id, max(f.fired_at) AS fired_at FROM trigger_firings AS f
+JOIN unnest(cast(:triggers AS text[]), cast(:customers AS text[])) AS asked (trigger_id, customer_id)
+    USING (trigger_id, customer_id)
+GROUP BY f.trigger_id, f.customer_id
+""")
+
+
+async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing]) -> int:
+    """Insert firings, due at once; returns how many. One whose occasion has fired before is left as it is.
+
+    Nothing is stored of customers who are kept out after an erasure.
+    """
+    if not firings:
+        return 0
+    values = {
+        "triggers": [f.trigger_id for f in firings],
+        "versions": [f.catalogue_version for f in firings],
+        "customers": [f.customer_id for f in firings],
+        "occasions": [f.occasion for f in firings],
+        "causes": [to_json(dict(f.cause)).decode() for f in firings],
+        "fired": [to_datetime(f.fired_at_ms) for f in firings],
+        "deadlines": [to_datetime(f.deadline_at_ms) for f in firings],
+    }
+    return (await connection.execute(_INSERT, values)).rowcount
+
+
+async def last_fired(
+    connection: AsyncConnection, pairs: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Read when triggers fired last (Unix ms). ``pairs``: trigger and customer; those that never did are missing."""
+    if not pairs:
+        return {}
+    triggers, customers = zip(*sorted(pairs), strict=True)
+    rows = await connection.execute(_LAST, {"triggers": list(triggers), "customers": list(customers)})
+    return {(row.trigger_id, row.customer_id): to_ms(row.fired_at) for row in rows}

@@ -1,0 +1,187 @@
+"""Triggers fire on what happens to customers, on what does not, and on days: once each, whatever is started anew."""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from storage import clock
+from storage.clock import DAY_MS, to_ms
+from tests.support.api import Nextbest, decide, problem_of, tell
+from tests.support.triggers import STREAM, Triggers
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HALF_HOUR_S = 1800
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def triggers(shop: Nextbest) -> Triggers:
+    api = shop.api
+    for path, kind in (("tier", "string"), ("birth_date", "string"), ("contract_ends", "string")):
+        await api.ok("PUT", f"/v1/attributes/customer.{path}", json={"type": kind})
+    for name in ("call_dropped", "basket", "order", "login"):
+        schema = {"properties": {"number": {"type": "string"}, "cell": {"type": "string"}}}
+        body = {"name": name, "json_schema": schema, "personal": ["number"]}
+        await api.ok("PUT", f"/v1/event-types/{name}", json=body)
+    dropped = {"event": "call_dropped", "function": "count", "window": "24h"}
+    await api.ok("PUT", "/v1/aggregates/dropped_1d", json=dropped)
+    await api.ok("PUT", "/v1/outcomes/quoted", json={"name": "Quoted", "reward": 0.3, "place": 50})
+    for customer_id, tier in (("ann", "A"), ("bob", "B")):
+        await api.ok("PUT", f"/v1/customers/{customer_id}", json={"attributes": {"tier": tier}})
+    return Triggers(shop)
+
+
+async def test_three_dropped_calls_in_a_day_and_tier_a(triggers: Triggers) -> None:
+    when = "events.dropped_1d >= 3 && customer.tier == 'A'"
+    await triggers.declare("dropped", {"event": "call_dropped"}, when=when, again_after_s=86_400)
+    for customer_id in ("ann", "bob"):
+        for number in range(3):
+            assert await triggers.fired("dropped") == []
+            await triggers.tell(
+                "call_dropped", customer_id, f"{customer_id}-{number}", number="+34", cell="7"
+            )
+            if (customer_id, number) != ("ann", 2):
+                assert await triggers.follow() == 0
+        if customer_id == "ann":
+            assert await triggers.follow() == 1
+            (row,) = await triggers.rows("dropped")
+            break
+    await triggers.tell("call_dropped", "ann", "ann-3")
+    for number in range(3):
+        await triggers.tell("call_dropped", "bob", f"bob-{number}")
+    assert await triggers.follow() == 0, "not again within a day, and not for another tier"
+    assert (row.customer_id, row.occasion, row.status) == ("ann", "event ann-2", "due")
+    assert row.cause["properties"] == {"cell": "7"}, "what is personal is left out"
+    assert to_ms(row.deadline_at) - to_ms(row.fired_at) == 3600_000
+    assert row.next_attempt_at == row.fired_at
+
+
+async def test_nothing_fires_of_what_happened_before_there_was_a_trigger(triggers: Triggers) -> None:
+    await triggers.tell("login", "early", "early-1")
+    await triggers.follow()
+    await triggers.declare("login", {"event": "login"})
+    await triggers.tell("login", "early", "early-2")
+    await triggers.tell("login", "early", "early-2")
+    assert await triggers.follow() == 1
+    triggers.job = triggers.make()  # another worker
+    assert await triggers.follow() == 0
+    assert await triggers.fired("login") == [("early", "event early-2")]
+
+
+async def test_a_basket_that_is_left_for_half_an_hour(triggers: Triggers) -> None:
+    await triggers.declare("basket", {"event": "basket", "unless": ["order"], "after_s": HALF_HOUR_S})
+    await triggers.tell("basket", "left", "left-1", ago_s=1700)
+    await triggers.tell("basket", "again", "again-1", ago_s=1700)
+    await triggers.tell("basket", "again", "again-2", ago_s=10)
+    await triggers.tell("basket", "ordered", "ordered-1", ago_s=1700)
+    await triggers.tell("order", "ordered", "ordered-2", ago_s=5)
+    await triggers.tell("order", "before", "before-1", ago_s=1790)
+    await triggers.tell("basket", "before", "before-2", ago_s=1700)
+    assert await triggers.follow() == 0
+    triggers.ahead_ms = 101_000
+    assert await triggers.follow() == 2
+    assert await triggers.fired("basket") == [("left", "event left-1"), ("before", "event before-2")]
+    (fired, _) = await triggers.rows("basket")
+    assert abs(to_ms(fired.fired_at) - clock.now_ms() - 100_000) < 60_000, "it fired when it was due"
+    triggers.ahead_ms = (HALF_HOUR_S - 5) * 1000
+    assert await triggers.follow() == 1
+    assert ("again", "event again-2") in await triggers.fired("basket")
+    triggers.ahead_ms = DAY_MS
+    assert await triggers.follow() == 0
+    triggers.ahead_ms = 0
+
+
+async def test_an_order_that_was_told_before_the_basket_prevents_it(triggers: Triggers) -> None:
+    await triggers.tell("order", "late", "late-1", ago_s=100)
+    await triggers.tell("basket", "late", "late-2", ago_s=1700)
+    await triggers.follow()
+    await triggers.nextbest.worker.archive()
+    triggers.ahead_ms = 200_000
+    assert await triggers.follow() == 0
+    triggers.ahead_ms = 0
+
+
+async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None:
+    week = {"outcome": "quoted", "unless": ["accepted"], "after_s": 604_800}
+    await triggers.declare("quoted", week | {"offer": "gold"})
+    await triggers.declare("cards", week | {"group": "cards"}, when="!history.answered('group:cards', '30d')")
+    await triggers.declare("accepted", {"outcome": "accepted"})
+    api, told = triggers.nextbest.api, {}
+    for customer_id in ("q1", "q2"):
+        answer = told[customer_id] = await decide(api, customer_id, "desk")
+        assert answer["offers"][0]["offer_id"] == "gold"
+        await tell(api, answer["decision_id"], "gold", "quoted")
+    assert await triggers.follow() == 0
+    await tell(api, told["q2"]["decision_id"], "gold", "accepted")
+    assert await triggers.follow() == 1
+    assert [customer_id for customer_id, _ in await triggers.fired("accepted")] == ["q2"]
+    triggers.ahead_ms = 7 * DAY_MS
+    assert await triggers.follow() == 2
+    occasion = f"outcome {told['q1']['decision_id']}/gold/quoted"
+    assert await triggers.fired("quoted") == await triggers.fired("cards") == [("q1", occasion)]
+    triggers.ahead_ms = 0
+
+
+async def test_unused_for_sixty_days_and_dormant_again(triggers: Triggers) -> None:
+    await triggers.tell("login", "idle", "idle-1", ago_s=5 * 86_400)
+    await triggers.nextbest.worker.archive()
+    await triggers.declare("unused", {"idle": ["login", "order"], "after_s": 60 * 86_400})
+    triggers.ahead_ms = 55 * DAY_MS + 1000
+    await triggers.follow()
+    assert await triggers.fired("unused") == [("idle", "event idle-1")], "the archive is known"
+    triggers.ahead_ms = 300 * DAY_MS
+    await triggers.follow()
+    assert [c for c, _ in await triggers.fired("unused")].count("idle") == 1, "once"
+    triggers.ahead_ms = 0
+    await triggers.tell("login", "idle", "idle-2", ago_s=86_400)
+    await triggers.tell("order", "idle", "idle-3", ago_s=3600)
+    await triggers.follow()
+    triggers.ahead_ms = 60 * DAY_MS
+    await triggers.follow()
+    assert ("idle", "event idle-3") in await triggers.fired("unused"), "dormant again"
+    assert [c for c, _ in await triggers.fired("unused")].count("idle") == 2
+    triggers.ahead_ms = 0
+
+
+async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
+    on = {"event": "basket", "after_s": 60}
+    await triggers.declare("resting", on)
+    await triggers.tell("basket", "rests", "rests-1")
+    await triggers.follow()
+    await triggers.declare("resting", on, status="paused")
+    assert await triggers.rows("resting", "trigger_waits", "due_at") == []
+    await triggers.tell("basket", "rests", "rests-2")
+    await triggers.follow()
+    await triggers.declare("resting", on)
+    triggers.ahead_ms = 120_000
+    await triggers.follow()
+    assert await triggers.fired("resting") == []
+    triggers.ahead_ms = 0
+
+
+async def test_one_worker_at_a_time_follows(triggers: Triggers) -> None:
+    other = triggers.make()
+    catalogue = await other._refresh()
+    async with triggers.job.follower.store.turn() as turn:
+        assert turn is not None
+        assert await other.follower.follow(catalogue, other._plan) is None
+    assert await other.follower.follow(catalogue, other._plan) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"on": {"event": "baskit"}}, "on.event"),
+        ({"on": {"event": "basket", "idle": ["login"]}}, "on"),
+        ({"on": {"date": "customer.tiers"}}, "on.date"),
+        ({"when": "context.placement == 'home'"}, "triggers.odd.when"),
+        ({"when": "offer.value > 1.0"}, "triggers.odd.when"),
+        ({"placement": "nowhere"}, "placement"),
+        ({"deliver": {"webhook": "https://example.com"}}, "deliver.secret"),
+        ({"within_s": 0}, "within_s"),
+    ],
+)
+async def test_what_cannot_fire_is_refused(shop: Nextbest, changes: dict[str, Any], field: str) -> None:
+    body: dict[str, Any] = {"on": {"event": "basket"}, "placement": "home", "deliver": STREAM} | changes
+    problem_of(await shop.api.call("PUT", "/v1/triggers/odd", json=body), 422, field)
