@@ -1,0 +1,1 @@
+"""Triggers: what fires, and what follows."""
