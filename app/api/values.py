@@ -234,6 +234,11 @@ def decision_id(text: str) -> str:
     return "must be letters, digits, '.', '_', ':' and '-', 128 at most, and begin with a letter or digit"
 
 
+def stream_name(text: str) -> str:
+    """Explain what is no name of a stream of Redis."""
+    return "must be letters, digits, '.', '_', ':' and '-', 128 at most, such as nb:triggered"
+
+
 def visitor_id(text: str) -> str:
     """Explain an id that a page made for a visitor."""
     return said("must be 16 to 64 letters, digits, '_' and '-', made by the page at random", None)

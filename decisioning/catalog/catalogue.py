@@ -55,6 +55,7 @@ from decisioning.model.entities import (
     inherit,
 )
 from decisioning.model.outcome import DeclaredOutcome, OutcomeRules, Reason
+from decisioning.model.trigger import Trigger
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.definitions import EventDefinitions
 from profiles.events.event_type import EventType
@@ -96,6 +97,7 @@ class Catalogue:
     event_types: Mapping[str, EventType]
     aggregates: Mapping[str, Aggregate]
     concepts: Mapping[str, Concept]
+    triggers: Mapping[str, Trigger]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)

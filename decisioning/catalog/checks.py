@@ -91,6 +91,8 @@ def expression_error(
         return InvalidRule(field, error)
     if "offer" in expression.roots and not use.may_use_offer:
         return Invalid(field, "must not refer to the offer; name it instead")
+    if "context" in expression.roots and not use.may_use_context:
+        return Invalid(field, "must not refer to the context: nothing was asked, so there is none")
     return history_error(field, expression, sections)
 
 

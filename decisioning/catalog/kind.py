@@ -23,6 +23,7 @@ class ExpressionUse(NamedTuple):
     source: str
     result: ExpressionKind = "condition"
     may_use_offer: bool = True
+    may_use_context: bool = True
 
 
 TIMES: Mapping[str, str] = {"starts_ms": "starts_at", "ends_ms": "ends_at"}

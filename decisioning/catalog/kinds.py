@@ -14,6 +14,7 @@ from decisioning.aggregates.checks import check_aggregate, check_concept
 from decisioning.aggregates.vocabulary import derived_attributes
 from decisioning.catalog.alert import Alert, check_alert
 from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
+from decisioning.catalog.triggers.checks import check_trigger, trigger_expressions
 from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid, MissingThing, raised
@@ -33,6 +34,7 @@ from decisioning.model.entities import (
     Treatment,
 )
 from decisioning.model.outcome import RESERVED, DeclaredOutcome, Reason
+from decisioning.model.trigger import Trigger
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.history import parse_call
@@ -332,6 +334,15 @@ ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
 CONCEPT = Kind("concept", "concepts", "concept_id", Concept, check=check_concept)
+TRIGGER = Kind(
+    "trigger",
+    "triggers",
+    "trigger_id",
+    Trigger,
+    check=check_trigger,
+    expressions=trigger_expressions,
+    protective=(Protective("when", "rules"),),
+)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -356,6 +367,7 @@ KINDS: dict[str, Kind[Any]] = {
         EVENT,
         AGGREGATE,
         CONCEPT,
+        TRIGGER,
         DEPLOYMENT,
     )
 }

@@ -189,6 +189,7 @@ async def declare_event_types(api: Instance) -> None:
 async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any]) -> None:
     await api.ok("PUT", "/v1/groups/type-a", json={"name": "Type A", "goal": "grow"})
     await api.ok("PUT", "/v1/attributes/customer.age", json={"type": "int"})
+    await api.ok("PUT", "/v1/attributes/customer.birth_date", json={"type": "string"})
     await declare_event_types(api)
     mine = (await decide(api, placement="desk"))["decision_id"]
     published = {"X-API-Key": await publish(api, apps=True)}
@@ -197,7 +198,7 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if content is None:
             continue
-        if path.startswith(("/v1/aggregates", "/v1/concepts")):
+        if path.startswith(("/v1/aggregates", "/v1/concepts", "/v1/triggers")):
             await declare_event_types(api)  # the example of a rollback took them away
         model = MODELS.get(content["schema"].get("$ref", "").rpartition("/")[2])
         examples = [content["example"]] if model is None else model.model_json_schema()["examples"]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from decisioning.catalog.alert import WATCHES
 from decisioning.catalog.kind import Entry
 from decisioning.model.entities import FOREVER_MS, GOALS, TIERS
+from decisioning.model.trigger import LeapDay, TriggerStatus
 from profiles.events.declared import Function, Measure, Unit
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True)
@@ -213,6 +214,31 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
                 made({"event": IDS}, weight=st.floats(0.001, 1000), where=maybe(TEXTS)), max_size=2
             ),
             half_life=DURATIONS,
+            name=TEXTS,
+        ),
+    ),
+    "trigger": (
+        IDS,
+        made(
+            {
+                "on": made(
+                    {},
+                    event=maybe(IDS),
+                    idle=st.lists(IDS, max_size=2),
+                    unless=st.lists(IDS, max_size=2),
+                    after_s=maybe(SECONDS),
+                    restart=st.booleans(),
+                    days=st.integers(-3660, 3660),
+                    leap_day=st.sampled_from(get_args(LeapDay)),
+                ),
+                "deliver": made({}, webhook=maybe(TEXTS), stream=maybe(TEXTS)),
+            },
+            placement=maybe(IDS),
+            channels=st.lists(made({"placement": IDS}, cost=st.floats(0, 1000)), max_size=2),
+            when=maybe(TEXTS),
+            within_s=SECONDS,
+            again_after_s=SECONDS,
+            status=st.sampled_from(get_args(TriggerStatus)),
             name=TEXTS,
         ),
     ),

@@ -198,5 +198,19 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "description": "Interested in what it costs",
         },
     ),
+    "trigger": (
+        "triggers/rich",
+        {
+            "on": {"event": "rich", "unless": ["rich"], "after_s": 1800, "restart": False},
+            "deliver": {"webhook": "https://example.com/hooks", "secret": "triggers"},
+            "channels": [{"placement": "rich", "cost": 4.5}],
+            "when": "customer.known",
+            "within_s": 60,
+            "again_after_s": 0,
+            "status": "paused",
+            "name": "Left",
+            "description": "Left behind",
+        },
+    ),
 }
 """Path and body by kind, in an order in which they can be made."""

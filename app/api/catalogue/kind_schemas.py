@@ -4,39 +4,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
+from app.api.catalogue.field_types import Clock, Seconds, TimeZone, Webhook
+from app.api.catalogue.trigger_schemas import TriggerBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
-from app.api.values import (
-    attribute_path,
-    form,
-    known_zone,
-    percentage,
-    seconds,
-    time_of_day,
-    time_zone,
-)
-from decisioning.catalog.alert import Watched, webhook_problem
+from app.api.values import attribute_path, form, percentage, seconds
+from decisioning.catalog.alert import Watched
 from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
 
 Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
-Seconds = Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(seconds)]
-Clock = Annotated[str, form(r"^([01]\d|2[0-3]):[0-5]\d$", time_of_day)]
-TimeZone = Annotated[str, form(r"^[A-Za-z0-9_+/-]{1,64}$", time_zone), AfterValidator(known_zone)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 
 AttributePath = Annotated[
     str, form(r"^(customer|context|offer)(\.[A-Za-z_][A-Za-z0-9_]{0,63}){1,4}$", attribute_path)
 ]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-
-
-def _webhook(url: str) -> str:
-    if problem := webhook_problem(url):
-        raise ValueError(problem)
-    return url
 
 
 class AttributeBody(Body):
@@ -272,7 +257,7 @@ class AlertBody(Body):
         None, description="a share; for `archive_backlog` seconds; the default of what is watched if left out"
     )
     window_s: Seconds | None = Field(None, description="the time that is looked at")
-    webhook: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_webhook)] | None = None
+    webhook: Webhook | None = None
     secret: Id | None = Field(
         None, description="the file of `NEXTBEST_WEBHOOK_SECRETS` that holds what requests are signed with"
     )
@@ -316,5 +301,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),
     "concept": KindSchema(ConceptBody, PlainName),
+    "trigger": KindSchema(TriggerBody),
 }
 """The schemas of the simple kinds by name of the kind."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 
-from app.api.catalogue.kind_schemas import TimeZone
+from app.api.catalogue.field_types import TimeZone
 from app.api.exports.schemas import Day
 from app.api.schemas import Id, Parameters, shown
 from decisioning.reporting.offer_report import DIMENSIONS, Dimension

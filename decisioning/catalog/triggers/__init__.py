@@ -1,0 +1,1 @@
+"""Triggers as they are declared in a catalogue."""
