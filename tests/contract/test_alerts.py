@@ -1,14 +1,9 @@
 """Alerts: declared in the catalogue, looked at, told to a signed webhook again and again, and shown."""
 
-import asyncio
-import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,45 +19,9 @@ from decisioning.reporting.store_alert_checks import AlertChecks
 from decisioning.reporting.store_alerts import RETRY_S, AlertStore
 from storage import clock
 from tests.support.api import Nextbest, decide, problem_of
+from tests.support.receiver import WRITTEN_SECRET, receiving, signature_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-SECRET = b"0123456789abcdef01234567"
-
-
-@dataclass
-class Receiver:
-    """A server on loopback that keeps what it is sent, and answers with the next of ``statuses``, else 204."""
-
-    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    port: int = 0
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.port}/hook"
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a request."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head[1:] if line)}
-        body = await reader.readexactly(int(headers["content-length"]))
-        self.requests.append((headers, body))
-        status = self.statuses.pop(0) if self.statuses else 204
-        writer.write(f"HTTP/1.1 {status} X\r\nLocation: {self.url}\r\nContent-Length: 0\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver that listens."""
-    receiver = Receiver()
-    server = await asyncio.start_server(receiver.answer, "127.0.0.1", 0)
-    receiver.port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield receiver
 
 
 @dataclass
@@ -96,21 +55,22 @@ class Alerting:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def alerting(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> Alerting:
+async def alerting(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Alerting]:
     """The jobs, with a secret, and loopback allowed."""
     secrets: Path = tmp_path_factory.mktemp("secrets")
-    (secrets / "ops").write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
+    (secrets / "ops").write_text(f"{WRITTEN_SECRET}\n")
     state = shop.api.state
     store = AlertStore(state.engine)
     checks = AlertChecks(
         state.engine, state.log_reader, state.archive, Pools(state.pipe, state.keys), clock.now_ms
     )
     webhooks = Webhooks(secrets, {"127.0.0.1"}, time.time)
-    return Alerting(
+    yield Alerting(
         shop,
         AlertWatch(store, checks, state.catalogues, clock.now_ms),
         WebhookTeller(store, state.catalogues, webhooks),
     )
+    await webhooks.close()
 
 
 async def test_an_alert_fires_is_told_and_is_resolved(
@@ -140,9 +100,7 @@ async def test_an_alert_fires_is_told_and_is_resolved(
         assert [t["type"] for t in told] == ["alert.firing", "alert.resolved"]
         assert told[0]["data"]["alert_id"] == "full"
         headers, raw = receiver.requests[0]
-        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + raw
-        digest = base64.b64encode(hmac.new(SECRET, signed, hashlib.sha256).digest()).decode()
-        assert headers["webhook-signature"] == f"v1,{digest}"
+        assert headers["webhook-signature"] == signature_of(headers, raw)
         assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/full")
 

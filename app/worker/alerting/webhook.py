@@ -13,7 +13,8 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,11 @@ TIMEOUT_S = 10.0
 PREFIX = "whsec_"
 MIN_SECRET_BYTES = 24
 MAX_SECRET_CHARS = 1000
+MAX_ANSWER_BYTES = 65_536
+MAX_ANSWER_S = 1.0
+MAX_CLIENTS = 100
+"""Receivers whose connections are kept."""
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv4 addresses behind a translator, private ones too."""
 
@@ -70,6 +76,14 @@ class Webhooks:
     secrets: Path | None
     hosts: Collection[str]
     clock_s: Callable[[], float]
+    _clients: dict[tuple[str, str], httpx.AsyncClient] = field(default_factory=dict, init=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        clients = list(self._clients.values())
+        self._clients.clear()
+        for client in clients:
+            await client.aclose()
 
     def read_secret(self, name: str) -> bytes:
         """Read a secret by name, anew for each request. Raises ``WebhookFailed``."""
@@ -112,17 +126,36 @@ class Webhooks:
         headers = headers | {"Host": target.netloc.decode("ascii")}
         # To the address that was checked, with the certificate of the name.
         pinned = target.copy_with(host=address)
-        async with (
-            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S) as client,
-            client.stream(
-                "POST",
-                pinned,
-                content=body,
-                headers=headers,
-                extensions={"sni_hostname": target.host},
-            ) as answer,
-        ):
+        client = await self._client(target.host, address)
+        async with client.stream(
+            "POST", pinned, content=body, headers=headers, extensions={"sni_hostname": target.host}
+        ) as answer:
+            await self._pass_over(answer)
             return answer.status_code
+
+    async def _client(self, host: str, address: str) -> httpx.AsyncClient:
+        """Return what holds the connections to an address that were made for this name: no other's are used."""
+        key = host, address
+        client = self._clients.pop(key, None)
+        if client is None:
+            client = httpx.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=TIMEOUT_S, limits=LIMITS
+            )
+        self._clients[key] = client  # the one that was used last stands last
+        if len(self._clients) > MAX_CLIENTS:
+            await self._clients.pop(next(iter(self._clients))).aclose()
+        return client
+
+    @staticmethod
+    async def _pass_over(answer: httpx.Response) -> None:
+        """Read a short answer to its end, so that its connection can be used again; whatever it is, nothing is kept."""
+        read = 0
+        with suppress(TimeoutError, httpx.HTTPError):  # its status has come
+            async with asyncio.timeout(MAX_ANSWER_S):
+                async for chunk in answer.aiter_raw():
+                    read += len(chunk)
+                    if read > MAX_ANSWER_BYTES:
+                        return
 
     @staticmethod
     async def _resolve(target: httpx.URL, allowed: bool) -> str:

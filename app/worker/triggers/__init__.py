@@ -1,1 +1,1 @@
-"""Jobs of triggers."""
+"""Jobs of triggers: firings are made of what happens, decided, and delivered."""

@@ -1,0 +1,116 @@
+"""The job that takes up firings of triggers: each is decided and delivered in a task of its own."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from decisioning.model.trigger import Trigger
+from decisioning.triggers.delivery import OpenFiring
+from decisioning.triggers.delivery_service import FiringService
+from decisioning.triggers.store_bell import FiringBell
+from decisioning.triggers.store_delivery import FiringDeliveries
+from storage.errors import Unavailable
+from storage.failures import FailureLog
+
+log = logging.getLogger(__name__)
+
+MAX_AT_ONCE = 32
+"""Firings of one destination that are decided and sent at a time: a slow receiver holds up no other one."""
+LOOK_S = 1.0
+"""Firings that are tried again, or whose worker died, are looked for so often."""
+REST_S = 0.005
+"""Between two looks, so that what comes one by one is taken up together."""
+DROP_EVERY_S = 10.0
+
+
+@dataclass
+class FiringDelivery:
+    """Takes up what is due of the triggers in the catalogue. Any number of workers may."""
+
+    store: FiringDeliveries
+    service: FiringService
+    triggers: Callable[[], Mapping[str, Trigger]]
+    bell: FiringBell
+    clock_ms: Callable[[], int]
+    on_dropped: Callable[[str], None] = lambda _: None
+    _at_work: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _in_flight: Counter[str] = field(default_factory=Counter, init=False)
+    _full: set[str] = field(default_factory=set, init=False)
+    _failures: FailureLog = field(default_factory=lambda: FailureLog(log), init=False)
+    _drop_at_s: float = field(default=0.0, init=False)
+
+    async def round(self) -> float:
+        """Take up what is due, or wait for something; return how long to sleep. Raises ``PostgresUnavailable``."""
+        await self._drop_undeclared()
+        rooms = self._rooms()
+        firings = await self.store.claim(rooms, self.clock_ms()) if rooms else []
+        for firing in firings:
+            self._begin(firing)
+        if not firings:
+            await self.bell.wait(LOOK_S)
+        return REST_S
+
+    async def settle(self) -> None:
+        """Wait until all that were taken up have been tried."""
+        while self._at_work:
+            await asyncio.wait(self._at_work)
+
+    async def close(self) -> None:
+        """Stop at once: another worker takes up what is not done."""
+        for task in self._at_work:
+            task.cancel()
+        await asyncio.gather(*self._at_work, return_exceptions=True)
+        await self.bell.close()
+
+    async def _drop_undeclared(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._drop_at_s:
+            return
+        for trigger_id in await self.store.drop_undeclared(list(self.triggers()), self.clock_ms()):
+            self.on_dropped(trigger_id)
+        self._drop_at_s = now_s + DROP_EVERY_S
+
+    def _rooms(self) -> dict[str, int]:
+        """Compute how many firings of each trigger may be taken up; those of one destination share its room."""
+        triggers = self.triggers()
+        sharing = Counter(destination_of(trigger) for trigger in triggers.values())
+        rooms = {}
+        self._full.clear()
+        for trigger_id, trigger in triggers.items():
+            destination = destination_of(trigger)
+            room = MAX_AT_ONCE - self._in_flight[destination]
+            if room > 0:
+                rooms[trigger_id] = max(1, room // sharing[destination])
+            else:
+                self._full.add(destination)
+        return rooms
+
+    def _begin(self, firing: OpenFiring) -> None:
+        trigger = self.triggers().get(firing.trigger_id)
+        destination = "" if trigger is None else destination_of(trigger)
+        self._in_flight[destination] += 1
+        task = asyncio.create_task(self._bring_forward(firing))
+        self._at_work.add(task)
+
+        def done(ended: asyncio.Task[None]) -> None:
+            self._at_work.discard(ended)
+            self._in_flight[destination] -= 1
+            if destination in self._full:
+                self.bell.ring()  # there is room again
+
+        task.add_done_callback(done)
+
+    async def _bring_forward(self, firing: OpenFiring) -> None:
+        try:
+            await self.service.bring_forward(firing)
+            self._failures.recovered("keeping firings")
+        except Unavailable as error:  # it is taken up again when its lease has ended
+            self._failures.note("keeping firings", "firings wait: %s", error, error=error)
+
+
+def destination_of(trigger: Trigger) -> str:
+    """Return what a trigger's deliveries go to: a webhook's address, or a stream."""
+    to = trigger.deliver
+    return f"stream {to.stream}" if to.webhook is None else to.webhook

@@ -1,0 +1,189 @@
+"""The decision that a firing calls for: for its placement, or the best of its channels; once, however often tried."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic_core import to_json
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.context import DecisionInputs
+from decisioning.model.degraded import DegradedReason
+from decisioning.model.trigger import Trigger, TriggerChannel
+from decisioning.triggers.channels import (
+    Prospect,
+    describe_loss,
+    describe_stops,
+    expected_value,
+    preferred_channels,
+    rank_channels,
+    selected_offers,
+)
+from decisioning.triggers.delivery import OpenFiring, Plan, Progress
+from decisioning.triggers.ports import Decider, Keeper, Profiles
+
+DEADLINE_MS = 2_000
+"""For one decision: nobody waits for it as for that of a page."""
+MAX_CONTEXT_BYTES = 4_096
+"""A cause that is larger is told to rules without the properties of its event."""
+_OUTAGES = frozenset(
+    {
+        DegradedReason.DEADLINE_EXCEEDED,
+        DegradedReason.PROFILE_UNAVAILABLE,
+        DegradedReason.CONTACT_HISTORY_UNAVAILABLE,
+        DegradedReason.FUNCTIONS_UNAVAILABLE,
+        DegradedReason.EARLIER_ANSWER_UNAVAILABLE,
+    }
+)
+"""Reasons for which an answer without offers says nothing: it may have some when it is asked for again."""
+
+
+class Undecided(Exception):
+    """Nothing can be decided just now, so it is to be tried again. ``plan``: the one to keep for that, if any."""
+
+    def __init__(self, reason: str, plan: Plan | None = None) -> None:
+        super().__init__(reason)
+        self.plan = plan
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No placement has an offer for the customer. ``reason``: why, for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The placement and channel that were chosen, and the answer of the decision: with selected offers alone."""
+
+    placement: str
+    channel: str
+    decision: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that is kept and delivered."""
+        return {"placement": self.placement, "channel": self.channel, "decision": dict(self.decision)}
+
+
+class FiringDecisions:
+    """Decides for firings. ``clock_ms`` gives Unix ms."""
+
+    def __init__(
+        self,
+        decisions: Decider,
+        catalogue: Callable[[], Catalogue],
+        profiles: Profiles,
+        keeper: Keeper,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._decisions = decisions
+        self._catalogue = catalogue
+        self._profiles = profiles
+        self._keeper = keeper
+        self._clock_ms = clock_ms
+
+    async def decide(self, firing: OpenFiring, trigger: Trigger) -> Chosen | Nothing:
+        """Decide for a firing: asked again, it answers the same.
+
+        Raises ``Undecided`` if it must be asked again, and ``Unavailable``.
+        """
+        plan = firing.plan
+        if plan is None:
+            found = await self._make_plan(firing, trigger)
+            if isinstance(found, Nothing):
+                return found
+            plan = found
+        views = self._catalogue().views
+        for placement in plan.placements:
+            if placement not in views:
+                continue
+            answer = await self._ask(firing, placement, plan)
+            if offers := selected_offers(answer):
+                # Default offers are left out: a contact that no limit counts is none to begin unasked.
+                channel = views[placement].placement.channel
+                return Chosen(placement, channel, answer | {"offers": offers})
+            if outages := _outages(answer):
+                # It is logged under this id, without an offer: the next time another one is asked for.
+                raise Undecided(outages, replace(plan, turn=plan.turn + 1))
+        return Nothing(await self._explain(firing, plan.placements))
+
+    async def _make_plan(self, firing: OpenFiring, trigger: Trigger) -> Plan | Nothing:
+        """Say which placements to ask, the best first, and keep that, as it must not change any more."""
+        views = self._catalogue().views
+        choices = [choice for choice in trigger.choices if choice.placement in views]
+        if not choices:
+            return Nothing("none of its placements is in the catalogue any more")
+        if len(choices) == 1 and not choices[0].cost:
+            return Plan((choices[0].placement,))
+        ranked = await self._compare(firing, choices)
+        if isinstance(ranked, Nothing):
+            return ranked
+        plan = Plan(tuple(prospect.placement for prospect in ranked))
+        kept = Progress(firing, "due", None, None, plan.as_json(), firing.lease_until_ms)
+        if not await self._keeper.keep(kept, self._clock_ms()):
+            raise Undecided("another worker has it by now")
+        return plan
+
+    async def _compare(
+        self, firing: OpenFiring, choices: Sequence[TriggerChannel]
+    ) -> Sequence[Prospect] | Nothing:
+        """Ask all placements without consequences, and rank those that have an offer that is worth the contact."""
+        prospects = []
+        for choice in choices:
+            # Under the id of the decision to come, whose choice among equals is drawn by it.
+            answer = await self._ask(firing, choice.placement, Plan(()), dry_run=True)
+            if outages := _outages(answer):
+                raise Undecided(outages)
+            expected = expected_value(selected_offers(answer))
+            if expected is not None:
+                channel = self._catalogue().views[choice.placement].placement.channel
+                prospects.append(Prospect(choice.placement, channel, expected, choice.cost))
+        if not prospects:
+            return Nothing(await self._explain(firing, [choice.placement for choice in choices]))
+        profile = await self._profiles.load(firing.customer_id, fill=False)
+        ranked = rank_channels(prospects, preferred_channels(profile.customer.attributes))
+        return ranked or Nothing("; ".join(f"{p.placement}: {describe_loss(p)}" for p in prospects))
+
+    async def _ask(
+        self, firing: OpenFiring, placement: str, plan: Plan, *, dry_run: bool = False, explain: bool = False
+    ) -> dict[str, Any]:
+        """Ask for a decision. Raises ``Undecided`` if it was not logged, so that it does not count."""
+        answer = await self._decisions.decide(
+            DecisionInputs(
+                customer_id=firing.customer_id,
+                placement=placement,
+                context=context_of(firing),
+                decision_id=plan.decision_id(firing.firing_id, placement),
+                deadline_ms=DEADLINE_MS,
+                dry_run=dry_run,
+                explain=explain,
+            )
+        )
+        if answer["feedback_until"] is None and not dry_run:
+            raise Undecided(", ".join(answer["degraded"]) or "the decision could not be logged")
+        return answer
+
+    async def _explain(self, firing: OpenFiring, placements: Sequence[str]) -> str:
+        """Say for each placement what stopped its offers."""
+        told = []
+        for placement in placements:
+            if placement in self._catalogue().views:
+                answer = await self._ask(firing, placement, Plan(()), dry_run=True, explain=True)
+                told.append(f"{placement}: {describe_stops(answer.get('explanation', ()))}")
+        return "; ".join(told) or "none of its placements is in the catalogue any more"
+
+
+def context_of(firing: OpenFiring) -> dict[str, Any]:
+    """Return the context of a firing's decision: ``trigger``, and ``cause`` as far as it is not too large."""
+    cause = dict(firing.cause)
+    if len(to_json(cause)) > MAX_CONTEXT_BYTES:
+        cause.pop("properties", None)
+    if len(to_json(cause)) > MAX_CONTEXT_BYTES:
+        cause = {}
+    return {"trigger": firing.trigger_id, "cause": cause}
+
+
+def _outages(answer: Mapping[str, Any]) -> str:
+    """Name the reasons why an answer may be another one later; empty if there are none."""
+    return ", ".join(reason for reason in answer["degraded"] if reason in _OUTAGES)

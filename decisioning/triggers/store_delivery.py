@@ -1,0 +1,177 @@
+"""Firings in Postgres that something is still to be done with: taken up by one worker at a time, shown, sent again."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.triggers.delivery import OpenFiring, Progress
+from decisioning.triggers.firing import FiringStatus
+from storage.clock import to_datetime, to_ms
+from storage.postgres import transaction
+
+LEASE_MS = 60_000
+"""A firing whose worker died is taken up again after so long."""
+MAX_AT_ONCE = 500
+"""Firings whose progress is kept in one statement."""
+
+_OPEN = "status IN ('due', 'decided')"
+# Each trigger by its own index, so that a backlog of one holds up no other. Materialized: it locks once.
+_CLAIM = text(f"""
+WITH claimed AS MATERIALIZED (
+    SELECT mine.firing_id
+    FROM unnest(cast(:triggers AS text[]), cast(:rooms AS integer[])) AS t (trigger_id, room)
+    CROSS JOIN LATERAL (
+        SELECT o.firing_id FROM trigger_firings AS o
+        WHERE o.trigger_id = t.trigger_id AND o.{_OPEN} AND o.next_attempt_at <= :now
+        ORDER BY o.next_attempt_at LIMIT t.room FOR UPDATE SKIP LOCKED
+    ) AS mine
+)
+UPDATE trigger_firings AS f SET attempts = f.attempts + 1, next_attempt_at = :lease, updated_at = :now
+FROM claimed WHERE f.firing_id = claimed.firing_id
+RETURNING f.*
+""")
+# By the number of the try: a worker that was too slow changes nothing any more.
+_KEEP = text(f"""
+UPDATE trigger_firings AS f SET status = n.status, status_reason = n.reason, updated_at = :now,
+    decision_id = coalesce(n.decision_id, f.decision_id),
+    chosen = coalesce(cast(n.chosen AS jsonb), f.chosen), next_attempt_at = n.next_at
+FROM unnest(cast(:ids AS uuid[]), cast(:attempts AS integer[]), cast(:statuses AS text[]), cast(:reasons AS text[]),
+    cast(:decisions AS text[]), cast(:chosen AS text[]), cast(:next AS timestamptz[]))
+    AS n (firing_id, attempts, status, reason, decision_id, chosen, next_at)
+WHERE f.firing_id = n.firing_id AND f.attempts = n.attempts AND f.{_OPEN}
+RETURNING f.firing_id
+""")
+_DROP = text(f"""
+UPDATE trigger_firings SET status = 'dropped', status_reason = :reason, next_attempt_at = NULL, updated_at = :now
+WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) RETURNING trigger_id
+""")
+_AGAIN = text("""
+UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_at = :now,
+    deadline_at = cast(:now AS timestamptz) + (deadline_at - fired_at)
+WHERE firing_id = cast(:firing_id AS uuid) AND status = 'failed' RETURNING *
+""")
+_ONE = text("SELECT * FROM trigger_firings WHERE firing_id = cast(:firing_id AS uuid)")
+
+
+@dataclass(frozen=True, slots=True)
+class FiringFilter:
+    """The firings to show; ``None`` leaves all. ``before``: time (Unix ms) and id of the last one shown before."""
+
+    trigger: str | None = None
+    status: FiringStatus | None = None
+    customer_id: str | None = None
+    before: tuple[int, str] | None = None
+
+
+class FiringDeliveries:
+    """The firings that are open. Methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._waiting: list[tuple[Progress, int, asyncio.Future[bool]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def claim(self, rooms: Mapping[str, int], now_ms: int) -> list[OpenFiring]:
+        """Take up what is due of triggers: at most so many of each. Of several workers one gets each."""
+        now, lease = to_datetime(now_ms), to_datetime(now_ms + LEASE_MS)
+        values = {"triggers": list(rooms), "rooms": list(rooms.values()), "now": now, "lease": lease}
+        async with transaction(self._engine) as connection:
+            rows = (await connection.execute(_CLAIM, values)).all()
+        return sorted(map(_open_firing, rows), key=lambda firing: firing.fired_at_ms)
+
+    async def keep(self, progress: Progress, now_ms: int) -> bool:
+        """Keep what a firing has come to. False if another worker has taken it up since, or it is gone.
+
+        Those that come while a statement runs are kept together, by the next one.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((progress, now_ms, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        return await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MAX_AT_ONCE], self._waiting[MAX_AT_ONCE:]
+            try:
+                kept = await self._keep_all([progress for progress, _, _ in batch], batch[-1][1])
+            except Exception as error:  # each of those who wait is told
+                for _, _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for progress, _, done in batch:
+                    if not done.done():
+                        done.set_result(progress.firing.firing_id in kept)
+
+    async def _keep_all(self, batch: Sequence[Progress], now_ms: int) -> set[str]:
+        values = {
+            "ids": [p.firing.firing_id for p in batch],
+            "attempts": [p.firing.attempts for p in batch],
+            "statuses": [p.status for p in batch],
+            "reasons": [p.reason for p in batch],
+            "decisions": [p.decision_id for p in batch],
+            "chosen": [None if p.chosen is None else to_json(dict(p.chosen)).decode() for p in batch],
+            "next": [None if p.next_attempt_ms is None else to_datetime(p.next_attempt_ms) for p in batch],
+            "now": to_datetime(now_ms),
+        }
+        async with transaction(self._engine) as connection:
+            return {str(row.firing_id) for row in await connection.execute(_KEEP, values)}
+
+    async def drop_undeclared(self, known: Sequence[str], now_ms: int) -> list[str]:
+        """Drop what is due of triggers that are not ``known`` any more; returns the trigger of each."""
+        reason = "the trigger is not in the catalogue any more"
+        values = {"known": list(known), "now": to_datetime(now_ms), "reason": reason}
+        async with transaction(self._engine) as connection:
+            return [row.trigger_id for row in await connection.execute(_DROP, values)]
+
+    async def send_again(self, firing_id: str, now_ms: int) -> Any | None:
+        """Let a failed firing be sent again, with as much time as at first; ``None`` if it has not failed."""
+        values = {"firing_id": firing_id, "now": to_datetime(now_ms)}
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(_AGAIN, values)).first()
+
+    async def find(self, firing_id: str) -> Any | None:
+        """Read a firing; ``None`` if there is none."""
+        async with transaction(self._engine) as connection:
+            return (await connection.execute(_ONE, {"firing_id": firing_id})).first()
+
+    async def shown(self, wanted: FiringFilter, limit: int) -> list[Any]:
+        """Read firings, the newest first."""
+        tests: dict[str, Any] = {
+            "trigger_id = :trigger": wanted.trigger,
+            "status = :status": wanted.status,
+            "customer_id = :customer_id": wanted.customer_id,
+        }
+        values = {test.rpartition(":")[2]: value for test, value in tests.items() if value is not None}
+        held = [test for test, value in tests.items() if value is not None]
+        if wanted.before is not None:
+            at_ms, firing_id = wanted.before
+            held.append("(fired_at, firing_id) < (:fired_at, cast(:firing_id AS uuid))")
+            values |= {"fired_at": to_datetime(at_ms), "firing_id": firing_id}
+        where = f"WHERE {' AND '.join(held)}" if held else ""
+        query = f"SELECT * FROM trigger_firings {where} ORDER BY fired_at DESC, firing_id DESC LIMIT :most"
+        async with transaction(self._engine) as connection:
+            return list(await connection.execute(text(query), values | {"most": limit}))
+
+
+def _open_firing(row: Any) -> OpenFiring:
+    return OpenFiring(
+        firing_id=str(row.firing_id),
+        trigger_id=row.trigger_id,
+        customer_id=row.customer_id,
+        cause=row.cause,
+        fired_at_ms=to_ms(row.fired_at),
+        deadline_at_ms=to_ms(row.deadline_at),
+        status=row.status,
+        status_reason=row.status_reason,
+        decision_id=row.decision_id,
+        chosen=row.chosen,
+        attempts=row.attempts,
+        lease_until_ms=to_ms(row.next_attempt_at),
+    )

@@ -1,0 +1,435 @@
+"""Firings of triggers: decided once, within all limits; delivered at least once, in time, or said why not."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from app.worker.alerting.webhook import Webhooks
+from app.worker.triggers.delivering import MAX_AT_ONCE, FiringDelivery
+from app.worker.triggers.sending import TriggerSender
+from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.model.trigger import Trigger, TriggerChannel, TriggerDelivery, TriggerOn
+from decisioning.triggers.decision_service import FiringDecisions
+from decisioning.triggers.delivery_service import FiringService
+from decisioning.triggers.firing import Firing
+from decisioning.triggers.store_bell import FiringBell
+from decisioning.triggers.store_delivery import LEASE_MS, FiringDeliveries
+from decisioning.triggers.store_firings import insert_firings
+from decisioning.triggers.store_outbox import TriggerStreams
+from storage import clock
+from storage.errors import RedisUnavailable
+from tests.support.api import CSV, Nextbest, put_offer
+from tests.support.receiver import WRITTEN_SECRET, Receiver, receiving, signature_of
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ON = TriggerOn(event="call_dropped")
+
+
+@dataclass
+class World:
+    """An installation with triggers, and a worker that takes firings up."""
+
+    nextbest: Nextbest
+    secrets: Any
+    triggers: dict[str, Trigger] = field(default_factory=dict)
+    ahead_ms: int = 0
+    workers: list[FiringDelivery] = field(default_factory=list)
+    webhooks: list[Webhooks] = field(default_factory=list)
+    fired: int = 0
+
+    def now_ms(self) -> int:
+        """The time, which tests may let pass."""
+        return clock.now_ms() + self.ahead_ms
+
+    def worker(self, decisions: Any = None, sender: Any = None) -> FiringDelivery:
+        """A worker; ``decisions`` and ``sender``: in place of the real ones."""
+        state = self.nextbest.api.state
+        store = FiringDeliveries(state.engine)
+        profiles = CachedProfiles(state.profiles, state.numbers)
+        decide = FiringDecisions(
+            decisions or state.decisions, state.current_catalogue, profiles, store, self.now_ms
+        )
+        if sender is None:
+            webhooks = Webhooks(self.secrets, {"127.0.0.1"}, time.time)
+            self.webhooks.append(webhooks)
+            sender = TriggerSender(webhooks, TriggerStreams(state.redis))
+        service = FiringService(decide, lambda: self.triggers, sender, store, self.now_ms, lambda: 0.5)
+        assert state.settings.postgres_url is not None
+        bell = FiringBell(state.settings.postgres_url)
+        worker = FiringDelivery(store, service, lambda: self.triggers, bell, self.now_ms)
+        self.workers.append(worker)
+        return worker
+
+    async def fire(self, trigger: Trigger, customer: str, count: int = 1, within_s: int = 3600) -> list[str]:
+        """Let a trigger fire for a customer; returns the ids of the firings."""
+        self.triggers[trigger.trigger_id] = trigger
+        now_ms = self.now_ms()
+        firings = []
+        for _ in range(count):
+            self.fired += 1
+            cause = {"event": "call_dropped", "event_id": f"e{self.fired}"}
+            occasion = f"event e{self.fired}"
+            firings.append(
+                Firing(trigger.trigger_id, 1, customer, occasion, cause, now_ms, now_ms + within_s * 1000)
+            )
+        async with self.nextbest.api.state.engine.begin() as connection:
+            await insert_firings(connection, firings)
+            query = text("SELECT firing_id FROM trigger_firings WHERE occasion = ANY(:o)")
+            rows = await connection.execute(query, {"o": [f.occasion for f in firings]})
+        return [str(row.firing_id) for row in rows]
+
+    async def read(self, firing_id: str) -> Any:
+        """A firing as it is stored."""
+        return await FiringDeliveries(self.nextbest.api.state.engine).find(firing_id)
+
+    async def work(self, worker: FiringDelivery) -> None:
+        """Take up what is due, and wait until it has been tried."""
+        await worker.round()
+        await worker.settle()
+
+    async def decisions_of(self, customer: str) -> list[dict[str, Any]]:
+        """The decisions of a customer that are in the log."""
+        await self.nextbest.worker.archive()
+        query = text("SELECT header FROM decisions WHERE customer_id = :c ORDER BY decided_at")
+        async with self.nextbest.api.state.engine.begin() as connection:
+            return [row.header for row in await connection.execute(query, {"c": customer})]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """The shop, with three channels: `sms` and `call` need consent, `call` is worth more; `mail` is for all."""
+    secrets = tmp_path_factory.mktemp("secrets")
+    (secrets / "triggers").write_text(WRITTEN_SECRET)
+    api = shop.api
+    for channel in ("sms", "call", "mail"):
+        await put_offer(
+            api, f"by-{channel}", value=30, requires_consent=None if channel == "mail" else "care"
+        )
+        await api.ok(
+            "PUT", f"/v1/offers/by-{channel}/treatments/text",
+            json={"channel": channel, "language": "en", "title": f"By {channel}"},
+        )  # fmt: skip
+        placement = {"channel": channel, "policy": "propensity", "control_share": 0, "deadline_ms": 5000}
+        await api.ok("PUT", f"/v1/placements/{channel}", json=placement)
+    found = World(shop, secrets)
+    try:
+        yield found
+    finally:
+        for worker in found.workers:
+            await worker.close()
+        for webhooks in found.webhooks:
+            await webhooks.close()
+
+
+async def put_customer(
+    world: World, customer: str, consents: list[str], propensities: Mapping[str, float], **attributes: Any
+) -> None:
+    """A customer who agreed to be contacted in some channels, with propensities by offer."""
+    api = world.nextbest.api
+    body = {"attributes": attributes, "consents": {"care": consents}}
+    await api.ok("PUT", f"/v1/customers/{customer}", json=body)
+    rows = [f"{customer},{offer},{p}" for offer, p in propensities.items()]
+    content = "\n".join(["customer_id,offer_id,propensity", *rows])
+    await api.ok("POST", "/v1/imports/propensities", content=content, headers=CSV)
+
+
+def to(receiver: Receiver, placement: str = "mail", trigger_id: str = "dropped", **fields: Any) -> Trigger:
+    """A trigger that tells a receiver."""
+    deliver = TriggerDelivery(webhook=receiver.url, secret="triggers")
+    return Trigger(trigger_id, ON, deliver, None if fields.get("channels") else placement, **fields)
+
+
+async def test_a_firing_is_decided_and_delivered_with_a_signature(world: World) -> None:
+    async with receiving() as receiver:
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver), "ann")
+        await world.work(worker)
+        row = await world.read(firing_id)
+        assert (row.status, row.status_reason, row.attempts) == ("delivered", None, 1)
+        ((headers, body),) = receiver.requests
+        assert headers["webhook-id"] == firing_id
+        assert headers["webhook-signature"] == signature_of(headers, body)
+        (message,) = receiver.messages
+        data = message["data"]
+        assert message["type"] == "trigger.fired"
+        assert (data["trigger"], data["customer_id"], data["channel"]) == ("dropped", "ann", "mail")
+        assert data["cause"]["event"] == "call_dropped"
+        assert data["decision"]["offers"][0]["treatment"]["title"] == "By mail"
+        (decision,) = await world.decisions_of("ann")
+        assert decision["decision_id"] == data["decision"]["decision_id"] == row.decision_id
+        assert decision["context"] == {"trigger": "dropped", "cause": data["cause"]}
+
+
+async def test_a_stream_gets_what_a_webhook_would(world: World) -> None:
+    trigger = Trigger("streamed", ON, TriggerDelivery(stream="nb:triggered"), "mail")
+    (firing_id,) = await world.fire(trigger, "sue")
+    await world.work(world.worker())
+    redis: Any = world.nextbest.api.state.redis
+    ((_, entry),) = await redis.xrange("nb:triggered")
+    assert entry[b"id"].decode() == firing_id
+    assert b'"customer_id":"sue"' in entry[b"body"]
+    assert (await world.read(firing_id)).status == "delivered"
+
+
+CHANNELS = (TriggerChannel("sms", 0.05), TriggerChannel("call", 4.0), TriggerChannel("mail", 0.0))
+
+
+@pytest.mark.parametrize(
+    ("customer", "consents", "propensities", "attributes", "expected"),
+    [
+        ("best-call", ["*"], {"by-sms": 0.5, "by-call": 0.8, "by-mail": 0.1}, {}, "call"),
+        ("best-sms", ["*"], {"by-sms": 0.5, "by-call": 0.6, "by-mail": 0.1}, {}, "sms"),
+        ("no-sms", ["call"], {"by-sms": 0.5, "by-call": 0.3, "by-mail": 0.1}, {}, "call"),
+        ("no-consent", [], {"by-sms": 0.5, "by-call": 0.9, "by-mail": 0.1}, {}, "mail"),
+        ("prefers", ["*"], {"by-sms": 0.5, "by-call": 0.8, "by-mail": 0.1}, {"preferred_channel": "mail, sms"}, "mail"),
+        ("too-dear", ["call"], {"by-call": 0.1, "by-mail": 0.0}, {"preferred_channel": "call"}, None),
+    ],
+)  # fmt: skip
+async def test_the_best_channel_is_that_of_a_plain_calculation(
+    world: World,
+    customer: str,
+    consents: list[str],
+    propensities: dict[str, float],
+    attributes: dict[str, Any],
+    expected: str | None,
+) -> None:
+    await put_customer(world, customer, consents, propensities, **attributes)
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, channels=CHANNELS), customer)
+        await world.work(world.worker())
+        row = await world.read(firing_id)
+        if expected is None:
+            assert row.status == "nothing"
+            assert "call: 3 is expected, and a contact costs 4" in row.status_reason
+            assert receiver.requests == []
+            return
+        (message,) = receiver.messages
+        assert message["data"]["placement"] == expected
+        # The comparison itself leaves nothing behind.
+        assert [d["placement"] for d in await world.decisions_of(customer)] == [expected]
+
+
+async def test_nothing_to_offer_is_said_with_what_stopped_the_offers(world: World) -> None:
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, "sms"), "nobody")
+        await world.work(world.worker())
+        row = await world.read(firing_id)
+    assert (row.status, receiver.requests) == ("nothing", [])
+    assert "sms: stopped by" in row.status_reason
+    assert "consent 'care' (1)" in row.status_reason
+
+
+async def test_wrong_answers_are_tried_again_later_and_later_until_one_takes_it(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [500, 301, 404]
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver), "bob")
+        pauses = []
+        for _ in range(4):
+            await world.work(worker)
+            row = await world.read(firing_id)
+            if row.next_attempt_at is not None:
+                pauses.append((row.next_attempt_at - row.updated_at).total_seconds())
+                assert row.status == "decided"
+                world.ahead_ms += round(pauses[-1] * 1000) + 1
+        assert row.status == "delivered"
+        assert pauses == pytest.approx([0.75, 1.5, 3.0])
+        assert len({body for _, body in receiver.requests}) == 1
+        assert {headers["webhook-id"] for headers, _ in receiver.requests} == {firing_id}
+        assert len(await world.decisions_of("bob")) == 1
+
+
+async def test_what_cannot_be_delivered_in_time_fails_and_is_sent_again_by_hand(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [503, 503]
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver), "cid", within_s=4)
+        for _ in range(3):
+            await world.work(worker)
+            world.ahead_ms += 2000
+        row = await world.read(firing_id)
+        assert (row.status, row.status_reason) == ("failed", "the webhook: answered 503")
+        deliveries = FiringDeliveries(world.nextbest.api.state.engine)
+        assert await deliveries.send_again(firing_id, world.now_ms()) is not None
+        await world.work(worker)
+        assert (await world.read(firing_id)).status == "delivered"
+        assert len(await world.decisions_of("cid")) == 1
+        assert await deliveries.send_again(firing_id, world.now_ms()) is None
+
+
+async def test_what_nobody_took_up_in_time_is_dropped_and_never_decided(world: World) -> None:
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver), "dan", within_s=60)
+        world.ahead_ms += 60_001
+        await world.work(world.worker())
+        row = await world.read(firing_id)
+        assert (row.status, receiver.requests) == ("dropped", [])
+        assert "its time was over" in row.status_reason
+        assert await world.decisions_of("dan") == []
+
+
+async def test_firings_of_a_trigger_that_is_gone_are_dropped(world: World) -> None:
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, trigger_id="gone"), "eve")
+        del world.triggers["gone"]
+        await world.worker().round()
+        row = await world.read(firing_id)
+        assert (row.status, row.status_reason) == ("dropped", "the trigger is not in the catalogue any more")
+
+
+class Killed(BaseException):
+    """A worker is killed at this step."""
+
+
+STEPS = ("compare", "plan", "ask", "decide", "send", "sent", "keep")
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_worker_killed_between_any_two_steps_delivers_and_decides_once(
+    world: World, step: str
+) -> None:
+    customer = f"killed-{step}"
+    await put_customer(world, customer, ["*"], {"by-sms": 0.5, "by-call": 0.8})
+    async with receiving() as receiver:
+        trigger = to(receiver, channels=CHANNELS)
+        (firing_id,) = await world.fire(trigger, customer)
+        state = world.nextbest.api.state
+        with pytest.raises(Killed):
+            await kill_at(world, step, firing_id)
+        assert (await world.read(firing_id)).status == "due"
+        # Another worker waits until the lease has ended; meanwhile the best channel has become another one.
+        await world.work(world.worker())
+        assert (await world.read(firing_id)).status == "due"
+        world.ahead_ms += LEASE_MS
+        if step not in ("compare", "plan"):
+            await put_customer(world, customer, ["*"], {"by-sms": 0.9, "by-call": 0.1})
+        await world.work(world.worker())
+        assert (await world.read(firing_id)).status == "delivered"
+        assert {message["data"]["placement"] for message in receiver.messages} == {"call"}
+        assert len(receiver.requests) == (2 if step in ("sent", "keep") else 1)
+        assert len(await world.decisions_of(customer)) == 1
+        assert state.capacity_leases is not None
+
+
+async def kill_at(world: World, step: str, firing_id: str) -> None:
+    """Take up a firing, and be killed at a step."""
+    worker = world.worker()
+    store, service = worker.store, worker.service
+    (firing,) = await store.claim({"dropped": 10}, world.now_ms())
+    assert firing.firing_id == firing_id
+    decisions, sender = service._decisions, service._sender
+
+    def dying(work: Callable[..., Any], *, after: bool, when: Callable[..., bool] = lambda *_: True) -> Any:
+        async def die(*args: Any, **kwargs: Any) -> Any:
+            if not when(*args):
+                return await work(*args, **kwargs)
+            if after:
+                await work(*args, **kwargs)
+            raise Killed
+
+        return die
+
+    with pytest.MonkeyPatch.context() as patch:
+        if step == "compare":
+            patch.setattr(decisions, "_compare", dying(decisions._compare, after=True))
+        elif step in ("plan", "keep"):
+            wanted = "due" if step == "plan" else "delivered"
+            die = dying(store.keep, after=False, when=lambda progress, _: progress.status == wanted)
+            patch.setattr(service._decisions, "_keeper", type("K", (), {"keep": staticmethod(die)}))
+            patch.setattr(service, "_keeper", type("K", (), {"keep": staticmethod(die)}))
+        elif step in ("ask", "decide"):
+            decider = world.nextbest.api.state.decisions
+            die = dying(decider.decide, after=step == "decide", when=lambda request: not request.dry_run)
+            patch.setattr(decisions, "_decisions", type("D", (), {"decide": staticmethod(die)}))
+        else:
+            die = dying(sender.send, after=step == "sent")
+            patch.setattr(service, "_sender", type("S", (), {"send": staticmethod(die)}))
+        await service.bring_forward(firing)
+
+
+async def test_a_decision_that_could_not_be_logged_is_asked_for_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as receiver:
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver), "fay")
+
+        async def lost(*_: Any, **__: Any) -> Any:
+            raise RedisUnavailable("lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.nextbest.api.state.decision_log, "read", lost)
+            await world.work(worker)
+        row = await world.read(firing_id)
+        assert (row.status, receiver.requests) == ("due", [])
+        assert "contact_history_unavailable" in row.status_reason
+        world.ahead_ms += 2000
+        await world.work(worker)
+        assert (await world.read(firing_id)).status == "delivered"
+
+
+async def test_two_workers_at_once_deliver_each_firing_once(world: World) -> None:
+    async with receiving() as receiver:
+        firings = await world.fire(to(receiver), "gus", count=40)
+        first, second = world.worker(), world.worker()
+        while len(receiver.requests) < len(firings):
+            await asyncio.gather(first.round(), second.round())
+            await asyncio.gather(first.settle(), second.settle())
+        told = [headers["webhook-id"] for headers, _ in receiver.requests]
+        assert sorted(told) == sorted(firings)
+        assert receiver.connections < len(firings)
+
+
+async def test_a_slow_receiver_holds_up_no_other(world: World) -> None:
+    async with receiving() as slow, receiving() as quick:
+        slow.hold = asyncio.Event()
+        worker = world.worker()
+        await world.fire(to(slow, trigger_id="slow"), "hal", count=2 * MAX_AT_ONCE)
+        await world.fire(to(quick, trigger_id="quick"), "ivy", count=5)
+
+        async def quick_done() -> bool:
+            await worker.round()
+            return len(quick.requests) == 5
+
+        await eventually(quick_done, "the quick receiver to be told", progress=lambda: len(quick.requests))
+        assert len(slow.requests) <= MAX_AT_ONCE
+        slow.hold.set()
+
+        async def slow_done() -> bool:
+            await worker.round()
+            await worker.settle()
+            return len(slow.requests) == 2 * MAX_AT_ONCE
+
+        await eventually(slow_done, "the slow receiver to be told", progress=lambda: len(slow.requests))
+
+
+async def test_the_bell_rings_when_something_fires(world: World) -> None:
+    async with receiving() as receiver:
+        worker = world.worker()
+        await worker.bell.wait(0.01)
+        waiting = asyncio.create_task(worker.bell.wait(60))
+        await world.fire(to(receiver), "jan")
+        async with asyncio.timeout(30):
+            await waiting
+        await world.work(worker)
+        assert len(receiver.requests) == 1
+
+
+async def test_a_worker_that_was_too_slow_changes_nothing(world: World) -> None:
+    async with receiving() as receiver:
+        store = FiringDeliveries(world.nextbest.api.state.engine)
+        (firing_id,) = await world.fire(to(receiver), "kim")
+        (late,) = await store.claim({"dropped": 1}, world.now_ms())
+        world.ahead_ms += LEASE_MS
+        await world.work(world.worker())
+        await world.worker().service.bring_forward(replace(late, deadline_at_ms=0))
+        row = await world.read(firing_id)
+        assert (row.status, row.attempts) == ("delivered", 2)
