@@ -119,6 +119,7 @@ KINDS = (
     "goal",
     "outcome",
     "reason",
+    "signal",
     "alert",
     "event",
     "aggregate",

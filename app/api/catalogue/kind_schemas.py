@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
+from app.api.catalogue.signal_schemas import Goal, SignalBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
 from app.api.values import (
     attribute_path,
@@ -20,7 +21,6 @@ from app.api.values import (
 from decisioning.catalog.alert import Watched, webhook_problem
 from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
 
-Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(seconds)]
 Clock = Annotated[str, form(r"^([01]\d|2[0-3]):[0-5]\d$", time_of_day)]
@@ -312,6 +312,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "goal": KindSchema(GoalBody, Goal),
     "outcome": KindSchema(OutcomeBody),
     "reason": KindSchema(ReasonBody),
+    "signal": KindSchema(SignalBody),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from app.api.catalogue.kind_schemas import DemandsBody, Goal, Percent, Seconds, Whole
+from app.api.catalogue.kind_schemas import DemandsBody, Percent, Seconds, Whole
+from app.api.catalogue.signal_schemas import Goal
 from app.api.schemas import (
     Body,
     Cel,
