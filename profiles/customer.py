@@ -49,6 +49,34 @@ def has_objection(entries: Entries | None, channel: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferScope:
+    """The offers that a suppression is about: those of ``goals``, ``groups`` and ``offers``, all if none is named.
+
+    Left out are those of ``except_goals`` and ``except_groups``. In ``channels`` alone, if any are named.
+    """
+
+    goals: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    except_goals: tuple[str, ...] = ()
+    except_groups: tuple[str, ...] = ()
+
+    def covers(self, offer_id: str, group: str, goal: str, channel: str) -> bool:
+        """Return whether an offer of a group and goal is one of them, in a channel."""
+        if self.channels and channel not in self.channels:
+            return False
+        if goal in self.except_goals or group in self.except_groups:
+            return False
+        if not (self.goals or self.groups or self.offers):
+            return True
+        return goal in self.goals or group in self.groups or offer_id in self.offers
+
+
+EVERYTHING = OfferScope()
+
+
+@dataclass(frozen=True, slots=True)
 class Suppression:
     """A customer's entry in a suppression list, such as a do-not-contact register. Times in Unix ms.
 

@@ -3,7 +3,7 @@
 Immutable; a change builds the next one beside it, checked as a whole, and swaps it in.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -40,6 +40,7 @@ from decisioning.catalog.kinds import (
 from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
+from decisioning.contact.signals import PreparedSignal, Signal, prepare_signals
 from decisioning.errors import Invalid, NotFound
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
@@ -93,6 +94,7 @@ class Catalogue:
     goals: Mapping[str, GoalDemands]
     outcomes: Mapping[str, DeclaredOutcome]
     reasons: Mapping[str, Reason]
+    signals: Mapping[str, Signal]
     alert_rules: Mapping[str, Alert]
     event_types: Mapping[str, EventType]
     aggregates: Mapping[str, Aggregate]
@@ -171,12 +173,19 @@ class Catalogue:
                 self.history_ms,
                 self.offers,
                 self.outcome_rules.suppressions(),
+                self._prepare_signals if self.signals else None,
             ),
             self.checker,
             self.rules,
             champion_of(placement, self.deployments.get(placement.placement_id)),
             self.offer_groups,
         )
+
+    def _prepare_signals(
+        self, offers: Sequence[Offer], goals: Sequence[str], channel: str
+    ) -> tuple[PreparedSignal, ...]:
+        signals = self.signals.values()
+        return prepare_signals(signals, self.reasons, self.checker, self.rules, offers, goals, channel)
 
     def check_new(self, changes: Iterable[Entry]) -> None:
         """Check the expressions of things that are to be saved.
@@ -202,6 +211,7 @@ class Catalogue:
         """The longest time for which contacts matter, in ms; 0 if they never do."""
         asked = [call.within_s * 1000 for call in self._history_calls()]
         asked += [r.for_s * 1000 for rules in self.outcome_rules.suppressions().values() for r in rules]
+        asked += [1000 * (signal.lasts_s or 0) for signal in self.signals.values()]
         return max(longest_window_ms(self.offers.values(), self.contact_policies.values()), *asked, 0)
 
     @cached_property

@@ -17,6 +17,7 @@ from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.catalog.triggers.checks import check_trigger, trigger_expressions
 from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
+from decisioning.contact.signals import Signal, check_signal
 from decisioning.errors import Invalid, MissingThing, raised
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
@@ -330,6 +331,15 @@ GOAL = Kind(
 )
 OUTCOME = Kind("outcome", "outcomes", "outcome_id", DeclaredOutcome, check=_check_outcome)
 REASON = Kind("reason", "reasons", "reason_id", Reason)
+SIGNAL = Kind(
+    "signal",
+    "signals",
+    "signal_id",
+    Signal,
+    check=check_signal,
+    expressions=lambda signal: [ExpressionUse("when", signal.when, may_use_offer=False)],
+    protective=(Protective("scope", "scope"), Protective("lasts_s", "limits")),
+)
 ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
@@ -363,6 +373,7 @@ KINDS: dict[str, Kind[Any]] = {
         GOAL,
         OUTCOME,
         REASON,
+        SIGNAL,
         ALERT,
         EVENT,
         AGGREGATE,

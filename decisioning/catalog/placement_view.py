@@ -121,7 +121,10 @@ def build_view(
     mutually_exclusive = _exclusive_rows(here)
     mandatory = np.array([o.mandatory for o in here], dtype=bool)
     # All segments, whether rules name them or not: decisions log those that the customer is in.
-    plan = rules.plan(_all_expressions(conditions, values, percents, treatments, when), all_segments=True)
+    limits = contact(here)
+    wanted = _all_expressions(conditions, values, percents, treatments, when)
+    wanted += [prepared.condition for prepared in limits.signals]
+    plan = rules.plan(wanted, all_segments=True)
     value = np.array([o.value for o in here], dtype=np.float64)
     lever = np.array([_lever_factor(o, groups[o.group], levers) for o in here], dtype=np.float64)
     return PlacementView(
@@ -145,7 +148,7 @@ def build_view(
         goals=tuple(groups[o.group].goal for o in here),
         groups=np.unique([o.group for o in here], return_inverse=True)[1].astype(np.intp),
         mutually_exclusive=mutually_exclusive,
-        contact=contact(here),
+        contact=limits,
         treatments=treatments,
         plan=plan,
         base_weights=switched_off(placement, np.ones(len(here)), value, lever),

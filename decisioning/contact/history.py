@@ -77,10 +77,22 @@ def suppressing(causes: Iterable[str], channel: str, *, counts: bool) -> Iterato
         )
 
 
+def signal_contact(signal_id: str, at_ms: int) -> Contact:
+    """Return the contact by which it is remembered that a signal held at a time: with no offer."""
+    return Contact(0, at_ms, kind=SUPPRESSION, channel=signal_cause(signal_id))
+
+
+def signal_cause(signal_id: str) -> str:
+    """Return what stands in the place of the channel of such a contact."""
+    return f"signal/{signal_id}"
+
+
 def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> Iterator[KeptContact]:
     """The contacts of a decision that was not withdrawn, given everything that was told of it."""
     in_order = sorted(told, key=lambda t: t.position.parts)
     channel = decision.channel or ""
+    for signal_id in decision.noted:
+        yield KeptContact("", signal_contact(signal_id, decision.decided_at_ms))
     offers = zip(decision.offers, decision.numbers, decision.offer_contacts(), strict=True)
     for offer, number, contact in offers:
         offer_id, group, goal, counts = offer.offer_id, contact.group, contact.goal, contact.counts

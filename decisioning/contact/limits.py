@@ -56,10 +56,10 @@ class LimitCheck:
 
     Counted are contacts with the offers, groups or goals in ``values``; ``None`` stands for those of the offer that
     is checked. ``kinds`` are letters of ``history.KIND_LETTERS``. ``inherited_from``: the group or goal whose limit it
-    is.
+    is. ``reason``: why offers are not made, for people, if it is known.
     """
 
-    stage: Literal["contact", "exclusion"]
+    stage: Literal["contact", "exclusion", "signal"]
     name: str
     scope: Scope
     kinds: str
@@ -69,6 +69,7 @@ class LimitCheck:
     channels: tuple[str, ...] = ()
     values: tuple[str, ...] | None = None
     inherited_from: str | None = None
+    reason: str | None = None
 
     @property
     def history_ms(self) -> int:
@@ -235,6 +236,7 @@ class LimitIndex:
     they are about (``_special``).
 
     ``goals``: the goal of each offer. ``everything``: all offers of the catalogue by id; exclusions may name any.
+    ``signals``: the checks of what is remembered of signals, with the rows that they close, shape ``(n,)``.
     """
 
     def __init__(
@@ -244,6 +246,7 @@ class LimitIndex:
         policies: Iterable[ContactPolicy],
         everything: Mapping[str, Offer],
         suppressions: Iterable[LimitCheck] = (),
+        signals: Iterable[tuple[LimitCheck, BoolArray]] = (),
     ) -> None:
         self.rows: list[list[LimitCheck]] = [[] for _ in offers]
         self._offers = offers
@@ -254,6 +257,8 @@ class LimitIndex:
         self._add_policies(policies)
         for check in suppressions:
             self._add_common(check)
+        for check, closed in signals:
+            self._add(check, [("all", "")], np.flatnonzero(closed))
         self._add_limits()
         self._add_exclusions(everything)
         self._add_rejections(everything.values())

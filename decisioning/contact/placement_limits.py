@@ -1,6 +1,6 @@
 """The contact policy of one placement: suppression lists, quiet hours, limits and exclusions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,12 +21,16 @@ from decisioning.contact.quiet_hours import (
     prepare_quiet_hours,
     wall_clock,
 )
+from decisioning.contact.signals import PreparedSignal, Unread
 from decisioning.model.decision import DecisionContacts, OfferContact
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.outcome import Suppress
 from decisioning.model.stop import Stop
 from profiles.customer import Customer
 from storage.clock import MINUTE_MS
+
+SignalsOf = Callable[[Sequence[Offer], Sequence[str], str], tuple[PreparedSignal, ...]]
+"""Prepares the signals for offers, with their goals, in a channel."""
 
 BINDING_BASES = ("contract", "legal_obligation")
 """Legal bases that stand even for a customer who is on a suppression list, for transactional offers."""
@@ -36,7 +40,7 @@ class PlacementLimits:
     """The contact policy of one placement's ``offers``; ``everything`` are all offers of the catalogue.
 
     ``history_ms``: how far back contacts matter for any offer of the catalogue; 0 if none do. ``suppressions``: what is
-    not offered after which outcome or reason.
+    not offered after which outcome or reason. ``signals``: prepares those that close any of the offers, or last.
 
     Three kinds of stops, in the order of their strength:
 
@@ -60,6 +64,7 @@ class PlacementLimits:
         history_ms: int,
         everything: Mapping[str, Offer] | None = None,
         suppressions: Mapping[str, Sequence[Suppress]] | None = None,
+        signals: SignalsOf | None = None,
     ) -> None:
         self.history_ms = history_ms
         self._offers = offers
@@ -77,6 +82,7 @@ class PlacementLimits:
         channel = self._channel = placement.channel
         self._quiet = [prepare_quiet_hours(q) for q in quiet if not q.channels or channel in q.channels]
         self._texts: dict[int, str] = {}
+        self.signals = () if signals is None else signals(offers, self._goals, channel)
         self._index = LimitIndex(
             offers,
             self._goals,
@@ -87,6 +93,7 @@ class PlacementLimits:
                 for cause, rules in sorted((suppressions or {}).items())
                 for rule in rules
             ],
+            [(one.check, one.rows) for one in self.signals if one.lasts_ms],
         )
         # Nothing that is offered uses up a suppression, so it is looked at, and nothing has to be reserved for it.
         self._limited = np.array(
@@ -94,7 +101,7 @@ class PlacementLimits:
             dtype=bool,
         )
         self._looked_at = np.array([bool(checks) for checks in self._index.rows], dtype=bool)
-        self.suppresses = bool(suppressions)
+        self.suppresses = bool(suppressions or self.signals)
         self._counted = ~self._transactional
         # A limit of 0 blocks customers without any contact too, for whom nothing is looked up.
         self._never = np.array([any(c.max < 1 for c in checks) for checks in self._index.rows], dtype=bool)
@@ -104,6 +111,10 @@ class PlacementLimits:
     def needed(self) -> bool:
         """True if the contact history must be read for this placement."""
         return self._needed
+
+    def unread(self, customer: Customer, history: Sequence[Contact] | None) -> Unread:
+        """Return what cannot be read of a customer, as far as offers are to be withheld for it."""
+        return Unread(customer.suppressions is None, history is None and self._withhold)
 
     def limited(self, row: int, customer: Customer) -> bool:
         """Return whether an offer has limits that must be reserved for this customer."""
@@ -220,8 +231,9 @@ class PlacementLimits:
             if until is not None:
                 inside = sum(at_ms > now_ms - check.window_ms for at_ms in times)
                 again = None if until == NEVER_AGAIN_MS else until
+                observed = inside if check.reason is None else check.reason
                 stops.append(
-                    Stop(check.stage, check.name, inside, _required(check), again, check.inherited_from)
+                    Stop(check.stage, check.name, observed, _required(check), again, check.inherited_from)
                 )
         return stops
 
@@ -275,7 +287,7 @@ def _is_binding(offer: Offer) -> bool:
 
 
 def _required(check: LimitCheck) -> dict[str, int]:
-    if check.stage == "exclusion":
+    if check.stage != "contact":
         return {"none_within_s": check.window_ms // 1000}
     required = {"max": check.max, "window_s": check.window_ms // 1000}
     return required | {"suppress_s": check.suppress_ms // 1000} if check.suppress_ms else required

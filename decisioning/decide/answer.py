@@ -14,8 +14,9 @@ from bandits.policy import BoolArray
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
 from decisioning.contact.limits import PREFERENCES
+from decisioning.contact.signals import logged_signals
 from decisioning.decide.context import DecisionContext, EvaluatedRequest
-from decisioning.decide.eligibility import EligibilityInputs
+from decisioning.decide.eligibility import EligibilityInputs, held_signals
 from decisioning.decide.facts import facts_of, offer_facts
 from decisioning.decide.policy_runner import PolicyResult
 from decisioning.decide.told import EVENTS, INTERESTS, NOTHING_TOLD, Told
@@ -27,6 +28,7 @@ from decisioning.model.decision import (
     Decision,
     LoggedFactors,
     LoggedPolicy,
+    LoggedSignal,
     RenderedTreatment,
     SnapshotContact,
     SnapshotSuppression,
@@ -64,6 +66,7 @@ def decision_record(
     caller_choice = result.context.caller_choice
     until_ms = context.now_ms + view.placement.reward_window_s * 1000
     source = _text_source(context, evaluated, inputs)
+    signals, noted = _signals(inputs)
     return Decision(
         decision_id=context.decision_id,
         customer_id=context.request.customer_id,
@@ -97,8 +100,18 @@ def decision_record(
         failure=result.failed,
         counts_silence=True,
         runtime=RUNTIME,
+        signals=signals,
+        noted=noted,
         units=None if result.context.limits is None else result.context.limits.units,
     )
+
+
+def _signals(inputs: EligibilityInputs) -> tuple[tuple[LoggedSignal, ...], tuple[str, ...]]:
+    signals = inputs.view.contact.signals
+    if not signals:
+        return (), ()
+    held = [prepared for prepared, known in held_signals(inputs) if known]
+    return logged_signals(signals, held, inputs.history, inputs.now_ms)
 
 
 def defaults_record(

@@ -14,6 +14,7 @@ from decisioning.capacity.matching import stop_of
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
+from decisioning.contact.signals import PreparedSignal, holding, signal_stop
 from decisioning.decide.facts import offer_facts
 from decisioning.model.entities import FOREVER_MS, Tier
 from decisioning.model.stop import StageName, Stop
@@ -191,6 +192,25 @@ def _explain_consent(inputs: EligibilityInputs, row: int) -> list[Stop]:
     return stops
 
 
+def held_signals(inputs: EligibilityInputs) -> list[tuple[PreparedSignal, bool]]:
+    """Return the signals that hold in the request, with False those of which that cannot be known."""
+    contact = inputs.view.contact
+    if not contact.signals:
+        return []
+    unread = contact.unread(inputs.profile.customer, inputs.history)
+    return list(holding(contact.signals, inputs.evaluation.holds, unread))
+
+
+def _narrow_to_signals(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    for prepared, _ in held_signals(inputs):
+        mask &= ~prepared.rows
+
+
+def _explain_signals(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    held = held_signals(inputs)
+    return [signal_stop(prepared, known=known) for prepared, known in held if prepared.rows[row]]
+
+
 def _narrow_to_contact(inputs: EligibilityInputs, mask: BoolArray) -> None:
     mask &= inputs.view.contact.allowed(inputs.profile.customer, inputs.history, inputs.now_ms)
 
@@ -220,6 +240,7 @@ STAGES: tuple[Stage, ...] = (
     _rules_stage("applicability", for_defaults=False),
     _rules_stage("suitability", for_defaults=False),
     Stage("consent", _narrow_to_consent, _explain_consent, for_defaults=True),
+    Stage("signal", _narrow_to_signals, _explain_signals, for_defaults=True),
     Stage("contact", _narrow_to_contact, _explain_contact, for_defaults=True),
     Stage("capacity", _narrow_to_capacity, _explain_capacity, for_defaults=True),
 )

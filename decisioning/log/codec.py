@@ -34,11 +34,12 @@ from pydantic_core import from_json, to_json
 from bandits.policy import NO_FACTS, Facts
 from decisioning.contact.history import Contact
 from decisioning.errors import LogCodecError
-from decisioning.model.decision import Decision, LoggedDecision, OfferContact
+from decisioning.model.decision import Decision, LoggedDecision, LoggedSignal, OfferContact
 from decisioning.model.logged_event import LoggedEvent, event_of_fields
 from decisioning.model.outcome import Outcome, parse_earned
 from decisioning.model.position import StreamPosition
 from decisioning.model.selection import Selection
+from storage.clock import to_iso
 
 Fields = Mapping[bytes, bytes]
 Said = LoggedDecision | LoggedEvent | list[Outcome]
@@ -82,7 +83,7 @@ def decode_decision(encoded: bytes) -> Decision:
 
 def answer_of(decision: Decision) -> dict[str, Any]:
     """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen."""
-    return {
+    answer = {
         "decision_id": decision.decision_id,
         "placement": decision.placement,
         "policy": as_json(decision.policy),
@@ -92,6 +93,14 @@ def answer_of(decision: Decision) -> dict[str, Any]:
         "degraded": [str(reason) for reason in decision.degraded],
         "feedback_until": decision.feedback_until,
     }
+    if decision.signals:
+        answer["signals"] = [_answered_signal(signal) for signal in decision.signals]
+    return answer
+
+
+def _answered_signal(signal: LoggedSignal) -> dict[str, Any]:
+    until = None if signal.until_ms is None else to_iso(signal.until_ms)
+    return {"signal": signal.signal, "reason": signal.reason, "name": signal.name, "until": until}
 
 
 def as_json(value: Any) -> Any:
@@ -326,6 +335,8 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
         fields["f"] = facts
     if decision.counts_silence:
         fields["z"] = "1"
+    if decision.noted:
+        fields["sg"] = ",".join(decision.noted)
     contacts, expected = decision.offer_contacts(), _expected_numbers(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]

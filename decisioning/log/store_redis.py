@@ -306,7 +306,7 @@ class RedisLog:
             ),
         )
         facts = facts_text(decision.facts or NO_FACTS)
-        tail = (int(decision.counts_silence), attempt, int(self._for_earlier()))
+        tail = (int(decision.counts_silence), attempt, int(self._for_earlier()), ",".join(decision.noted))
         whole = (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",

@@ -139,6 +139,18 @@ class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True, gc=False
     added_ms: int
 
 
+class LoggedSignal(msgspec.Struct, frozen=True, gc=False):
+    """A signal on account of which offers were suppressed. ``name``: of its reason, for people.
+
+    ``until_ms``: the time until which it lasts; ``None`` if that is only while it holds.
+    """
+
+    signal: str
+    reason: str
+    name: str
+    until_ms: int | None = None
+
+
 class SnapshotWithheld(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An offer that was worth less than a unit of its capacity; see ``decisioning.model.selection.Withheld``."""
 
@@ -208,8 +220,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     offers); ``None`` where it was not. ``redraws``: how often others were faster, so that it was selected anew.
     ``counts_silence``: that nothing came of an offer is learned as soon as it was shown, until something comes;
     earlier versions learned it when the window closed. ``runtime``: the versions that it was computed with, as in
-    ``RUNTIME``. ``erased``: the customer was erased since; ``customer_id`` is a pseudonym, and only what a replay needs
-    is left of what was known.
+    ``RUNTIME``. ``signals``: those that suppressed offers here. ``noted``: ids of those that held and last, here or
+    elsewhere: they are remembered for the customer. ``erased``: the customer was erased since; ``customer_id`` is a
+    pseudonym, and only what a replay needs is left of what was known.
     """
 
     decision_id: str
@@ -248,6 +261,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     redraws: int = 0
     counts_silence: bool = False
     runtime: str | None = None
+    signals: tuple[LoggedSignal, ...] = ()
+    noted: tuple[str, ...] = ()
     erased: bool = False
 
     @property

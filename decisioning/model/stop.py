@@ -14,6 +14,7 @@ StageName = Literal[
     "consent",
     "suppression",
     "quiet_hours",
+    "signal",
     "contact",
     "exclusion",
     "capacity",

@@ -29,7 +29,7 @@ def pseudonymise(decision: Decision, pseudonym: str, facts: Mapping[str, Any]) -
 
     Kept are ids, times, offers with their factors and probabilities, the facts, segments, earlier contacts (offer,
     channel, time) and limits of the customer's own: slots were drawn with regard to these. Gone are the context of the
-    request, all other attributes and indicators, interests, holdings, consents, suppressions, and all texts.
+    request, all other attributes and indicators, interests, holdings, consents, suppressions, signals, and all texts.
     """
     defaults, failure = decision.default_offers, decision.failure
     return replace(
@@ -41,6 +41,7 @@ def pseudonymise(decision: Decision, pseudonym: str, facts: Mapping[str, Any]) -
         default_offers=None if defaults is None else tuple(map(_without_texts, defaults)),
         customer_snapshot=_snapshot(decision.customer_snapshot),
         failure=None if failure is None else PolicyFailure(failure.policy, REASON),
+        signals=(),
         erased=True,
     )
 

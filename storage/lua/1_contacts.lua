@@ -29,6 +29,11 @@ local function remember(contact, at, name, keep_ms)
   if redis.call('PTTL', contact) < keep_ms then redis.call('PEXPIRE', contact, string.format('%.0f', keep_ms)) end
 end
 
+-- How it is remembered that a signal held: a contact with no offer.
+local function signal_member(signal, id)
+  return '0:::s:signal/' .. signal .. ':' .. id
+end
+
 local function set(text)
   local found = {}
   for _, part in ipairs(split(text)) do found[part] = true end

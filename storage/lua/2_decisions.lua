@@ -25,8 +25,8 @@ local FIRST_OFFER, OFFER_FIELDS = 18, 6
 --       each offer: id, number, prior,
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
 --       behind the offers 1 if silence counts as soon as an offer is shown, which attempt at an own id this is ("" for other
---       ids; the same attempt may be told again), and 1 if the hash must be one that processes of earlier versions can
---       read, too
+--       ids; the same attempt may be told again), 1 if the hash must be one that processes of earlier versions can
+--       read, too, and the signals that held and last, joined by ","
 -- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"}
 local function decide(keys, args)
   local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
@@ -69,8 +69,10 @@ local function decide(keys, args)
   if #blocked > 0 then return { 'limit', unpack(blocked) } end
 
   local keep_ms = tonumber(history_ms)
-  if keep_ms > 0 and #offers > 0 then
+  local signals = args[behind + 3] or ''
+  if keep_ms > 0 and (#offers > 0 or signals ~= '') then
     redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', tonumber(now) - keep_ms))
+    for _, signal in ipairs(split(signals)) do remember(contact, now, signal_member(signal, id), keep_ms) end
     for _, offer in ipairs(offers) do
       if offer.counts then remember(contact, now, member(offer, 'd', id), keep_ms) end
     end
@@ -88,6 +90,7 @@ local function decide(keys, args)
   if facts ~= '' then redis.call('HSET', decision, 'f', facts) end
   if args[behind] == '1' then redis.call('HSET', decision, 'z', '1') end
   if attempt ~= '' then redis.call('HSET', decision, 'a', attempt) end
+  if signals ~= '' then redis.call('HSET', decision, 'sg', signals) end
   redis.call('PEXPIRE', decision, ttl_ms)
   redis.call('ZADD', pending, until_ms, id)
   if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
@@ -281,7 +284,9 @@ end
 
 -- Removes all contacts of a decision.
 local function forget(decision, contact, id)
-  for _, offer in ipairs(split(waiting(decision, { 'd', 'p', 'os' }).os)) do
+  local known = waiting(decision, { 'd', 'p', 'os', 'sg' })
+  for _, signal in ipairs(split(known.sg or '')) do redis.call('ZREM', contact, signal_member(signal, id)) end
+  for _, offer in ipairs(split(known.os)) do
     local decided = decided_offer(decision, offer)
     for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, id)) end
   end

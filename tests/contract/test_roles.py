@@ -121,6 +121,7 @@ KINDS = (
     "goal",
     "outcome",
     "reason",
+    "signal",
     "alert",
     "event",
     "aggregate",

@@ -177,6 +177,22 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
         ),
     ),
     "reason": (IDS, made({}, name=TEXTS, suppress=SUPPRESS)),
+    "signal": (
+        IDS,
+        made(
+            {"when": TEXTS, "reason": IDS},
+            scope=made(
+                {},
+                goals=st.lists(st.sampled_from(GOALS), unique=True, max_size=2),
+                offers=st.lists(IDS, max_size=2),
+                channels=CHANNELS,
+                except_groups=st.lists(IDS, max_size=2),
+            ),
+            lasts_s=maybe(SECONDS),
+            unread=st.sampled_from(("withhold", "allow")),
+            name=TEXTS,
+        ),
+    ),
     "alert": (
         IDS,
         made({"watches": st.sampled_from(sorted(WATCHES))}, threshold=maybe(NUMBERS), description=TEXTS),

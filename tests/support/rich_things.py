@@ -141,6 +141,25 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"name": "Quoted", "reward": 0.3, "place": 50, "terminal": True, "suppress": SUPPRESS},
     ),
     "reason": ("reasons/rich", {"name": "Too expensive", "suppress": SUPPRESS}),
+    "signal": (
+        "signals/rich",
+        {
+            "when": "customer.known",
+            "reason": "rich",
+            "scope": {
+                "goals": ["acquire"],
+                "groups": ["cards"],
+                "offers": ["rich"],
+                "channels": ["agent", "web"],
+                "except_goals": ["serve"],
+                "except_groups": ["rich"],
+            },
+            "lasts_s": 86400,
+            "unread": "allow",
+            "name": "Leave in peace",
+            "description": "No sales",
+        },
+    ),
     "alert": (
         "alert-rules/rich",
         {

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
-from app.api.catalogue.field_types import Clock, Seconds, TimeZone, Webhook
+from app.api.catalogue.field_types import Clock, Goal, Seconds, TimeZone, Webhook
+from app.api.catalogue.signal_schemas import SignalBody
 from app.api.catalogue.trigger_schemas import TriggerBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
 from app.api.values import attribute_path, form, percentage, seconds
 from decisioning.catalog.alert import Watched
 from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
 
-Goal = Literal["acquire", "grow", "retain", "serve"]
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 
@@ -297,6 +297,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "goal": KindSchema(GoalBody, Goal),
     "outcome": KindSchema(OutcomeBody),
     "reason": KindSchema(ReasonBody),
+    "signal": KindSchema(SignalBody),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from app.api.catalogue.field_types import Seconds
-from app.api.catalogue.kind_schemas import DemandsBody, Goal, Percent, Whole
+from app.api.catalogue.field_types import Goal, Seconds
+from app.api.catalogue.kind_schemas import DemandsBody, Percent, Whole
 from app.api.schemas import (
     Body,
     Cel,

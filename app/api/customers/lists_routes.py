@@ -1,9 +1,11 @@
 """Lists about a customer: decisions, and entries in suppression lists."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.catalogue.signal_schemas import ScopeBody
 from app.api.customers.lists_schemas import (
     CustomerDecision,
     CustomerDecisions,
@@ -12,14 +14,18 @@ from app.api.customers.lists_schemas import (
     CustomerSuppressions,
     DecisionsQuery,
     ListsQuery,
+    RememberedSignal,
     parse_cursor,
 )
 from app.api.deps import Reader, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import SuppressionOut
+from decisioning.contact.signals import lasting_signals, reason_name
 from decisioning.reporting.store_customer_decisions import decisions_of_customer
+from storage import clock
 from storage.clock import to_datetime
+from storage.errors import RedisUnavailable
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"])
 
@@ -72,10 +78,37 @@ async def read_customer_log(
 async def read_customer_lists(
     customer_id: PathCustomerId, state: State, key: Reader, query: Annotated[ListsQuery, Query()]
 ) -> CustomerSuppressions:
-    """A customer's entries in suppression lists, by list, page by page. There need not be a record of the customer."""
+    """A customer's entries in suppression lists, by list, page by page, and the signals that count still.
+
+    There need not be a record of the customer.
+    """
     found = await state.suppressions.of_customer(customer_id, query.after, query.limit + 1)
     shown = found[: query.limit]
     return CustomerSuppressions(
         suppressions=[answer_of(SuppressionOut, entry) for entry in shown],
         next=shown[-1].list_id if len(found) > query.limit else None,
+        signals=await _remembered_signals(state, customer_id),
     )
+
+
+async def _remembered_signals(state: State, customer_id: str) -> list[RememberedSignal] | None:
+    """Return the signals that count still; ``None`` if the contact history cannot be read."""
+    catalogue = state.current_catalogue()
+    if not catalogue.signals:
+        return []
+    try:
+        reading = await state.decision_log.read(customer_id, with_history=True)
+    except RedisUnavailable:
+        return None
+    lasting = lasting_signals(catalogue.signals.values(), reading.history, clock.now_ms())
+    return [
+        RememberedSignal(
+            signal=signal_id,
+            reason=(signal := catalogue.signals[signal_id]).reason,
+            name=reason_name(catalogue.reasons, signal.reason),
+            scope=ScopeBody(**{name: list(value) for name, value in asdict(signal.scope).items()}),
+            since=to_datetime(since_ms),
+            until=to_datetime(until_ms),
+        )
+        for signal_id, since_ms, until_ms in lasting
+    ]

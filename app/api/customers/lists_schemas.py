@@ -4,8 +4,9 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.api.catalogue.signal_schemas import ScopeBody
 from app.api.schemas import DecisionId, Parameters, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 
@@ -118,10 +119,41 @@ class ListsQuery(Parameters):
     )
 
 
-class CustomerSuppressions(BaseModel):
-    """A page of a customer's entries in suppression lists, by list; ended ones too."""
+class RememberedSignal(BaseModel):
+    """A signal that held in a decision for the customer, and counts still."""
 
-    model_config = shown({"suppressions": [SUPPRESSION_EXAMPLE], "next": None})
+    model_config = ConfigDict(from_attributes=True)
+
+    signal: str
+    reason: str
+    name: str = Field(description="of the reason")
+    scope: ScopeBody
+    since: datetime = Field(description="the decision in which it held last")
+    until: datetime
+
+
+class CustomerSuppressions(BaseModel):
+    """A page of a customer's entries in suppression lists, by list; ended ones too. And what signals say now."""
+
+    model_config = shown(
+        {
+            "suppressions": [SUPPRESSION_EXAMPLE],
+            "next": None,
+            "signals": [
+                {
+                    "signal": "angry",
+                    "reason": "in-peace",
+                    "name": "Leave in peace",
+                    "scope": {"except_goals": ["serve", "retain"]},
+                    "since": "2026-05-01T09:00:00Z",
+                    "until": "2026-05-02T09:00:00Z",
+                }
+            ],
+        }
+    )
 
     suppressions: list[SuppressionOut]
     next: str | None = Field(description="`after` of the next page; null if this is the last")
+    signals: list[RememberedSignal] | None = Field(
+        description="signals that held in earlier decisions and count still, on every page; null if that cannot be read"
+    )

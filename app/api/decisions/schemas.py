@@ -168,6 +168,15 @@ class OfferOut(BaseModel):
     treatment: TreatmentOut | None = None
 
 
+class SignalOut(BaseModel):
+    """A signal that holds, or lasts: its reason, with the name of that, and the end, if it is known."""
+
+    signal: str
+    reason: str
+    name: str
+    until: str | None
+
+
 class DecisionAnswer(BaseModel):
     """A decision. ``feedback_until`` is null when no feedback is expected (dry runs, degraded answers)."""
 
@@ -185,6 +194,10 @@ class DecisionAnswer(BaseModel):
     feedback_until: str | None
     explanation: list[dict[str, Any]] | None = Field(
         None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
+    )
+    signals: list[SignalOut] | None = Field(
+        None,
+        description="why offers are held back now, for whoever talks to the customer; left out if there is none",
     )
     warnings: list[WarningOut] | None = Field(
         None,

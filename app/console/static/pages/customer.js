@@ -30,18 +30,21 @@ function Find({ id }) {
 
 async function load(id) {
   const none = (error) => (error.status === 404 ? null : Promise.reject(error));
-  const [customer, policies, placements] = await Promise.all([
+  const [customer, policies, placements, lists] = await Promise.all([
     get(`/v1/customers/${part(id)}`).catch(none),
     get("/v1/contact-policies"),
     get("/v1/placements"),
+    get(`/v1/customers/${part(id)}/suppressions?limit=1`),
   ]);
-  return { customer, policies, placements };
+  return { customer, policies, placements, signals: lists.signals ?? [] };
 }
 
 function Known({ id }) {
   const loaded = useLoad(() => load(id), [id]);
   return html`<${Loaded} of=${loaded}>
-    ${({ customer, policies, placements }) => html`
+    ${({ customer, policies, placements, signals }) => html`
+      ${signals.length > 0 &&
+      html`<div class="note warn"><ul class="plain">${signals.map((x) => html`<li><${Badge} kind="bad">${t("lastingSignal")}<//> ${x.name} <span class="muted small">${x.signal} · ${t("until", { at: time(x.until) })}</span></li>`)}</ul></div>`}
       ${customer === null ? html`<div class="note warn">${t("unknownCustomer")}</div>` : html`<${Profile} of=${customer} />`}
       ${may("ops") && html`<${Now} id=${id} placements=${placements} />`}
       <${Timeline} id=${id} policies=${policies} />

@@ -1,6 +1,7 @@
 // The desk: an agent, a customer, the best offers with their arguments, and one key press for each answer.
 import { html, useCallback, useEffect, useLoad, useRef, useState } from "../lib/ui.js";
 import { get, post } from "../lib/api.js";
+import { time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { send, watchOutbox } from "../lib/outbox.js";
 import { Failure, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
@@ -161,6 +162,7 @@ function Call({ placements, context }) {
         <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: customer.trim() })}</h2>
         ${answer.degraded.length > 0 &&
         html`<div class="note warn" role="alert"><strong>${t("deskDegraded")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
+        ${answer.signals && html`<div class="note warn" role="status" data-testid="signals">${t("deskSignal", { names: answer.signals.map(signalText).join(", ") })}</div>`}
         ${before && html`<${Difference} before=${before} now=${answer.offers} />`}
         ${answer.offers.length === 0 && html`<p class="note">${t("nothingNow")}</p>`}
         ${answer.offers.map(
@@ -188,6 +190,9 @@ function Call({ placements, context }) {
     </aside>
   </div>`;
 }
+
+/** Why offers are held back, and until when if that is known. */
+const signalText = (signal) => (signal.until ? `${signal.name} (${t("until", { at: time(signal.until) })})` : signal.name);
 
 export const titleOf = (offer) => offer.treatment?.title || offer.offer_id;
 

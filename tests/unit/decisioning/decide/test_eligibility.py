@@ -28,7 +28,7 @@ def test_stages_are_in_the_order_of_the_path() -> None:
     names = [stage.name for stage in STAGES]
     assert names == [
         *("dates", "placement", "eligibility", "applicability", "suitability"),
-        *("consent", "contact", "capacity"),
+        *("consent", "signal", "contact", "capacity"),
     ]
     assert set(names) <= set(get_args(StageName))
 

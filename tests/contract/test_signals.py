@@ -1,0 +1,214 @@
+"""Signals: what closes offers while it holds, and for a time after, in every channel."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
+from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ANGRY: dict[str, Any] = {
+    "when": "context.mood == 'angry'",
+    "reason": "in-peace",
+    "scope": {"except_goals": ["serve", "retain"]},
+    "lasts_s": 86_400,
+}
+SALES, SERVICE = {"gold", "silver", "loan"}, {"call-back", "bill"}
+EVERYTHING = SALES | SERVICE
+TOLD = {"signal": "angry", "reason": "in-peace", "name": "Leave in peace"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def peace(shop: Nextbest) -> Nextbest:
+    """Sales and service offers, on the web and by phone, and the signals of a call centre."""
+    api = shop.api
+    await api.ok("PUT", "/v1/reasons/in-peace", json={"name": "Leave in peace"})
+    await api.ok("PUT", "/v1/reasons/complaint", json={"name": "A complaint is open"})
+    await api.ok("PUT", "/v1/attributes/context.mood", json={"type": "string"})
+    await api.ok("PUT", "/v1/attributes/context.case", json={"type": "string"})
+    await api.ok("PUT", "/v1/attributes/customer.nps", json={"type": "int"})
+    await api.ok("PUT", "/v1/groups/loans", json={"name": "Loans", "goal": "acquire"})
+    await api.ok("PUT", "/v1/groups/service", json={"name": "Service", "goal": "serve"})
+    await put_offer(api, "loan", group="loans")
+    await put_offer(api, "call-back", group="service")
+    await put_offer(api, "bill", transactional=True)
+    for offer in EVERYTHING:
+        treatment = {"channel": "agent", "language": "en", "title": offer}
+        await api.ok("PUT", f"/v1/offers/{offer}/treatments/desk", json=treatment)
+    open_ = {"slots": 9, "control_share": 0, "deadline_ms": 5000}
+    await api.ok("PUT", "/v1/placements/wide", json=open_ | {"channel": "web"})
+    await api.ok("PUT", "/v1/placements/desk", json=open_ | {"channel": "agent"})
+    await api.ok("PUT", "/v1/event-types/complaint", json={"name": "Complaint"})
+    counted = {"event": "complaint", "function": "count", "window": "90d"}
+    await api.ok("PUT", "/v1/aggregates/complaints_90d", json=counted)
+    await api.ok("PUT", "/v1/signals/angry", json=ANGRY)
+    complaining = {"when": "events.complaints_90d >= 2", "reason": "complaint"}
+    await api.ok("PUT", "/v1/signals/complaining", json=complaining | {"scope": {"goals": ["acquire"]}})
+    detractor = {"when": "customer.nps <= 3", "reason": "complaint"}
+    scope = {"groups": ["loans"], "channels": ["agent"]}
+    await api.ok("PUT", "/v1/signals/detractor", json=detractor | {"scope": scope})
+    return shop
+
+
+async def offered(api: Instance, customer: str, placement: str = "wide", **fields: Any) -> set[str]:
+    """The offers of a decision."""
+    made = await decide(api, customer, placement, **fields)
+    return {offer["offer_id"] for offer in made["offers"]}
+
+
+def mood(name: str) -> dict[str, Any]:
+    """The field of a request that tells a mood."""
+    return {"context": {"mood": name}}
+
+
+async def test_while_a_signal_holds_its_scope_is_closed_and_the_answer_says_why(peace: Nextbest) -> None:
+    api = peace.api
+    assert await offered(api, "calm", **mood("good")) == EVERYTHING
+    made = await decide(api, "cross", "desk", **mood("angry"), explain=True)
+    assert {o["offer_id"] for o in made["offers"]} == SERVICE
+    (told,) = made["signals"]
+    assert TOLD | {"until": told["until"]} == told
+    stops = {c["offer_id"]: c.get("stops", []) for c in made["explanation"]}
+    for offer in SALES:
+        (stop,) = stops[offer]
+        assert (stop["stage"], stop["name"], stop["observed"]) == ("signal", "signal angry", "Leave in peace")
+    assert "signals" not in await decide(api, "calm", "desk", **mood("good"))
+
+
+async def test_it_lasts_in_every_channel_shows_and_stays_after_a_rebuild(peace: Nextbest) -> None:
+    api = peace.api
+    assert await offered(api, "carl", "desk", **mood("angry")) == SERVICE
+    for _ in range(2):
+        made = await decide(api, "carl", "wide", explain=True)
+        assert {o["offer_id"] for o in made["offers"]} == SERVICE
+        (stop,) = next(c["stops"] for c in made["explanation"] if c["offer_id"] == "gold")
+        assert (stop["stage"], stop["observed"]) == ("signal", "Leave in peace")
+        assert stop["allowed_again_ms"] > clock.now_ms()
+        assert [s["signal"] for s in made["signals"]] == ["angry"]
+        (shown,) = (await api.ok("GET", "/v1/customers/carl/suppressions"))["signals"]
+        assert shown["scope"]["except_goals"] == ["serve", "retain"]
+        assert (shown["signal"], shown["name"]) == ("angry", "Leave in peace")
+        state = api.state
+        await peace.worker.drain()
+        await state.redis.delete(state.keys.contact("carl"))
+        rebuilder = Rebuilder(
+            state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
+        )
+        await rebuilder.rebuild()
+
+
+async def test_it_ends_and_goes_by_the_catalogue_in_force(peace: Nextbest) -> None:
+    api = peace.api
+    assert await offered(api, "ended", **mood("angry")) == SERVICE
+    contact, redis = api.state.keys.contact("ended"), cast(Any, api.state.redis)
+    (member,) = [m for m in await redis.zrange(contact, 0, -1) if b":signal/angry:" in m]
+    await redis.zadd(contact, {member: clock.now_ms() - 86_400_000})
+    assert await offered(api, "ended") == EVERYTHING
+    assert await offered(api, "shorter", **mood("angry")) == SERVICE
+    await api.ok("PATCH", "/v1/signals/angry", json={"scope": {"groups": ["loans"], "except_goals": []}})
+    assert await offered(api, "shorter") == EVERYTHING - {"loan"}
+    await api.replace("/v1/signals/angry", json=ANGRY)
+
+
+async def test_one_that_does_not_last_is_over_with_the_decision(peace: Nextbest) -> None:
+    api = peace.api
+    for n in range(2):
+        event = {"event_id": f"e{n}", "customer_id": "cora", "type": "complaint"}
+        await api.ok("POST", "/v1/events", json=event)
+    made = await decide(api, "cora", "wide", explain=True)
+    assert {o["offer_id"] for o in made["offers"]} == EVERYTHING - {"loan"}
+    assert made["signals"] == [
+        {"signal": "complaining", "reason": "complaint", "name": "A complaint is open", "until": None}
+    ]
+    assert (await api.ok("GET", "/v1/customers/cora/suppressions"))["signals"] == []
+
+
+async def test_a_signal_of_one_channel_closes_nothing_elsewhere(peace: Nextbest) -> None:
+    api = peace.api
+    await api.ok("PUT", "/v1/customers/nina", json={"indicators": {"nps": 2}})
+    assert await offered(api, "nina", "desk") == EVERYTHING - {"loan"}
+    assert await offered(api, "nina", "wide") == EVERYTHING
+
+
+async def test_dry_runs_and_what_is_taken_back_are_not_remembered(peace: Nextbest) -> None:
+    api = peace.api
+    assert await offered(api, "dry", **mood("angry"), dry_run=True) == SERVICE
+    assert await offered(api, "dry") == EVERYTHING
+    made = await decide(api, "back", "wide", **mood("angry"))
+    at_ms = (await api.ok("GET", f"/v1/decisions/{made['decision_id']}"))["decided_at_ms"]
+    await api.state.decision_log.withdraw("back", made["decision_id"], at_ms, clock.now_ms())
+    assert await offered(api, "back") == EVERYTHING
+
+
+async def test_decisions_at_the_same_moment_never_offer_what_one_of_them_closed_before(
+    peace: Nextbest,
+) -> None:
+    api = peace.api
+    told = [decide(api, "crowd", "wide", **mood("angry" if n == 0 else "good")) for n in range(12)]
+    made = await asyncio.gather(*told)
+    await peace.worker.drain()
+    order = {}
+    for answer in made:
+        record = await api.ok("GET", f"/v1/decisions/{answer['decision_id']}")
+        place = tuple(int(part) for part in record["log"]["position"].split("-"))
+        order[place] = (bool(record.get("noted")), {o["offer_id"] for o in answer["offers"]})
+    closed = False
+    for _, (noted, offers) in sorted(order.items()):
+        closed = closed or noted
+        assert offers == (SERVICE if closed else EVERYTHING)
+    assert closed
+
+
+async def test_what_a_signal_protects_is_withheld_while_redis_has_lost_what_it_looks_at(
+    peace: Nextbest,
+) -> None:
+    api, state = peace.api, peace.api.state
+    await api.ok("PATCH", "/v1/signals/angry", json={"lasts_s": None})
+    marks = {key: await state.redis.get(key) for key in map(state.keys.whole, range(state.keys.buckets))}
+    await state.redis.delete(*marks)
+    made = await decide(api, "lost", "wide", explain=True)
+    assert "loan" not in {o["offer_id"] for o in made["offers"]}
+    assert "contact_history_unavailable" in made["degraded"]
+    stops = next(c["stops"] for c in made["explanation"] if c["offer_id"] == "loan")
+    assert ("signal complaining", "what it looks at cannot be read") in [
+        (stop["name"], stop["observed"]) for stop in stops
+    ]
+    await state.redis.mset({key: mark for key, mark in marks.items() if mark})
+    assert "loan" in await offered(api, "lost")
+    await api.ok("PUT", "/v1/signals/angry", json=ANGRY)
+
+
+async def test_a_decision_with_signals_is_explained_from_the_log(peace: Nextbest) -> None:
+    api = peace.api
+    made = await decide(api, "logged", "desk", **mood("angry"))
+    await peace.worker.drain()
+    found = await api.ok("GET", f"/v1/decisions/{made['decision_id']}/explanation")
+    gold = next(c for c in found["candidates"] if c["offer_id"] == "gold")
+    assert [(s["stage"], s["observed"]) for s in gold["stops"]] == [("signal", "Leave in peace")]
+    record = await api.ok("GET", f"/v1/decisions/{made['decision_id']}")
+    assert record["noted"] == ["angry"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"reason": "in-peac"}, "reason", "in-peac"),
+        ({"when": "context.moood == 'angry'"}, "when", "context.mood"),
+        ({"when": "offer.group == 'cards'"}, "when", "must not refer to the offer"),
+        ({"scope": {"groups": ["lons"]}}, "scope.groups", "lons"),
+        ({"scope": {"goals": ["serve"], "except_goals": ["serve"]}}, "scope.except_goals", "serve"),
+        ({"lasts_s": 0}, "lasts_s", "1"),
+    ],
+)
+async def test_what_leads_nowhere_is_refused(
+    peace: Nextbest, change: dict[str, Any], field: str, said: str
+) -> None:
+    found = problem_of(await peace.api.call("PUT", "/v1/signals/bad", json=ANGRY | change), 422)
+    (error,) = found["errors"]
+    assert error["field"].endswith(field)
+    assert said in str(error)
