@@ -41,6 +41,7 @@ from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.errors import Invalid, NotFound
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
     Capacity,
@@ -96,6 +97,7 @@ class Catalogue:
     event_types: Mapping[str, EventType]
     aggregates: Mapping[str, Aggregate]
     concepts: Mapping[str, Concept]
+    holdouts: Mapping[str, Holdout]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)
@@ -174,6 +176,7 @@ class Catalogue:
             self.rules,
             champion_of(placement, self.deployments.get(placement.placement_id)),
             self.offer_groups,
+            self.holdouts.values(),
         )
 
     def check_new(self, changes: Iterable[Entry]) -> None:

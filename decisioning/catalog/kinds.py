@@ -17,6 +17,7 @@ from decisioning.catalog.kind import ExpressionUse, Kind, Protective, Sections
 from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.errors import Invalid, MissingThing, raised
+from decisioning.holdouts.holdout import Holdout, check_holdout
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
     FOREVER_MS,
@@ -332,6 +333,18 @@ ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
 EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
 CONCEPT = Kind("concept", "concepts", "concept_id", Concept, check=check_concept)
+HOLDOUT = Kind(
+    "holdout",
+    "holdouts",
+    "holdout_id",
+    Holdout,
+    check=check_holdout,
+    # Without any of these more is withheld, or for longer.
+    protective=(
+        Protective("ends_ms", "end"),
+        *(Protective(field, "scope") for field in ("goal", "exempt_goals", "exempt_groups")),
+    ),
+)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -356,6 +369,7 @@ KINDS: dict[str, Kind[Any]] = {
         EVENT,
         AGGREGATE,
         CONCEPT,
+        HOLDOUT,
         DEPLOYMENT,
     )
 }

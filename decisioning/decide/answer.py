@@ -98,6 +98,7 @@ def decision_record(
         counts_silence=True,
         runtime=RUNTIME,
         units=None if result.context.limits is None else result.context.limits.units,
+        holdouts=context.holdouts or None,
     )
 
 
@@ -131,6 +132,7 @@ def defaults_record(
         degraded=tuple(context.degraded),
         feedback_until=None,
         source="live",
+        holdouts=context.holdouts or None,
     )
 
 

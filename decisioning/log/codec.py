@@ -81,8 +81,11 @@ def decode_decision(encoded: bytes) -> Decision:
 
 
 def answer_of(decision: Decision) -> dict[str, Any]:
-    """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen."""
-    return {
+    """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen.
+
+    ``holdouts`` is only there if the customer was in one.
+    """
+    answer = {
         "decision_id": decision.decision_id,
         "placement": decision.placement,
         "policy": as_json(decision.policy),
@@ -92,6 +95,9 @@ def answer_of(decision: Decision) -> dict[str, Any]:
         "degraded": [str(reason) for reason in decision.degraded],
         "feedback_until": decision.feedback_until,
     }
+    if decision.holdouts is not None:
+        answer["holdouts"] = [*decision.holdouts]
+    return answer
 
 
 def as_json(value: Any) -> Any:

@@ -209,7 +209,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     ``counts_silence``: that nothing came of an offer is learned as soon as it was shown, until something comes;
     earlier versions learned it when the window closed. ``runtime``: the versions that it was computed with, as in
     ``RUNTIME``. ``erased``: the customer was erased since; ``customer_id`` is a pseudonym, and only what a replay needs
-    is left of what was known.
+    is left of what was known. ``holdouts``: ids of the hold-outs that the customer was in; ``None`` if in none.
     """
 
     decision_id: str
@@ -249,6 +249,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     counts_silence: bool = False
     runtime: str | None = None
     erased: bool = False
+    holdouts: tuple[str, ...] | None = None
 
     @property
     def group(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
+from app.api.catalogue.holdout_schemas import HoldoutBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
 from app.api.values import (
     attribute_path,
@@ -316,5 +317,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),
     "concept": KindSchema(ConceptBody, PlainName),
+    "holdout": KindSchema(HoldoutBody),
 }
 """The schemas of the simple kinds by name of the kind."""
