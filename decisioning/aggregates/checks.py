@@ -46,6 +46,17 @@ def check_concept(concept: Concept, things: Mapping[str, Mapping[str, Any]]) -> 
             yield from _check_where(f"signals.{place}.where", signal.where, event_type)
 
 
+def check_event_number(
+    prefix: str, event: str, name: str | None, things: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Invalid]:
+    """Yield what is not right about a number in events, or a count of them (``name`` is ``None``), of a type."""
+    event_type = things["event_types"].get(event)
+    if event_type is None:
+        yield _no_event(f"{prefix}event", event)
+    elif name is not None:
+        yield from _check_known_property(f"{prefix}property", event_type, name, "sum")
+
+
 def _no_event(field: str, name: str) -> MissingThing:
     return MissingThing(field, "event", name, f"create it with PUT /v1/event-types/{name}, or in the file")
 
@@ -118,6 +129,10 @@ def _check_property(aggregate: Aggregate, event_type: EventType) -> Iterator[Inv
     if not needs:
         yield Invalid("property", f"means nothing to {function}: leave it out")
         return
+    yield from _check_known_property("property", event_type, name, function)
+
+
+def _check_known_property(field: str, event_type: EventType, name: str, function: str) -> Iterator[Invalid]:
     known = property_attributes(event_type)
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.6)
@@ -126,12 +141,12 @@ def _check_property(aggregate: Aggregate, event_type: EventType) -> Iterator[Inv
             if near
             else "declare it, with its type, in the properties of its schema"
         )
-        yield Invalid("property", f"events of type {event_type.type_id!r} have no property {name!r}; {hint}")
+        yield Invalid(field, f"events of type {event_type.type_id!r} have no property {name!r}; {hint}")
         return
     type_ = known[name].type
     if type_ not in (_REMEMBERED if function == "last" else _NUMBERS):
         wanted = "a single value" if function == "last" else "a number"
-        yield Invalid("property", f"{name!r} is a {type_}: {function} needs {wanted}")
+        yield Invalid(field, f"{name!r} is a {type_}: {function} needs {wanted}")
 
 
 def _check_where(field: str, where: str | None, event_type: EventType) -> Iterator[Invalid]:

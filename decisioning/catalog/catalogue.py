@@ -42,6 +42,7 @@ from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.contact.signals import PreparedSignal, Signal, prepare_signals
 from decisioning.errors import Invalid, NotFound
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import (
     Capacity,
@@ -100,6 +101,7 @@ class Catalogue:
     aggregates: Mapping[str, Aggregate]
     concepts: Mapping[str, Concept]
     triggers: Mapping[str, Trigger]
+    holdouts: Mapping[str, Holdout]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)
@@ -179,6 +181,7 @@ class Catalogue:
             self.rules,
             champion_of(placement, self.deployments.get(placement.placement_id)),
             self.offer_groups,
+            self.holdouts.values(),
         )
 
     def _prepare_signals(

@@ -19,6 +19,7 @@ from decisioning.contact.own_history import unknown_subject
 from decisioning.contact.quiet_hours import prepare_quiet_hours, zone_of
 from decisioning.contact.signals import Signal, check_signal
 from decisioning.errors import Invalid, MissingThing, raised
+from decisioning.holdouts.holdout import Holdout, check_holdout
 from decisioning.model.deployment import Deployment, check_shares
 from decisioning.model.entities import (
     FOREVER_MS,
@@ -353,6 +354,18 @@ TRIGGER = Kind(
     expressions=trigger_expressions,
     protective=(Protective("when", "rules"),),
 )
+HOLDOUT = Kind(
+    "holdout",
+    "holdouts",
+    "holdout_id",
+    Holdout,
+    check=check_holdout,
+    # Without any of these more is withheld, or for longer.
+    protective=(
+        Protective("ends_ms", "end"),
+        *(Protective(field, "scope") for field in ("goal", "exempt_goals", "exempt_groups")),
+    ),
+)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -379,6 +392,7 @@ KINDS: dict[str, Kind[Any]] = {
         AGGREGATE,
         CONCEPT,
         TRIGGER,
+        HOLDOUT,
         DEPLOYMENT,
     )
 }

@@ -13,6 +13,7 @@ from bandits.sums import OfferGroups
 from decisioning.catalog.kinds import ContextWeight, Override
 from decisioning.contact.own_history import OwnHistory
 from decisioning.contact.placement_limits import PlacementLimits
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.entities import (
     FOREVER_MS,
     TIERS,
@@ -57,6 +58,7 @@ class PlacementView:
     there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
     ``offer_groups``: the groups of all offers of the catalogue, of this placement or not, by which policies learn.
     ``own_history``: what rules, and the facts that are logged, ask of the customer's history; ``None`` if nothing.
+    ``held_out``: for each hold-out the rows that it withholds.
     """
 
     placement: Placement
@@ -88,6 +90,7 @@ class PlacementView:
     champion: str
     offer_groups: OfferGroups = field(repr=False)
     own_history: OwnHistory | None = field(repr=False)
+    held_out: Mapping[str, BoolArray] = field(repr=False)
 
 
 def build_view(
@@ -102,6 +105,7 @@ def build_view(
     rules: RuleSet,
     champion: str,
     offer_groups: OfferGroups,
+    holdouts: Iterable[Holdout] = (),
 ) -> PlacementView:
     """Lay out a placement's offers. ``levers``: percent by goal. Every expression has been checked before.
 
@@ -158,6 +162,20 @@ def build_view(
         champion=champion,
         offer_groups=offer_groups,
         own_history=_own_history(plan, placement, offers),
+        held_out=_held_out_rows(holdouts, here, groups),
+    )
+
+
+def _held_out_rows(
+    holdouts: Iterable[Holdout], offers: list[Offer], groups: Mapping[str, Group]
+) -> Mapping[str, BoolArray]:
+    return MappingProxyType(
+        {
+            holdout.holdout_id: np.array(
+                [holdout.withholds(groups[o.group].goal, o.group) for o in offers], dtype=bool
+            )
+            for holdout in holdouts
+        }
     )
 
 

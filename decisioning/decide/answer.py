@@ -103,6 +103,7 @@ def decision_record(
         signals=signals,
         noted=noted,
         units=None if result.context.limits is None else result.context.limits.units,
+        holdouts=context.holdouts or None,
     )
 
 
@@ -144,6 +145,7 @@ def defaults_record(
         degraded=tuple(context.degraded),
         feedback_until=None,
         source="live",
+        holdouts=context.holdouts or None,
     )
 
 

@@ -40,9 +40,10 @@ class DecisionInputs:
 class DecisionContext:
     """One request with its catalogue, time and experiment group; every step of the path is given it.
 
-    ``slots``: the largest number of offers to choose. ``attempt``: tells this request from others with the same id of
-    the caller's own; "" where the id was made here. ``degraded`` is the one thing that grows on the way: a deadline may
-    cut the path at any step, and the answer must still tell what had been missing by then.
+    ``slots``: the largest number of offers to choose. ``holdouts``: ids of those that the customer is in. ``attempt``:
+    tells this request from others with the same id of the caller's own; "" where the id was made here. ``degraded`` is
+    the one thing that grows on the way: a deadline may cut the path at any step, and the answer must still tell what
+    had been missing by then.
     """
 
     request: DecisionInputs
@@ -52,6 +53,7 @@ class DecisionContext:
     now_ms: int
     assignment: Assignment
     slots: int
+    holdouts: tuple[str, ...] = ()
     attempt: str = ""
     degraded: list[DegradedReason] = field(default_factory=list)
 

@@ -28,7 +28,8 @@ class EligibilityInputs:
     """Everything that eligibility depends on.
 
     ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
-    ``eligibility_only``: of the tiers of rules, only the first counts.
+    ``eligibility_only``: of the tiers of rules, only the first counts. ``holdouts``: ids of the hold-outs that the
+    customer is in.
     """
 
     catalogue: Catalogue
@@ -39,6 +40,7 @@ class EligibilityInputs:
     exhausted: frozenset[int]
     now_ms: int
     eligibility_only: bool = False
+    holdouts: tuple[str, ...] = ()
 
 
 Narrow = Callable[[EligibilityInputs, BoolArray], None]
@@ -99,6 +101,26 @@ def _explain_dates(inputs: EligibilityInputs, row: int) -> list[Stop]:
     if now_ms < offer.starts_ms:
         return [Stop("dates", "not yet", now_ms, required, offer.starts_ms)]
     return [Stop("dates", "over", now_ms, required)]
+
+
+def _narrow_to_holdouts(inputs: EligibilityInputs, mask: BoolArray) -> None:
+    for holdout_id in inputs.holdouts:
+        mask &= ~inputs.view.held_out[holdout_id]
+
+
+def _explain_holdouts(inputs: EligibilityInputs, row: int) -> list[Stop]:
+    view, holdouts = inputs.view, inputs.catalogue.holdouts
+    return [
+        Stop(
+            "holdout",
+            holdout_id,
+            "held out",
+            "not held out",
+            None if holdouts[holdout_id].ends_ms == FOREVER_MS else holdouts[holdout_id].ends_ms,
+        )
+        for holdout_id in inputs.holdouts
+        if view.held_out[holdout_id][row]
+    ]
 
 
 def _narrow_to_placement(inputs: EligibilityInputs, mask: BoolArray) -> None:
@@ -235,6 +257,7 @@ def _explain_capacity(inputs: EligibilityInputs, row: int) -> list[Stop]:
 
 STAGES: tuple[Stage, ...] = (
     Stage("dates", _narrow_to_dates, _explain_dates, for_defaults=True),
+    Stage("holdout", _narrow_to_holdouts, _explain_holdouts, for_defaults=True),
     Stage("placement", _narrow_to_placement, _explain_placement, for_defaults=False),
     _rules_stage("eligibility", for_defaults=True),
     _rules_stage("applicability", for_defaults=False),

@@ -1,4 +1,4 @@
-"""Experiment groups and their policies: assigning customers, and running a policy.
+"""Experiment groups, hold-outs, and policies: assigning customers, and running a policy.
 
 Groups are champion, canary, controls, and the caller's own choice. A placement's fallback policy stands in for one that
 fails, is slow, or has no arms yet.
@@ -6,6 +6,7 @@ fails, is slow, or has no arms yet.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
@@ -15,11 +16,11 @@ import numpy as np
 from bandits.policy import Policy, PolicyKey, PolicySpec
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import SelectionContext, select
+from decisioning.holdouts.holdout import Holdout
 from decisioning.learning.replica import ArmReplica
 from decisioning.model.decision import LoggedPolicy, Overrun, PolicyFailure
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.deployment import CONTROL_POLICIES, ControlKind, Deployment
-from decisioning.model.entities import Placement
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from storage.failures import FailureLog
@@ -55,7 +56,7 @@ def assign(customer_id: str, view: PlacementView, deployment: Deployment | None)
     So a growing canary keeps its customers, and none of the controls'.
     """
     placement, champion = view.placement, view.champion
-    at = _position_in_order(customer_id, placement)
+    at = _position_in_order(customer_id, placement.experiment_salt or placement.placement_id)
     if at < placement.control_share:
         return Assignment(PolicyKey.of(placement.control_policy, 1), "control")
     if deployment is None:
@@ -70,9 +71,23 @@ def assign(customer_id: str, view: PlacementView, deployment: Deployment | None)
     return Assignment(champion, "caller" if deployment.apprentice else "champion")
 
 
-def _position_in_order(customer_id: str, placement: Placement) -> float:
-    """Hash a customer to a position in the placement's fixed order of all customers: in [0, 1)."""
-    salt = placement.experiment_salt or placement.placement_id
+def assign_holdouts(customer_id: str, holdouts: Iterable[Holdout], now_ms: int) -> tuple[str, ...]:
+    """Return the ids of the hold-outs in force that the customer is in.
+
+    Sticky, and the same in every placement: each hold-out takes its share from the beginning of an order of its own, so
+    one that grows keeps its customers, and none depends on another, or on experiment groups.
+    """
+    # No id has a slash, so no placement's salt makes the same order.
+    return tuple(
+        holdout.holdout_id
+        for holdout in holdouts
+        if holdout.is_in_force(now_ms)
+        and _position_in_order(customer_id, f"holdout/{holdout.holdout_id}") < holdout.share
+    )
+
+
+def _position_in_order(customer_id: str, salt: str) -> float:
+    """Hash a customer to a position in the salt's fixed order of all customers: in [0, 1)."""
     digest = blake2b(f"{salt}/{customer_id}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
 

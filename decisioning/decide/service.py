@@ -32,7 +32,7 @@ from decisioning.decide.context import (
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log, history_facts
-from decisioning.decide.policy_runner import PolicyRunner, assign
+from decisioning.decide.policy_runner import PolicyRunner, assign, assign_holdouts
 from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, ToldDefinitions, told_by
@@ -156,14 +156,16 @@ class DecisionService:
             raise Invalid(
                 "decision_id", "ids of this form are made by nextbest; send an id of your own, or none"
             )
+        decision_id, now_ms = request.decision_id or self._new_id(request), self._clock_ms()
         return DecisionContext(
             request=request,
             catalogue=catalogue,
             view=view,
-            decision_id=request.decision_id or self._new_id(request),
-            now_ms=self._clock_ms(),
+            decision_id=decision_id,
+            now_ms=now_ms,
             assignment=assign(request.customer_id, view, catalogue.deployments.get(request.placement)),
             slots=min(request.limit or placement.slots, placement.slots),
+            holdouts=assign_holdouts(request.customer_id, catalogue.holdouts.values(), now_ms),
             attempt="" if request.decision_id is None else self._entropy()[-8:].hex(),
         )
 
@@ -301,6 +303,7 @@ class DecisionService:
             exhausted=exhausted,
             now_ms=context.now_ms,
             eligibility_only=context.assignment.eligibility_only,
+            holdouts=context.holdouts,
         )
         return EligibleOffers(evaluated, inputs, allowed(inputs))
 

@@ -196,6 +196,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
         exhausted=frozenset(snapshot.exhausted),
         now_ms=now_ms,
         eligibility_only=decision.group == "eligibility_only",
+        holdouts=decision.holdouts or (),
     )
 
 

@@ -17,7 +17,7 @@ from decisioning.contact.history import Contact
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, history_facts, learnable
-from decisioning.decide.policy_runner import adjust_weights_for_group, assign
+from decisioning.decide.policy_runner import adjust_weights_for_group, assign, assign_holdouts
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.learning.replica import prepare
@@ -31,7 +31,7 @@ from storage.clock import to_datetime
 
 FUNNEL: Mapping[str, str] = {
     "live": "dates",
-    **{name: name for name in ("placement", *TIERS, "consent", "contact", "propensity", "chosen")},
+    **{name: name for name in ("holdout", "placement", *TIERS, "consent", "contact", "propensity", "chosen")},
 }
 """The steps of a funnel, as they are shown, by the stage after which candidates are counted."""
 MAX_EXAMPLES = 20
@@ -236,6 +236,7 @@ def _run(
             exhausted=frozenset(),
             now_ms=now_ms,
             eligibility_only=assignment.eligibility_only,
+            holdouts=assign_holdouts(customer.customer_id, catalogue.holdouts.values(), now_ms),
         )
         selection_context = SelectionContext(
             view=view,

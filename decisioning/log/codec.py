@@ -82,7 +82,10 @@ def decode_decision(encoded: bytes) -> Decision:
 
 
 def answer_of(decision: Decision) -> dict[str, Any]:
-    """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen."""
+    """Derive what the caller gets of a decision: its public part, with default offers behind those that were chosen.
+
+    ``holdouts`` is only there if the customer was in one.
+    """
     answer = {
         "decision_id": decision.decision_id,
         "placement": decision.placement,
@@ -95,6 +98,8 @@ def answer_of(decision: Decision) -> dict[str, Any]:
     }
     if decision.signals:
         answer["signals"] = [_answered_signal(signal) for signal in decision.signals]
+    if decision.holdouts is not None:
+        answer["holdouts"] = [*decision.holdouts]
     return answer
 
 

@@ -222,7 +222,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     earlier versions learned it when the window closed. ``runtime``: the versions that it was computed with, as in
     ``RUNTIME``. ``signals``: those that suppressed offers here. ``noted``: ids of those that held and last, here or
     elsewhere: they are remembered for the customer. ``erased``: the customer was erased since; ``customer_id`` is a
-    pseudonym, and only what a replay needs is left of what was known.
+    pseudonym, and only what a replay needs is left of what was known. ``holdouts``: ids of the hold-outs that the
+    customer was in; ``None`` if in none.
     """
 
     decision_id: str
@@ -264,6 +265,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     signals: tuple[LoggedSignal, ...] = ()
     noted: tuple[str, ...] = ()
     erased: bool = False
+    holdouts: tuple[str, ...] | None = None
 
     @property
     def group(self) -> str:

@@ -7,6 +7,7 @@ StageName = Literal[
     "status",
     "channel",
     "dates",
+    "holdout",
     "placement",
     "eligibility",
     "applicability",

@@ -20,7 +20,7 @@ REASON = "erased"
 """Stands for the reason why a policy failed, which may quote a value."""
 _COUNTED = (
     *("decision_id", "placement", "channel", "policy", "control", "group", "decided_at_ms", "until_ms"),
-    *("numbers", "source", "catalog_version", "epoch"),
+    *("numbers", "source", "catalog_version", "epoch", "holdouts"),
 )
 
 

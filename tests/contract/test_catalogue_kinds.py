@@ -115,6 +115,10 @@ REFUSED = [
     ("capacities/x", {"name": "x", "max": 1, "group": "nothing"}, "group"),
     ("capacities/x", {"name": "x", "max": 1, "time_zone": "Mars/Olympus"}, "time_zone"),
     ("overrides/x", {"reason": "x", "offer": "nothing"}, "offer"),
+    ("holdouts/x", {"share": 0.6}, "share"),
+    ("holdouts/x", {"share": 0.1, "goal": "grow", "exempt_goals": ["grow"]}, "exempt_goals"),
+    ("holdouts/x", {"share": 0.1, "exempt_groups": ["nothing"]}, "exempt_groups.0"),
+    ("holdouts/x", {"share": 0.1, "events": [{"event": "nothing"}]}, "events.0.event"),
     (
         "overrides/x",
         {"reason": "x", "starts_at": "2026-06-01T00:00:00Z", "ends_at": "2026-06-01T00:00:00Z"},

@@ -127,6 +127,7 @@ KINDS = (
     "aggregate",
     "concept",
     "trigger",
+    "holdout",
 )
 ROLES_OF |= {f"{verb}_{kind}": READERS for kind in KINDS for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}

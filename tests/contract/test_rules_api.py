@@ -157,6 +157,7 @@ async def test_a_simulation_shows_what_a_rule_would_change(api: Instance) -> Non
     assert (found["placement"], found["customers"]) == ("home", CUSTOMERS)
     assert found["live"]["funnel"] == {
         "live": 3 * CUSTOMERS,
+        "holdout": 3 * CUSTOMERS,
         "placement": 3 * CUSTOMERS,
         "eligibility": 3 * CUSTOMERS,
         "applicability": 3 * CUSTOMERS,

@@ -258,6 +258,19 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
             name=TEXTS,
         ),
     ),
+    "holdout": (
+        IDS,
+        made(
+            {"share": NUMBERS},
+            name=TEXTS,
+            goal=maybe(st.sampled_from(GOALS)),
+            exempt_goals=st.lists(st.sampled_from(GOALS), max_size=2),
+            exempt_groups=st.lists(IDS, max_size=2),
+            events=st.lists(made({"event": IDS}, property=maybe(TEXTS)), max_size=2),
+            starts_ms=TIMES,
+            ends_ms=ENDS,
+        ),
+    ),
 }
 
 

@@ -231,5 +231,19 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "description": "Left behind",
         },
     ),
+    "holdout": (
+        "holdouts/rich",
+        {
+            "name": "Control",
+            "share": 0.25,
+            "goal": "retain",
+            "exempt_goals": ["serve"],
+            "exempt_groups": ["rich"],
+            "events": [{"event": "rich", "property": "minutes"}],
+            "description": "For the year",
+            "starts_at": "2026-05-01T00:00:00Z",
+            "ends_at": "2026-06-01T00:00:00Z",
+        },
+    ),
 }
 """Path and body by kind, in an order in which they can be made."""

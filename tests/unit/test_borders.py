@@ -27,6 +27,7 @@ ROOMS = {
         "contact",
         "treatments",
         "aggregates",
+        "holdouts",
         "catalog",
         "log",
         "events",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, TypeA
 
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
 from app.api.catalogue.field_types import Clock, Goal, Seconds, TimeZone, Webhook
+from app.api.catalogue.holdout_schemas import HoldoutBody
 from app.api.catalogue.signal_schemas import SignalBody
 from app.api.catalogue.trigger_schemas import TriggerBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
@@ -303,5 +304,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "aggregate": KindSchema(AggregateBody, PlainName),
     "concept": KindSchema(ConceptBody, PlainName),
     "trigger": KindSchema(TriggerBody),
+    "holdout": KindSchema(HoldoutBody),
 }
 """The schemas of the simple kinds by name of the kind."""

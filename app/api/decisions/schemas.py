@@ -192,6 +192,11 @@ class DecisionAnswer(BaseModel):
     )
     degraded: list[str] = Field(description="what could not be used; empty when all is well")
     feedback_until: str | None
+    holdouts: list[str] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="hold-outs that the customer is in, whose offers are withheld; left out if there is none",
+    )
     explanation: list[dict[str, Any]] | None = Field(
         None, description="as in GET /v1/decisions/{decision_id}/explanation; only if it was asked for"
     )

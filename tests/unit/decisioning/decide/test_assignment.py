@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bandits.policy import PolicySpec
-from decisioning.decide.policy_runner import Assignment, adjust_weights_for_group, assign
+from decisioning.decide.policy_runner import Assignment, adjust_weights_for_group, assign, assign_holdouts
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.deployment import Canary, ControlGroup, Deployment
 from decisioning.model.entities import Placement
 from tests.support.shop import catalogue_with, inputs_of, offer, selection_context_of, view_of
@@ -99,3 +102,41 @@ def test_a_value_that_is_switched_off_stays_off_for_policies_that_learn_from_val
     context = selection_context_of(inputs_of(catalogue_with([offer(1), offer(2)], {"off": ("V",)})))
     spec = replace(SPEC, learn_from="value", value_scale=50.0)
     assert np.array_equal(adjust_weights_for_group(context, "champion", spec).weights.V, [1.0, 1.0])
+
+
+def held_out(holdout: Holdout) -> set[str]:
+    """The customers who are in a hold-out."""
+    return {customer for customer in CUSTOMERS if assign_holdouts(customer, [holdout], 0)}
+
+
+@given(st.text(min_size=1), st.floats(0.001, 0.5), st.floats(0.001, 0.5), st.integers(0, 2**40))
+def test_a_holdout_that_grows_keeps_its_customers(
+    customer: str, share: float, other: float, now_ms: int
+) -> None:
+    small, large = (Holdout("all", one) for one in sorted((share, other)))
+    found = assign_holdouts(customer, [small], now_ms)
+    assert found == assign_holdouts(customer, [small], 0)
+    assert set(found) <= set(assign_holdouts(customer, [large], now_ms))
+
+
+def test_a_holdout_has_its_share_independent_of_other_holdouts_and_of_experiment_groups() -> None:
+    small, large = (held_out(Holdout("all", share)) for share in (0.05, 0.1))
+    assert small < large
+    assert len(large) / len(CUSTOMERS) == pytest.approx(0.1, abs=0.01)
+    other = held_out(Holdout("growth", 0.5, goal="grow"))
+    assert len(large & other) / len(large) == pytest.approx(0.5, abs=0.04)
+    # Also of those of a placement with the same name.
+    controls = groups(None, Placement("all", "web", control_share=0.5))
+    in_control = [customer for customer in large if controls[customer].group == "control"]
+    assert len(in_control) / len(large) == pytest.approx(0.5, abs=0.04)
+
+
+def test_nobody_is_held_out_before_a_holdout_begins_or_after_it_ended() -> None:
+    holdout = Holdout("all", 0.5, starts_ms=10, ends_ms=20)
+    customer = held_out(replace(holdout, starts_ms=0)).pop()
+    assert [assign_holdouts(customer, [holdout], at) for at in (9, 10, 19, 20)] == [
+        (),
+        ("all",),
+        ("all",),
+        (),
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import STAGES, allowed, eligible_defaults, stops_of
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.entities import ContactLimit, GoalDemands, Group, Rule
 from decisioning.model.stop import StageName
 from profiles.customer import Suppression
@@ -27,7 +28,7 @@ def left(mask: Any, inputs: Any) -> list[str]:
 def test_stages_are_in_the_order_of_the_path() -> None:
     names = [stage.name for stage in STAGES]
     assert names == [
-        *("dates", "placement", "eligibility", "applicability", "suitability"),
+        *("dates", "holdout", "placement", "eligibility", "applicability", "suitability"),
         *("consent", "signal", "contact", "capacity"),
     ]
     assert set(names) <= set(get_args(StageName))
@@ -161,3 +162,35 @@ def test_a_condition_in_several_offers_and_tiers_stops_each_of_them(tier: Any) -
     young, old = (inputs_of(catalogue_with(offers), customer={"age": age}) for age in (12, 40))
     assert left(allowed(young), young) == ["o3"]
     assert np.array_equal(allowed(old), [True, True, True])
+
+
+def test_who_is_held_out_gets_nothing_that_is_not_exempt_not_even_mandatory_offers_and_defaults() -> None:
+    offers = [offer(1, mandatory=True), offer(2), offer(3, group="loans"), offer(4, group="notices")]
+    groups = {
+        "cards": Group("cards", "Cards", "grow"),
+        "loans": Group("loans", "Loans", "retain"),
+        "notices": Group("notices", "Notices", "serve"),
+    }
+    holdouts = {
+        "all": Holdout("all", 0.5, exempt_goals=("serve",), ends_ms=NOW_MS + 1),
+        "growth": Holdout("growth", 0.5, goal="grow"),
+        "cards": Holdout("cards", 0.5, goal="grow", exempt_groups=("cards",)),
+    }
+    inputs = inputs_of(
+        catalogue_with(offers, {"default_offers": ("o1", "o4")}, groups=groups, holdouts=holdouts)
+    )
+    for held_out, kept in (
+        ((), ["o1", "o2", "o3", "o4"]),
+        (("all",), ["o4"]),
+        (("growth",), ["o3", "o4"]),
+        (("cards",), ["o1", "o2", "o3", "o4"]),
+        (("all", "growth"), ["o4"]),
+    ):
+        held = replace(inputs, holdouts=held_out)
+        assert left(allowed(held), held) == left(eligible_defaults(held), held) == kept
+        assert [not stops_of(held, row) for row in range(4)] == [o in kept for o in ("o1", "o2", "o3", "o4")]
+    stops = stops_of(replace(inputs, holdouts=("all", "growth")), 0)
+    assert [(stop.stage, stop.name, stop.allowed_again_ms) for stop in stops] == [
+        ("holdout", "all", NOW_MS + 1),
+        ("holdout", "growth", None),
+    ]

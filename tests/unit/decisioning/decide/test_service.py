@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from decisioning.capacity.lease import NO_RESERVATION, Reservation
+from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.holdouts.holdout import Holdout
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.store_redis import DecideReply, ReadReply, owner_note
 from decisioning.model.decision import Decision
+from decisioning.model.deployment import Deployment
 from decisioning.model.entities import ContactLimit
 from decisioning.model.selection import Choice
 from decisioning.policies.roster import Roster
@@ -303,3 +306,69 @@ async def test_a_placement_logs_the_facts_that_it_asks_for() -> None:
         assert answer["degraded"] == []
         logs[asked] = log.written[0].facts
     assert logs == {(): {}, ("context.reason",): {"context.reason": "moving"}}
+
+
+HELD_OUT = {
+    "all": {"all": Holdout("all", 0.5)},
+    "exempt": {"all": Holdout("all", 0.5, exempt_groups=("loans",))},
+}
+
+
+def held_out_customer() -> str:
+    """A customer who is held out from everything."""
+    names = (f"customer-{n}" for n in range(100))
+    return next(n for n in names if assign_holdouts(n, HELD_OUT["all"].values(), NOW_MS))
+
+
+def shop_with_holdout(which: str = "all", **fields: Any) -> Any:
+    """A shop that would offer much: a mandatory offer, defaults that fill the slots, an offer of the exempt group."""
+    offers = [offer(1, mandatory=True), offer(2), offer(3, group="loans")]
+    settings = {"default_offers": ("o1", "o2", "o3"), "fill_with_defaults": True, "slots": 3}
+    return catalogue_with(offers, settings | {"control_share": 0.0}, holdouts=HELD_OUT[which], **fields)
+
+
+@pytest.mark.parametrize("which", HELD_OUT)
+@pytest.mark.parametrize(
+    ("degraded", "redis", "postgres", "delay_s"),
+    [
+        ([], True, True, 0.0),
+        (["contact_history_unavailable"], False, True, 0.0),
+        (["contact_history_unavailable", "profile_unavailable"], False, False, 0.0),
+        (["deadline_exceeded"], True, True, 0.2),
+    ],
+)
+async def test_who_is_held_out_is_offered_nothing_whatever_fails(
+    which: str, degraded: list[str], redis: bool, postgres: bool, delay_s: float
+) -> None:
+    log = Log(delay_s=delay_s)
+    if not redis:
+        log.read_reply = RedisUnavailable("gone")
+    one = service(log, shop_with_holdout(which), Profiles(down=not postgres))
+    customer = held_out_customer()
+    answer = await one.decide(request(customer_id=customer, deadline_ms=50 if delay_s else 60_000))
+    assert [o["offer_id"] for o in answer["offers"]] == (["o3"] if which == "exempt" else [])
+    assert (answer["degraded"], answer["holdouts"]) == (degraded, ["all"])
+    assert all(written.holdouts == ("all",) for written in log.written)
+    assert bool(log.written) is redis
+    await one.close()
+
+
+async def test_who_is_held_out_is_offered_nothing_in_dry_runs_by_broken_policies_and_by_the_callers_choice() -> (
+    None
+):
+    customer, log = held_out_customer(), Log()
+    dry = await service(log, shop_with_holdout()).decide(
+        request(customer_id=customer, dry_run=True, explain=True)
+    )
+    assert (dry["offers"], dry["holdouts"], dry["nothing_right_now"]) == ([], ["all"], True)
+    assert {one["stage"] for one in dry["explanation"]} == {"holdout"}
+
+    broken = service(log, shop_with_holdout())
+    broken._runner._replica = ArmReplica(broken._roster)  # no arms
+    failed = await broken.decide(request(customer_id=customer))
+    assert (failed["offers"], failed["degraded"], failed["holdouts"]) == ([], ["arms_unavailable"], ["all"])
+
+    apprentice = Deployment("home", "calibrated@1", apprentice=True)
+    shop = shop_with_holdout(deployments={"home": apprentice})
+    chosen = await service(log, shop).decide(request(customer_id=customer, baseline=("o2", "o1")))
+    assert (chosen["offers"], chosen["holdouts"]) == ([], ["all"])

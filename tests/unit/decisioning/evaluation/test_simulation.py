@@ -42,7 +42,7 @@ def test_the_funnel_counts_candidates_left_after_each_stage() -> None:
     found = simulated(live, live, subjects(17, 18))
     # Offer 4 is not live yet, 1 is not for the younger, 3 lacks consent, and 2 is below its minimum.
     assert found["live"]["funnel"] == {
-        **dict.fromkeys(("live", "placement", "eligibility", "applicability"), 6),
+        **dict.fromkeys(("live", "holdout", "placement", "eligibility", "applicability"), 6),
         **{"suitability": 5, "consent": 3, "contact": 3, "propensity": 1, "chosen": 1},
     }
     without = [found["live"][f"without_offer{kind}"] for kind in ("", "_share", "_examples")]
