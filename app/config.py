@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,7 +15,7 @@ from storage.addresses import parse_postgres, parse_redis
 
 PREFIX = "NEXTBEST_"
 TRACING_MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
-FROM_FILES = ("postgres_url", "redis_url", "api_key")
+FROM_FILES = ("postgres_url", "redis_url", "api_key", "oidc_client_secret")
 """Settings whose values hold secrets, and may come from the file that ``<setting>_file`` names."""
 
 
@@ -113,6 +114,19 @@ class Settings(BaseSettings):
     webhook_hosts: str = Field(
         "", description="hosts, separated by commas, that webhooks may reach though they are not public"
     )
+    oidc_issuer: str | None = Field(
+        None,
+        description="the OpenID provider that people sign in with at the console; only keys if it is not set",
+    )
+    oidc_client_id: str | None = Field(None, description="the client that nextbest is there")
+    oidc_client_secret: str | None = Field(None, repr=False, description="its secret, if it has one")
+    oidc_client_secret_file: Path | None = Field(
+        None, description="a file that holds NEXTBEST_OIDC_CLIENT_SECRET"
+    )
+    oidc_role_claim: str = Field("roles", min_length=1, description="the claim that tells a person's role")
+    oidc_roles: str = Field(
+        "", description="what its values stand for, such as nextbest-ops:ops,nextbest-admins:admin"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = Field(
         "text", description="lines of the log: logfmt, or an object a line with the id of the request"
@@ -151,6 +165,26 @@ class Settings(BaseSettings):
         parse_retention(value)
         return value
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, issuer: str | None) -> str | None:
+        parts = urlsplit(issuer or "https://none")
+        is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if (
+            not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.scheme not in ("https", *["http"] * is_here)
+        ):
+            raise ValueError("write the address that the provider names itself by, with https")
+        return issuer
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_roles(cls, value: str) -> str:
+        parse_roles(value)
+        return value
+
     @field_validator("traces")
     @classmethod
     def _check_traces(cls, traces: str) -> str:
@@ -165,6 +199,15 @@ class Settings(BaseSettings):
         if (self.postgres_url is None) != (self.redis_url is None):
             raise ValueError(
                 f"set both {PREFIX}POSTGRES_URL and {PREFIX}REDIS_URL, or neither (embedded servers)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_provider(self) -> Self:
+        if self.oidc_issuer is not None and not (self.oidc_client_id and self.oidc_roles):
+            raise ValueError(
+                f"{PREFIX}OIDC_ISSUER takes {PREFIX}OIDC_CLIENT_ID and {PREFIX}OIDC_ROLES with it,"
+                " or nobody could sign in"
             )
         return self
 
@@ -212,6 +255,22 @@ def parse_retention(value: str) -> dict[str, int]:
         if not (days.isascii() and days.isdigit()) or not least <= int(days) <= 36_500:
             raise ValueError(f"{part!r}: {table} is kept for {least} to 36500 days, such as {table}:400")
         found[table] = int(days)
+    return found
+
+
+def parse_roles(value: str) -> dict[str, str]:
+    """Read what stands for which role, such as ``nextbest-ops:ops,nextbest-admins:admin``. Raises ``ValueError``."""
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if not parts:
+        return {}
+    from app.keys import ROLES  # brings SQLAlchemy, which commands that read settings need not wait for
+
+    found = {}
+    for part in parts:
+        claimed, _, role = (one.strip() for one in part.rpartition(":"))
+        if not claimed or role not in ROLES:
+            raise ValueError(f"{part!r} is no VALUE:ROLE; the roles are {', '.join(ROLES)}")
+        found[claimed] = role
     return found
 
 

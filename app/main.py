@@ -43,6 +43,7 @@ from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
 from app.collector import settle_collector
 from app.config import Settings, get_settings
+from app.console.oidc import provider_of
 from app.console.routes import add_console
 from app.console.sessions import Sessions
 from app.errors import install_error_handlers
@@ -143,6 +144,6 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         redoc_url=None,
     )
     add_pages(app)
-    add_console(app)
+    add_console(app, provider_of(settings))
     install_error_handlers(app)
     return app

@@ -1,4 +1,4 @@
-"""Sessions of browsers: an API key, exchanged for a cookie that scripts cannot read.
+"""Sessions of browsers: an API key, or a sign-in elsewhere, exchanged for a cookie that scripts cannot read.
 
 The cookie holds 32 random bytes, of which only the hash is stored, as of keys: whoever reads the database cannot make
 a session of it. Every process has all sessions in memory, so they outlive a Postgres that is away. A session ends with
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.console.oidc import Person
 from app.errors import Problem
 from app.keys import ApiKey, hash_key
 from storage import clock
@@ -35,10 +37,20 @@ _MAX_TOKEN_CHARS = 64
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that was let in with a key."""
+    """A browser that was let in: with a key, or for a person whom a provider vouched for."""
 
-    key_id: str
+    key_id: str | None
     ends_at: datetime
+    person: Person | None = None
+
+    def key_among(self, keys: Mapping[bytes, ApiKey]) -> ApiKey | None:
+        """Return the key that it stands for; ``None`` if that is not among those in force."""
+        if self.person is not None:
+            return ApiKey(f"person:{self.person.subject}", self.person.name, self.person.role)
+        return next((key for key in keys.values() if key.key_id == self.key_id), None)
+
+
+_SELECT = "SELECT hash, key_id, subject, name, role, ends_at FROM console_sessions WHERE ends_at > now()"
 
 
 class SessionStore:
@@ -47,37 +59,40 @@ class SessionStore:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def create(self, digest: bytes, key_id: str) -> Session:
+    async def create(self, digest: bytes, owner: ApiKey | Person) -> Session:
         """Store a session that begins now; sessions whose time is over are deleted."""
+        key_id = owner.key_id if isinstance(owner, ApiKey) else None
+        person = owner if isinstance(owner, Person) else None
         async with transaction(self._engine) as connection:
             await connection.execute(text("DELETE FROM console_sessions WHERE ends_at <= now()"))
             ends_at = await connection.scalar(
                 text(
-                    "INSERT INTO console_sessions (hash, key_id, ends_at)"
-                    " VALUES (:hash, :key_id, now() + make_interval(secs => :seconds)) RETURNING ends_at"
+                    "INSERT INTO console_sessions (hash, key_id, subject, name, role, ends_at) VALUES"
+                    " (:hash, :key_id, :subject, :name, :role, now() + make_interval(secs => :seconds))"
+                    " RETURNING ends_at"
                 ),
-                {"hash": digest, "key_id": key_id, "seconds": SESSION_S},
+                {
+                    "hash": digest,
+                    "key_id": key_id,
+                    "seconds": SESSION_S,
+                    **{part: getattr(person, part, None) for part in ("subject", "name", "role")},
+                },
             )
             assert isinstance(ends_at, datetime)
-            return Session(key_id, ends_at)
+            return Session(key_id, ends_at, person)
 
     async def load(self) -> dict[bytes, Session]:
         """Load all sessions whose time is not over."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                text("SELECT hash, key_id, ends_at FROM console_sessions WHERE ends_at > now()")
-            )
-            return {bytes(row.hash): Session(row.key_id, row.ends_at) for row in rows}
+            rows = await connection.execute(text(_SELECT))
+            return {bytes(row.hash): _session_of(row) for row in rows}
 
     async def find(self, digest: bytes) -> Session | None:
         """Read one session, if there is one whose time is not over."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(
-                text("SELECT key_id, ends_at FROM console_sessions WHERE hash = :hash AND ends_at > now()"),
-                {"hash": digest},
-            )
+            rows = await connection.execute(text(f"{_SELECT} AND hash = :hash"), {"hash": digest})
             row = rows.one_or_none()
-            return None if row is None else Session(row.key_id, row.ends_at)
+            return None if row is None else _session_of(row)
 
     async def end(self, digest: bytes) -> None:
         """Delete a session."""
@@ -99,11 +114,11 @@ class Sessions:
         """Read all sessions again. Raises ``PostgresUnavailable``; those known before stay as they are."""
         self._known = await self._store.load()
 
-    async def begin(self, key: ApiKey) -> tuple[str, Session]:
-        """Begin a session of a key; return its token, and itself. Raises ``PostgresUnavailable``."""
+    async def begin(self, owner: ApiKey | Person) -> tuple[str, Session]:
+        """Begin a session of a key, or a person; return its token, and itself. Raises ``PostgresUnavailable``."""
         token = secrets.token_urlsafe(32)
         digest = hash_key(token)
-        session = await self._store.create(digest, key.key_id)
+        session = await self._store.create(digest, owner)
         self._known[digest] = session
         return token, session
 
@@ -143,7 +158,7 @@ class Sessions:
         session = await self.find(token)
         if session is None:
             return None
-        key = next((key for key in keys.values() if key.key_id == session.key_id), None)
+        key = session.key_among(keys)
         if key is None or method in SAFE_METHODS:
             return key
         given = headers.get(CSRF_HEADER, b"")
@@ -152,15 +167,20 @@ class Sessions:
         return key
 
 
+def _session_of(row: Any) -> Session:
+    person = None if row.subject is None else Person(row.subject, row.name, row.role)
+    return Session(row.key_id, row.ends_at, person)
+
+
 def csrf_token(token: str) -> str:
     """Derive the token of a session's writes. The session's own cannot be found from it."""
     return sha256(b"csrf:" + token.encode()).hexdigest()
 
 
-def read_cookie(headers: Mapping[bytes, bytes]) -> str:
-    """Read the session's token from the cookies of a request; empty if there is none."""
+def read_cookie(headers: Mapping[bytes, bytes], name: str = COOKIE) -> str:
+    """Read a cookie of a request, by default the session's token; empty if there is none."""
     try:
         cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
     except CookieError:
         return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    return cookies[name].value if name in cookies else ""

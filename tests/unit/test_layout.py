@@ -29,6 +29,7 @@ COVERED = {
     "app/api/evaluations/schemas.py": "contract/test_evaluations_api.py",
     "app/api/events/routes.py": "contract/test_events_api.py",
     "app/api/events/schemas.py": "contract/test_events_api.py",
+    "app/console/oidc.py": "contract/test_oidc.py",
     "app/console/routes.py": "contract/test_console_api.py",
     "app/console/sessions.py": "contract/test_console_api.py",
     "app/api/feedback/routes.py": "contract/test_feedback_api.py",

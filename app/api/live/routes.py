@@ -1,7 +1,7 @@
 """What goes on now: one answer, or a stream of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -55,15 +55,19 @@ async def _stream(
     """Send the numbers for as long as the key is in force, and the session of ``token`` that stands for it, if any."""
     sampler.watchers += 1
     try:
-        while _is_in_force(state.api_keys, key) and (token is None or await state.sessions.find(token)):
+        while await _goes_on(state, key, token):
             yield f"event: live\ndata: {(await sampler.now()).model_dump_json()}\n\n"
             await asyncio.sleep(EVERY_S)
     finally:
         sampler.watchers -= 1
 
 
-def _is_in_force(keys: Mapping[bytes, ApiKey] | None, key: ApiKey) -> bool:
-    return keys is not None and any(found.key_id == key.key_id for found in keys.values())
+async def _goes_on(state: ApiState, key: ApiKey, token: str | None) -> bool:
+    keys = state.api_keys or {}
+    if token is None:
+        return any(found.key_id == key.key_id for found in keys.values())
+    session = await state.sessions.find(token)
+    return session is not None and session.key_among(keys) is not None
 
 
 def _sampler_of(request: Request, state: ApiState) -> LiveSampler:

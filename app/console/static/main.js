@@ -23,14 +23,19 @@ function Console() {
     redraw((n) => n + 1);
   }, []);
   useEffect(() => {
-    get("/console/session").then(adopt, () => adopt({ signed_in: false }));
-    const out = () => adopt({ signed_in: false, ended: true });
+    let provider = false;
+    const first = (found) => {
+      provider = found.provider;
+      adopt(found);
+    };
+    get("/console/session").then(first, () => adopt({ signed_in: false }));
+    const out = () => adopt({ signed_in: false, ended: true, provider });
     addEventListener("signed-out", out);
     return () => removeEventListener("signed-out", out);
   }, [adopt]);
   if (session === null) return null;
   if (!session.signed_in) {
-    return html`<${SignIn} ended=${session.ended} onDone=${adopt} onLanguage=${changeLanguage} />`;
+    return html`<${SignIn} ended=${session.ended} provider=${session.provider} onDone=${adopt} onLanguage=${changeLanguage} />`;
   }
   return html`<${Routed} session=${session} onLeave=${adopt} onLanguage=${changeLanguage} /><${Told} />`;
 }

@@ -40,8 +40,10 @@ export function Switches({ onLanguage }) {
 export function Shell({ session, current, onLeave, onLanguage, children }) {
   const [open, setOpen] = useState(false);
   const leave = async () => {
-    await remove("/console/session").catch(() => null);
-    onLeave({ signed_in: false });
+    const told = await remove("/console/session").catch(() => null);
+    // Who came from a provider leaves it, too: the next person at this browser would be let in unasked.
+    if (told?.leave) location.assign(told.leave);
+    else onLeave({ signed_in: false, provider: told?.provider });
   };
   const folded = open ? "" : "folded";
   return html`<a class="skip" href="#main">${t("skip")}</a>

@@ -1,12 +1,13 @@
 """Settings are read from the environment, and mistakes are named."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, Settings, get_settings
+from app.config import ConfigError, Settings, get_settings, parse_roles
 from app.servers import server_urls
 
 POSTGRES = "postgresql://u:secret-a@db/nextbest"
@@ -58,7 +59,7 @@ def test_one_url_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    assert "secret" not in repr(Settings(postgres_url=POSTGRES, redis_url=REDIS))
+    assert "secret-" not in repr(Settings(postgres_url=POSTGRES, redis_url=REDIS))
 
 
 def test_configured_servers_are_used_as_they_are(tmp_path: Path) -> None:
@@ -140,3 +141,36 @@ def test_traces_without_their_packages_say_how_to_get_them(monkeypatch: pytest.M
             patched.setitem(sys.modules, missing, None)
             with pytest.raises(ConfigError, match=r"^NEXTBEST_TRACES: .* pip install 'nextbest\[traces\]'$"):
                 get_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ISSUER", "http://login.example.com", "with https"),
+        ("ISSUER", "login.example.com", "with https"),
+        ("ROLES", "nb-ops:boss", "'nb-ops:boss' is no VALUE:ROLE; the roles are"),
+        ("ROLES", "ops", "'ops' is no VALUE:ROLE"),
+        ("CLIENT_ID", "", "NEXTBEST_OIDC_CLIENT_ID"),
+        ("ROLES", "", "NEXTBEST_OIDC_ROLES"),
+    ],
+)
+def test_a_provider_that_nobody_could_sign_in_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    right = {"ISSUER": "https://login.example.com", "CLIENT_ID": "nb", "ROLES": "a:b:ops, x:admin"}
+    for part, found in right.items():
+        monkeypatch.setenv(f"NEXTBEST_OIDC_{part}", found)
+    assert parse_roles(get_settings().oidc_roles) == {"a:b": "ops", "x": "admin"}
+    monkeypatch.setenv(f"NEXTBEST_OIDC_{name}", value)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        get_settings()
+
+
+def test_a_clients_secret_comes_from_a_file_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("s3cret\n")
+    monkeypatch.setenv("NEXTBEST_OIDC_CLIENT_SECRET_FILE", str(file))
+    assert get_settings().oidc_client_secret == "s3cret"
+    assert "s3cret" not in repr(get_settings())

@@ -1,11 +1,15 @@
-// The door: a key in exchange for a session, which the page itself cannot read.
+// The door: a key, or a provider's word, in exchange for a session, which the page itself cannot read.
 import { html, useEffect, useState } from "../lib/ui.js";
 import { post } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { Field, Input } from "../lib/widgets.js";
 import { icon, Switches } from "../shell.js";
 
-export function SignIn({ ended, onDone, onLanguage }) {
+/** Why the provider's word let nobody in, as the service put it into the address. */
+const refusals = ["away", "cancelled", "stale", "refused", "role"];
+
+export function SignIn({ ended, provider, onDone, onLanguage }) {
+  const refused = new URLSearchParams(location.search).get("refused");
   const [key, setKey] = useState("");
   const [mistake, setMistake] = useState("");
   const [busy, setBusy] = useState(false);
@@ -26,10 +30,12 @@ export function SignIn({ ended, onDone, onLanguage }) {
     <form class="card" onSubmit=${submit}>
       <div class="brand"><img src=${icon} alt="" /><h1>nextbest</h1></div>
       ${ended && html`<div class="note warn" role="alert">${t("sessionEnded")}</div>`}
+      ${refusals.includes(refused) && html`<div class="note warn" role="alert">${t(`refused.${refused}`)}</div>`}
+      ${provider && html`<a class="button primary" href="/console/oidc">${t("signInElsewhere")}</a>`}
       <${Field} label=${t("key")} hint=${t("keyHint")} mistake=${mistake}>
-        ${(a) => html`<${Input} ...${a} type="password" value=${key} onValue=${setKey} required autocomplete="current-password" autofocus />`}
+        ${(a) => html`<${Input} ...${a} type="password" value=${key} onValue=${setKey} required autocomplete="current-password" autofocus=${!provider} />`}
       <//>
-      <button class="primary" disabled=${busy}>${t("signIn")}</button>
+      <button class=${provider ? "" : "primary"} disabled=${busy}>${t("signIn")}</button>
       <${Switches} onLanguage=${onLanguage} />
     </form>
   </main>`;
