@@ -265,7 +265,7 @@ def parse_roles(value: str) -> dict[str, str]:
         return {}
     from app.keys import ROLES  # brings SQLAlchemy, which commands that read settings need not wait for
 
-    found = {}
+    found: dict[str, str] = {}
     for part in parts:
         claimed, _, role = (one.strip() for one in part.rpartition(":"))
         if not claimed or role not in ROLES:
