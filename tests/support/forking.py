@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.support.waiting import PAUSE_S
 
@@ -35,17 +35,25 @@ MESSAGE_BYTES = 1 << 20
 class Forked:
     """A process that was forked; the part of `subprocess.Popen` that tests need.
 
+    Its errors go to the same file as the rest of its output unless there is one for them.
     Raises ``OSError`` if the process that it is to be forked from has ended.
     """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path
+        self,
+        module: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        output: IO[bytes],
+        errors: IO[bytes] | None = None,
     ) -> None:
         order = {"module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
         control = _first(SERVE if "serve" in arguments else REST, cwd)
         self._status, told = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with told, log.open("ab") as output:
-            socket.send_fds(control, [json.dumps(order).encode()], [output.fileno(), told.fileno()])
+        with told:
+            descriptors = [told.fileno(), output.fileno(), (errors or output).fileno()]
+            socket.send_fds(control, [json.dumps(order).encode()], descriptors)
         self.returncode: int | None = None
         self.pid = int(self._read())
 
@@ -129,28 +137,29 @@ class _First:
                 if key.fd in self._told:
                     self._tell_end(key.fd)
                     continue
-                message, descriptors, *_ = socket.recv_fds(self._control, MESSAGE_BYTES, 2)
+                message, descriptors, *_ = socket.recv_fds(self._control, MESSAGE_BYTES, 3)
                 if not message:
                     self._end_all()
                     return None
-                output, told = descriptors
-                if self._fork(output, socket.socket(fileno=told)):
+                told, *outputs = descriptors
+                if self._fork(socket.socket(fileno=told), outputs):
                     order: dict[str, Any] = json.loads(message)
                     return order
 
-    def _fork(self, output: int, told: socket.socket) -> bool:
+    def _fork(self, told: socket.socket, outputs: Sequence[int]) -> bool:
         """Return true in the new process."""
         pid = os.fork()
         if pid:
-            os.close(output)
+            for output in outputs:
+                os.close(output)
             told.send(str(pid).encode())
             ended = os.pidfd_open(pid)
             self._told[ended] = pid, told
             self._selector.register(ended, selectors.EVENT_READ)
             return False
-        for number in (1, 2):
+        for number, output in enumerate(outputs, start=1):
             os.dup2(output, number)
-        os.close(output)
+            os.close(output)
         told.close()
         self._selector.close()
         self._control.close()

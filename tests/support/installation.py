@@ -51,10 +51,10 @@ class Process:
     ) -> None:
         self.log = log
         self._process: subprocess.Popen[bytes] | Forked
-        if can_fork() and not afresh:
-            self._process = Forked(module, arguments, env, ROOT, log)
-            return
         with log.open("ab") as output:
+            if can_fork() and not afresh:
+                self._process = Forked(module, arguments, env, ROOT, output)
+                return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env=env,

@@ -35,7 +35,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(folder: Path, *arguments: str) -> Forked:
     """A process with one variable, ``OURS``."""
-    return Forked("told", arguments, {"OURS": "1"}, folder, folder / "log")
+    with (folder / "log").open("ab") as log:
+        return Forked("told", arguments, {"OURS": "1"}, folder, log)
 
 
 def test_arguments_environment_folder_and_output_are_its_own(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ from pathlib import Path
 from tests.support import forking
 forking.REST = ("fractions",)
 folder = Path({str(tmp_path)!r})
-print(forking.Forked("told", ["wait"], {{}}, folder, folder / "log").pid, flush=True)
+print(forking.Forked("told", ["wait"], {{}}, folder, (folder / "log").open("wb")).pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
