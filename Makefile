@@ -72,7 +72,7 @@ screenshots: browser  ## Make the pictures of docs/console.md again
 .PHONY: test
 test: lint browser  ## Check style and types, then run all tests, in WORKERS processes (default 2)
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: setup  ## ruff and mypy --strict

@@ -1,21 +1,17 @@
 """Fixtures shared by all tests: real servers, a migrated database for each module, reproducible property tests."""
 
+import gc
 import itertools
 import logging
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 import redis
 
-import migrations
 from app.embedded.servers import EmbeddedServers
-from tests.support.databases import database_url, execute
-from tests.support.folders import open_folder
-
-TEMPLATE = "nb_template"
+from tests.support.databases import TEMPLATE, database_url, execute, running_servers
 
 hypothesis.settings.register_profile("nextbest", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("nextbest")
@@ -24,6 +20,17 @@ hypothesis.settings.load_profile("nextbest")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the collector of garbage leave alone what all the modules of tests make, which stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -35,27 +42,15 @@ def warnings_are_logged() -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[EmbeddedServers]:
     """Running PostgreSQL and Valkey servers of this test process; their addresses are `servers.urls`."""
-    folder = open_folder()
-    started = EmbeddedServers(folder, fsync=False)
-    started.start()
-    yield started
-    started.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def template_database(servers: EmbeddedServers) -> str:
-    """The name of a database that the project's own migrations have built, to be copied."""
-    execute(servers, f"CREATE DATABASE {TEMPLATE}")
-    migrations.upgrade(database_url(servers, TEMPLATE))
-    return TEMPLATE
+    with running_servers() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def postgres_url(servers: EmbeddedServers, template_database: str) -> Iterator[str]:
+def postgres_url(servers: EmbeddedServers) -> Iterator[str]:
     """The URL of a migrated and otherwise empty database, for this module alone."""
     name = f"nb_test_{next(_numbers)}"
-    execute(servers, f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    execute(servers, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield database_url(servers, name)
     execute(servers, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -1,9 +1,7 @@
 """The archive takes whatever comes: old months, records that cannot be stored, ids of any age."""
 
 import asyncio
-import os
 import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +17,7 @@ from storage.clock import now_ms, to_iso
 from storage.errors import PostgresUnavailable
 from storage.keys import time_of_generated
 from tests.support.api import CSV, Nextbest, decide, tell
+from tests.support.commands import run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,12 +53,8 @@ def months(first_year: int) -> list[str]:
 
 async def deadletters(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `nextbest deadletters`."""
-    urls = {"POSTGRES_URL": settings.postgres_url, "REDIS_URL": settings.redis_url}
-    environment = {"PATH": os.environ["PATH"], **{f"NEXTBEST_{name}": str(url) for name, url in urls.items()}}
-    command = [sys.executable, "-m", "app.cli", "deadletters", *arguments]
-    return await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
-    )
+    urls = {"postgres_url": settings.postgres_url, "redis_url": settings.redis_url}
+    return await asyncio.to_thread(run_command, "deadletters", *arguments, **urls)
 
 
 async def load(nextbest: Nextbest, lines: list[str]) -> Any:

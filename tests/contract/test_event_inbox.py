@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from decisioning.events.store_events import EventLog
 from decisioning.events.store_inbox import Inbox
 from decisioning.log.store_dead_letters import DeadLetters
 from tests.support.api import Instance, Nextbest
+from tests.support.commands import run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,16 +59,8 @@ async def recorded(nextbest: Nextbest) -> list[str]:
 async def deadletters(nextbest: Nextbest, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `nextbest deadletters`."""
     settings = nextbest.settings
-    environment = {
-        "PATH": os.environ["PATH"],
-        "NEXTBEST_POSTGRES_URL": str(settings.postgres_url),
-        "NEXTBEST_REDIS_URL": str(settings.redis_url),
-        "NEXTBEST_EVENT_STREAM": STREAM,
-    }
-    command = [sys.executable, "-m", "app.cli", "deadletters", *arguments]
-    return await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=120
-    )
+    urls = {"postgres_url": settings.postgres_url, "redis_url": settings.redis_url}
+    return await asyncio.to_thread(run_command, "deadletters", *arguments, **urls, event_stream=STREAM)
 
 
 async def test_events_of_a_stream_count_once_and_bad_ones_are_set_aside(

@@ -2,8 +2,6 @@
 
 import asyncio
 import io
-import os
-import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of
+from tests.support.commands import run_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -93,11 +92,7 @@ async def test_control_characters_are_refused_at_every_door(shop: Nextbest, bad:
 
 async def test_ids_of_earlier_versions_are_listed_and_mended(shop: Nextbest) -> None:
     state, settings = shop.api.state, shop.settings
-    environment = os.environ | {
-        "NEXTBEST_POSTGRES_URL": str(settings.postgres_url),
-        "NEXTBEST_REDIS_URL": str(settings.redis_url),
-        "NEXTBEST_BUCKETS": str(settings.buckets),
-    }
+    own = {name: getattr(settings, name) for name in ("postgres_url", "redis_url", "buckets")}
     async with state.engine.begin() as connection:
         await connection.execute(
             text("INSERT INTO suppressions (list_id, customer_id, reason) VALUES ('l', :id, '')"),
@@ -106,18 +101,9 @@ async def test_ids_of_earlier_versions_are_listed_and_mended(shop: Nextbest) -> 
     assert (await decide(shop.api, "line", dry_run=True))["offers"]
 
     async def run(*arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app.cli",
-            "ids",
-            *arguments,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        assert process.returncode == 0
-        return out.decode()
+        done = await asyncio.to_thread(run_command, "ids", *arguments, **own)
+        assert done.returncode == 0
+        return done.stdout
 
     assert "'line\\n' -> 'line'\n1 ids to mend" in await run()
     assert "1 ids mended" in await run("--mend")

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,12 +15,12 @@ from typing import Any
 
 import httpx
 
-import migrations
 from app.config import Settings
 from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from storage.postgres import make_engine
-from tests.support.folders import open_folder
+from tests.support.databases import running_servers
+from tests.support.forking import Forked, can_fork
 from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,11 +35,26 @@ _ports = itertools.count(os.getpid())
 
 
 class Process:
-    """A command of ours in a process of its own; what it prints goes to a file."""
+    """A command of ours in a process of its own; what it prints goes to a file.
 
-    def __init__(self, module: str, arguments: Sequence[str], env: dict[str, str], log: Path) -> None:
+    Without ``afresh`` it is forked from one that has loaded the code, where that can be.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        env: dict[str, str],
+        log: Path,
+        *,
+        afresh: bool = False,
+    ) -> None:
         self.log = log
+        self._process: subprocess.Popen[bytes] | Forked
         with log.open("ab") as output:
+            if can_fork() and not afresh:
+                self._process = Forked(module, arguments, env, ROOT, output)
+                return
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env=env,
@@ -154,11 +168,13 @@ class Installation:
         self._processes: list[Process] = []
         self._apis: list[Api] = []
 
-    def _spawn(self, name: str, *arguments: str, module: str = "app.cli", **settings: Any) -> Process:
+    def _spawn(
+        self, name: str, *arguments: str, module: str = "app.cli", afresh: bool = False, **settings: Any
+    ) -> Process:
         ours = {**self.settings.model_dump(exclude_none=True), **settings}
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("NEXTBEST_", "PROMETHEUS_"))}
         env = {**kept, **{f"NEXTBEST_{k.upper()}": str(v) for k, v in ours.items()}}
-        process = Process(module, arguments, env, self.folder / f"{name}.log")
+        process = Process(module, arguments, env, self.folder / f"{name}.log", afresh=afresh)
         self._processes.append(process)
         return process
 
@@ -182,9 +198,9 @@ class Installation:
         assert process.stop() == -signal.SIGKILL, process.printed()
 
     def command(self, *arguments: str) -> str:
-        """Run a command to its end; it must succeed. Returns what it printed."""
+        """Run a command to its end, as it is typed; it must succeed. Returns what it printed."""
         name = f"{arguments[0]}-{len(self._processes)}"
-        process = self._spawn(name, *arguments)
+        process = self._spawn(name, *arguments, afresh=True)
         process.wait_ended(f"the command {' '.join(arguments)} to end")
         assert process.stop() == 0, process.printed()
         return process.printed()
@@ -214,14 +230,8 @@ def hardy_servers() -> Iterator[EmbeddedServers]:
     Redis writes with ``appendfsync always``: an acknowledgement survives SIGKILL. ``everysec`` does not promise that,
     not even for the process alone, because on a busy disk it may put off a write by up to two seconds.
     """
-    folder = open_folder()
-    servers = EmbeddedServers(folder, appendfsync="always", fsync=False)
-    try:
-        migrations.upgrade(servers.start().postgres_url)
+    with running_servers(appendfsync="always") as servers:
         yield servers
-    finally:
-        servers.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(
