@@ -160,6 +160,15 @@ async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
     triggers.ahead_ms = 0
 
 
+async def test_what_triggers_have_not_seen_stays_in_the_streams(triggers: Triggers) -> None:
+    await triggers.declare("kept", {"event": "login"})
+    for number in range(3):
+        await triggers.tell("login", "kept", f"kept-{number}")
+        await triggers.nextbest.worker.drain()
+    assert await triggers.follow() >= 3
+    assert [occasion for _, occasion in await triggers.fired("kept")] == [f"event kept-{n}" for n in range(3)]
+
+
 async def test_one_worker_at_a_time_follows(triggers: Triggers) -> None:
     other = triggers.make()
     catalogue = await other._refresh()
