@@ -94,6 +94,7 @@ COVERED = {
     "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
     "app/api/catalogue/trigger_schemas.py": "contract/test_triggers.py",
     "decisioning/triggers/conditions_service.py": "contract/test_triggers.py",
+    "decisioning/triggers/days_service.py": "contract/test_triggers.py",
     "decisioning/triggers/following_service.py": "contract/test_triggers.py",
     "decisioning/triggers/store_following.py": "contract/test_triggers.py",
     "decisioning/log/closing_service.py": "contract/test_left_decisions.py",
