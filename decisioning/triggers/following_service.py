@@ -343,4 +343,6 @@ def firing_of(candidate: Candidate, version: int) -> Firing:
 
 def _fired_lately(candidate: Candidate, last: Mapping[tuple[str, str], int]) -> bool:
     at_ms = last.get((candidate.trigger.trigger_id, candidate.customer_id))
-    return at_ms is not None and candidate.fired_at_ms < at_ms + candidate.trigger.again_after_s * 1000
+    again_ms = candidate.trigger.again_after_s * 1000
+    # What happened earlier, and is told later, is no reason not to fire where each time counts.
+    return at_ms is not None and again_ms > 0 and candidate.fired_at_ms < at_ms + again_ms

@@ -95,7 +95,7 @@ COVERED = {
     "app/api/catalogue/trigger_schemas.py": "contract/test_triggers.py",
     "decisioning/triggers/conditions_service.py": "contract/test_triggers.py",
     "decisioning/triggers/days_service.py": "contract/test_triggers.py",
-    "decisioning/triggers/following_service.py": "contract/test_triggers.py",
+    "decisioning/triggers/following_service.py": "properties/test_trigger_laws.py",
     "decisioning/triggers/store_following.py": "contract/test_triggers.py",
     "decisioning/log/closing_service.py": "contract/test_left_decisions.py",
     "decisioning/rollout/autopilot_service.py": "contract/test_autopilot.py",
