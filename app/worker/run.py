@@ -296,9 +296,9 @@ def _make_event_jobs(
 def _make_trigger_jobs(
     to: _Connections, keys: Keys, parsed: ParsedEntries, decision_log: RedisLog
 ) -> dict[str, Callable[[], Awaitable[float]]]:
-    """Make the job that makes triggers fire."""
-    job = make_trigger_job(to.engine, to.redis, to.blocking, keys, parsed, decision_log)
-    return {"triggers": job.round}
+    """Make the jobs that make triggers fire."""
+    job = make_trigger_job(to.engine, to.patient, to.redis, to.blocking, keys, parsed, decision_log)
+    return {"triggers": job.round, "days of triggers": job.look_for_days}
 
 
 def _make_rollout_jobs(

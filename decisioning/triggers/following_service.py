@@ -25,7 +25,14 @@ MAX_DUE = 1000
 """Waits that are over, in one turn."""
 
 
-class Turn(Protocol):
+class FiringTurn(Protocol):
+    """The right to fire (``store_following.TriggerTurn``)."""
+
+    async def last_fired(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]: ...
+    async def fire(self, firings: Sequence[Firing]) -> int: ...
+
+
+class Turn(FiringTurn, Protocol):
     """The right to change the state of triggers (``store_following.TriggerTurn``)."""
 
     async def positions(self) -> dict[int, StreamPosition]: ...
@@ -38,8 +45,6 @@ class Turn(Protocol):
     async def drop(self, keys: Sequence[WaitKey]) -> None: ...
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
-    async def last_fired(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]: ...
-    async def fire(self, firings: Sequence[Firing]) -> int: ...
     async def scanned(self) -> dict[str, int]: ...
     async def scan(self, trigger_id: str, until_ms: int) -> None: ...
     async def seed(self, trigger_id: str, types: Sequence[str], after_s: int, now_ms: int) -> None: ...
@@ -153,7 +158,7 @@ class TriggerFollower:
         if not batch.is_full:
             due = await turn.due(now_ms, MAX_DUE)
             candidates += await _end_waits(turn, plan, due, now_ms)
-        firings = await self._fire(turn, catalogue, candidates)
+        firings = await fire(turn, self.conditions, catalogue, candidates, self.clock_ms())
         await turn.move(batch.last)
         self._read = {**positions, **batch.last}
         return Followed(firings, batch.is_full or len(due) == MAX_DUE)
@@ -179,21 +184,27 @@ class TriggerFollower:
                 found.append(happening_of(outcome, customers[item], catalogue))
         return found
 
-    async def _fire(self, turn: Turn, catalogue: Catalogue, candidates: Sequence[Candidate]) -> int:
-        """Fire what has not fired lately and whose condition holds; returns how many."""
-        if not candidates:
-            return 0
-        ordered = sorted(candidates, key=lambda c: c.fired_at_ms)
-        last = await turn.last_fired({(c.trigger.trigger_id, c.customer_id) for c in ordered})
-        ordered = [c for c in ordered if not _fired_lately(c, last)]
-        now_ms = self.clock_ms()
-        held = await self.conditions.hold(catalogue, [(c.trigger, c.customer_id) for c in ordered], now_ms)
-        firings = []
-        for candidate, holds in zip(ordered, held, strict=True):
-            if holds and not _fired_lately(candidate, last):
-                last[candidate.trigger.trigger_id, candidate.customer_id] = candidate.fired_at_ms
-                firings.append(firing_of(candidate, catalogue.version))
-        return await turn.fire(firings)
+
+async def fire(
+    turn: FiringTurn,
+    conditions: AskedConditions,
+    catalogue: Catalogue,
+    candidates: Sequence[Candidate],
+    now_ms: int,
+) -> int:
+    """Fire what has not fired lately and whose condition holds; returns how many."""
+    if not candidates:
+        return 0
+    ordered = sorted(candidates, key=lambda c: c.fired_at_ms)
+    last = await turn.last_fired({(c.trigger.trigger_id, c.customer_id) for c in ordered})
+    ordered = [c for c in ordered if not _fired_lately(c, last)]
+    held = await conditions.hold(catalogue, [(c.trigger, c.customer_id) for c in ordered], now_ms)
+    firings = []
+    for candidate, holds in zip(ordered, held, strict=True):
+        if holds and not _fired_lately(candidate, last):
+            last[candidate.trigger.trigger_id, candidate.customer_id] = candidate.fired_at_ms
+            firings.append(firing_of(candidate, catalogue.version))
+    return await turn.fire(firings)
 
 
 async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening]) -> list[Candidate]:
@@ -332,4 +343,6 @@ def firing_of(candidate: Candidate, version: int) -> Firing:
 
 def _fired_lately(candidate: Candidate, last: Mapping[tuple[str, str], int]) -> bool:
     at_ms = last.get((candidate.trigger.trigger_id, candidate.customer_id))
-    return at_ms is not None and candidate.fired_at_ms < at_ms + candidate.trigger.again_after_s * 1000
+    again_ms = candidate.trigger.again_after_s * 1000
+    # What happened earlier, and is told later, is no reason not to fire where each time counts.
+    return at_ms is not None and again_ms > 0 and candidate.fired_at_ms < at_ms + again_ms

@@ -23,6 +23,7 @@ from profiles.privacy.store_erasures import TABLES
 from storage import clock
 from storage.functions import function_name
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, put_offer, tell
+from tests.support.triggers import Triggers
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,6 +141,9 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     )
     await api.ok("PUT", "/v1/event-types/call", json={"name": "Call", "contact": {"channel": "phone"}})
     call = {"customer_id": ME, "type": "call", "properties": {"said": CANARY}}
+    triggers = Triggers(shop)
+    await triggers.declare("called", {"event": "call"}, when="customer.known")
+    await triggers.declare("quiet", {"idle": ["call"], "after_s": 86_400})
     await api.ok("POST", "/v1/events", json=call | {"event_id": f"{CANARY}-1"}, role="frontend")
     past = f"customer_id,offer_id,decided_at,outcome,value\n{ME},gold,2020-01-01T10:00:00Z,accepted,5\n"
     await api.ok("POST", "/v1/imports/history", content=past.encode(), headers=CSV)
@@ -171,6 +175,7 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     await api.ok(
         "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
     )
+    await triggers.follow()
     await api.ok("POST", "/v1/events", json=call | {"event_id": f"{CANARY}-2"}, role="frontend")
     async with state.engine.begin() as connection:
         bucket = state.keys.bucket(ME)
@@ -234,12 +239,14 @@ async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) ->
     assert erased["stream_entries"] >= 3
     assert erased["waiting_decisions"] >= 7
     assert erased["canary_tests"] == 1
+    assert erased["trigger_firings"] == erased["trigger_waits"] == 1
     assert erased["inexact"] == 0
     assert len(erased["exports"]) == 4  # arms are nobody's, and no decision was closed, as dsjson wants them
 
     async def gone() -> bool:
         return await stored_with(shop, CANARY) == []
 
+    assert await Triggers(shop).follow() == 0, "nothing is made of what was in the stream"
     # The mark in the cache of profiles that nothing is known lives for five seconds.
     await eventually(gone, "nothing to be left of the person", progress=lambda: None)
     for export_id in erased["exports"]:
@@ -425,6 +432,8 @@ async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest)
         *TABLES,
         "decisions",
         "events",
+        "trigger_firings",
+        "trigger_waits",
         "canary_customers",
         "canary_tests",
     }  # the last has a number of customers

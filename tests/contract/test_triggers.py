@@ -1,12 +1,13 @@
 """Triggers fire on what happens to customers, on what does not, and on days: once each, whatever is started anew."""
 
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from storage import clock
-from storage.clock import DAY_MS, to_ms
+from storage.clock import DAY_MS, HOUR_MS, to_ms
 from tests.support.api import Nextbest, decide, problem_of, tell
 from tests.support.triggers import STREAM, Triggers
 
@@ -144,6 +145,43 @@ async def test_unused_for_sixty_days_and_dormant_again(triggers: Triggers) -> No
     triggers.ahead_ms = 0
 
 
+async def test_birthdays_and_contracts_that_end(triggers: Triggers) -> None:
+    api, now = triggers.nextbest.api, datetime.now(UTC).date()
+    birthday, ends = now + timedelta(days=3), now + timedelta(days=48)
+    born = f"19{birthday:%y-%m-%d}" if (birthday.month, birthday.day) != (2, 29) else "1992-02-29"
+    for customer_id, attributes in (
+        ("born", {"birth_date": born, "contract_ends": ends.isoformat(), "tier": "A"}),
+        ("not-a", {"birth_date": f"{born}T10:00:00", "tier": "B"}),
+        ("other", {"birth_date": (birthday + timedelta(days=9)).isoformat(), "contract_ends": "soon"}),
+        ("far", {"birth_date": born, "tier": "A", "time_zone": "Pacific/Honolulu"}),
+    ):
+        await api.ok("PUT", f"/v1/customers/{customer_id}", json={"attributes": attributes})
+    yearly = {"date": "customer.birth_date", "yearly": True, "at": "09:00"}
+    await triggers.declare("birthday", yearly, when="customer.tier == 'A'", within_s=86_400)
+    maturity = {"date": "customer.contract_ends", "days": -45, "at": "09:00", "time_zone": "Europe/Madrid"}
+    await triggers.declare("maturity", maturity, within_s=86_400)
+    nine = to_ms(datetime.combine(birthday, time(9), UTC))
+    occasion = f"day {birthday.isoformat()}"
+
+    async def look(at_ms: int) -> list[str]:
+        triggers.ahead_ms = at_ms - clock.now_ms()
+        await triggers.look_for_days()
+        return [customer_id for customer_id, _ in await triggers.fired("birthday")]
+
+    assert await look(nine - 60_000) == []
+    assert await triggers.fired("maturity") == [("born", occasion)], "it is nine earlier in Madrid"
+    assert await look(nine + 60_000) == ["born"]
+    triggers.job = triggers.make()  # another worker
+    await triggers.follow()
+    assert await look(nine + 120_000) == ["born"]
+    assert await look(nine + 8 * HOUR_MS) == ["born"]
+    assert await look(nine + 11 * HOUR_MS) == ["born", "far"], "nine in Honolulu"
+    assert {occasion for _, occasion in await triggers.fired("birthday")} == {occasion}
+    assert await look(nine + 40 * DAY_MS) == ["born", "far"], "what is beyond its deadline is not looked for"
+    assert await look(nine + 41 * DAY_MS) == ["born", "far"]
+    triggers.ahead_ms = 0
+
+
 async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
     on = {"event": "basket", "after_s": 60}
     await triggers.declare("resting", on)
@@ -158,6 +196,15 @@ async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
     await triggers.follow()
     assert await triggers.fired("resting") == []
     triggers.ahead_ms = 0
+
+
+async def test_what_triggers_have_not_seen_stays_in_the_streams(triggers: Triggers) -> None:
+    await triggers.declare("kept", {"event": "login"})
+    for number in range(3):
+        await triggers.tell("login", "kept", f"kept-{number}")
+        await triggers.nextbest.worker.drain()
+    assert await triggers.follow() >= 3
+    assert [occasion for _, occasion in await triggers.fired("kept")] == [f"event kept-{n}" for n in range(3)]
 
 
 async def test_one_worker_at_a_time_follows(triggers: Triggers) -> None:

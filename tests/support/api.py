@@ -39,6 +39,7 @@ from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.triggers.store_following import TriggerStore
 from storage import clock
 from storage.functions import load_functions
 from storage.keys import DATABASE, FUNCTIONS, WORKER, Keys
@@ -88,6 +89,7 @@ class Worker:
             0.0,
             retain_ms=0,
             checkpoint_outcomes=CHECKPOINT_OUTCOMES,
+            also_needed=TriggerStore(self._engine).still_needed,
         )
         starter = WarmStarter(self._engine, self._reader, self._arms, keys, roster)
         self._warmer = WarmStartJob(self._feed, starter, roster, retry_s=0.0)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from app.metrics import TRIGGERS_FIRED
 from app.worker.triggers.following import TriggerJob
 from app.worker.triggers.making import make_trigger_job
 from decisioning.log.store_stream import ParsedEntries
@@ -27,10 +28,16 @@ class Triggers:
         """Make the job, as a worker that starts does."""
         state = self.nextbest.api.state
         job = make_trigger_job(
-            state.engine, state.redis, state.redis, state.keys, ParsedEntries(), state.decision_log
+            state.engine,
+            state.engine,
+            state.redis,
+            state.redis,
+            state.keys,
+            ParsedEntries(),
+            state.decision_log,
         )
         later: Callable[[], int] = lambda: clock.now_ms() + self.ahead_ms  # noqa: E731
-        job.follower.clock_ms = later
+        job.follower.clock_ms = job.days.clock_ms = later
         job.catalogue_every_ms = 0
         return job
 
@@ -59,6 +66,12 @@ class Triggers:
             fired += followed.fired
             if not followed.more:
                 return fired
+
+    async def look_for_days(self) -> int:
+        """Fire for days that have come; returns how many firings there are more."""
+        before = TRIGGERS_FIRED._value.get()
+        await self.job.look_for_days()
+        return int(TRIGGERS_FIRED._value.get() - before)
 
     async def fired(self, trigger_id: str) -> list[tuple[str, str]]:
         """Customer and occasion of all firings of a trigger, in the order of time."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from app.metrics import TRIGGERS_FIRED
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.triggers.days_service import DayWatch
 from decisioning.triggers.following_service import TriggerFollower
 from decisioning.triggers.waiting import Plan
 
@@ -12,15 +13,18 @@ BLOCK_MS = 250
 """What is due is looked for so often, where nothing happens."""
 OTHER_S = 0.5
 """A worker looks so often whether the one that is at it has gone."""
+DAYS_S = 2.0
+"""Days are looked for so often."""
 NONE_S = 1.0
 """A worker looks so often whether there is a trigger, where there is none."""
 
 
 @dataclass
 class TriggerJob:
-    """Follows the log for triggers. Of several workers, one at a time is at it."""
+    """Follows the log for triggers, and watches for days. Of several workers, one at a time is at it."""
 
     follower: TriggerFollower
+    days: DayWatch
     load_catalogue: Callable[[Catalogue | None], Awaitable[Catalogue]]
     clock_ms: Callable[[], int]
     catalogue_every_ms: int = 300
@@ -40,6 +44,12 @@ class TriggerJob:
         if not followed.more:
             await self.follower.wait(BLOCK_MS)
         return 0.0
+
+    async def look_for_days(self) -> float:
+        """Fire for days that have come; return how long to sleep. Raises ``Unavailable``."""
+        if self._catalogue is not None:
+            TRIGGERS_FIRED.inc(await self.days.look(self._catalogue, self._plan.dated))
+        return DAYS_S
 
     async def _refresh(self) -> Catalogue:
         now_ms = self.clock_ms()

@@ -13,7 +13,9 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader, ParsedEntries
 from decisioning.triggers.conditions_service import Conditions
+from decisioning.triggers.days_service import DayWatch
 from decisioning.triggers.following_service import TriggerFollower
+from decisioning.triggers.store_days import DaysStore
 from decisioning.triggers.store_following import TriggerStore
 from profiles.store import ProfileStore
 from storage import clock
@@ -22,20 +24,23 @@ from storage.keys import Keys
 
 def make_trigger_job(
     engine: AsyncEngine,
+    patient: AsyncEngine,
     redis: Redis,
     blocking: Redis,
     keys: Keys,
     parsed: ParsedEntries,
     decision_log: RedisLog,
 ) -> TriggerJob:
-    """Make the job. ``blocking``: a connection whose reads may wait; it is shared with whoever else waits."""
+    """Make the job. ``patient``: may take long over a statement. ``blocking``: its reads may wait for the log."""
     profiles = CachedProfiles(ProfileStore(engine, redis, keys.profile), dict)
+    conditions = Conditions(decision_log, profiles)
     follower = TriggerFollower(
         TriggerStore(engine),
         LogReader(blocking, keys, parsed),
-        Conditions(decision_log, profiles),
+        conditions,
         partial(decision_of, decision_log=decision_log, archive=ArchiveReader(engine)),
         keys.buckets,
         clock.now_ms,
     )
-    return TriggerJob(follower, CatalogueStore(engine).load_newer, clock.now_ms)
+    days = DayWatch(DaysStore(patient), conditions, clock.now_ms)
+    return TriggerJob(follower, days, CatalogueStore(engine).load_newer, clock.now_ms)

@@ -1,0 +1,92 @@
+"""Firing on days: customers are looked through when it is the time of the day somewhere.
+
+What was missed is caught up, as far as its deadline is not over. A scan may be killed anywhere: it is done again, and
+who has been found already has fired for this day.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.model.trigger import Trigger
+from decisioning.triggers.days import due_between, held_between, may_be_due
+from decisioning.triggers.following_service import AskedConditions, Candidate, FiringTurn, fire
+from decisioning.triggers.store_days import HeldDate
+
+PAGE = 500
+
+
+class DaysTurnPort(FiringTurn, Protocol):
+    """The right to fire for days (``store_days.DaysTurn``)."""
+
+    async def existing(self, customer_ids: Collection[str]) -> set[str]: ...
+    async def scanned(self) -> dict[str, int]: ...
+    async def scan(self, trigger_id: str, until_ms: int) -> None: ...
+
+
+class Days(Protocol):
+    """Customers by what their attributes hold (``store_days.DaysStore``)."""
+
+    def turn(self) -> AbstractAsyncContextManager[DaysTurnPort | None]: ...
+    async def page(
+        self, name: str, texts: Sequence[str], *, yearly: bool, after: str, most: int
+    ) -> list[HeldDate]: ...
+
+
+@dataclass
+class DayWatch:
+    """Makes triggers on dates fire."""
+
+    days: Days
+    conditions: AskedConditions
+    clock_ms: Callable[[], int]
+
+    async def look(self, catalogue: Catalogue, triggers: Sequence[Trigger]) -> int:
+        """Fire what has become due; returns how many firings there are more. Raises ``Unavailable``."""
+        if not triggers:
+            return 0
+        async with self.days.turn() as turn:
+            scanned = {} if turn is None else await turn.scanned()
+        fired, now_ms = 0, self.clock_ms()
+        for trigger in triggers:
+            # One that is not there yet begins when the follower of the log first sees it.
+            since_ms = scanned.get(trigger.trigger_id)
+            if since_ms is not None and may_be_due(trigger.on, since_ms, now_ms):
+                fired += await self._scan(catalogue, trigger, since_ms, now_ms)
+        return fired
+
+    async def _scan(self, catalogue: Catalogue, trigger: Trigger, since_ms: int, now_ms: int) -> int:
+        on, name = trigger.on, (trigger.on.date or "").removeprefix("customer.")
+        since_ms = max(since_ms, now_ms - trigger.within_s * 1000)
+        texts = held_between(on, since_ms, now_ms)
+        fired, after = 0, ""
+        while True:
+            page = await self.days.page(name, texts, yearly=on.yearly, after=after, most=PAGE)
+            is_last = len(page) < PAGE
+            candidates = [one for held in page for one in _candidates(trigger, held, since_ms, now_ms)]
+            async with self.days.turn() as turn:
+                if turn is None:  # another worker looks through them
+                    return fired
+                known = await turn.existing({one.customer_id for one in candidates})
+                here = [one for one in candidates if one.customer_id in known]
+                fired += await fire(turn, self.conditions, catalogue, here, now_ms)
+                if is_last:
+                    await turn.scan(trigger.trigger_id, now_ms)
+            if is_last:
+                return fired
+            after = page[-1].customer_id
+
+
+def _candidates(trigger: Trigger, held: HeldDate, since_ms: int, now_ms: int) -> list[Candidate]:
+    return [
+        Candidate(
+            trigger,
+            held.customer_id,
+            f"day {due.day.isoformat()}",
+            {"date": trigger.on.date, "day": due.day.isoformat()},
+            due.at_ms,
+        )
+        for due in due_between(trigger.on, held.value, held.time_zone, since_ms, now_ms)
+    ]

@@ -1,0 +1,74 @@
+"""Customers whose attribute may hold a day that is due, and the right to make triggers on dates fire for them."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from decisioning.triggers.store_following import TriggerTurn
+from profiles.privacy.store_erasures import LOCK_STORING
+from storage.locks import TRIGGER_DAYS_LOCK
+from storage.postgres import transaction
+
+_PAGE = """
+SELECT customer_id, attributes ->> :name AS value, attributes ->> 'time_zone' AS time_zone FROM customers
+WHERE customer_id > :after AND {part} = ANY(:texts) ORDER BY customer_id LIMIT :most
+"""
+_PARTS = {False: "left(attributes ->> :name, 10)", True: "substr(attributes ->> :name, 6, 5)"}
+"""The part of the attribute that is looked at, by whether its date comes yearly."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDate:
+    """The value of the attribute of a customer, and the customer's own time zone, as they are stored."""
+
+    customer_id: str
+    value: str
+    time_zone: Any
+
+
+class DaysTurn(TriggerTurn):
+    """The right to fire for days."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection)
+        self._days = connection
+
+    async def existing(self, customer_ids: Collection[str]) -> set[str]:
+        """Pick out customers of whom there is a record still: none that an erasure took meanwhile."""
+        query = text("SELECT customer_id FROM customers WHERE customer_id = ANY(:ids)")
+        return {row.customer_id for row in await self._days.execute(query, {"ids": list(customer_ids)})}
+
+
+class DaysStore:
+    """Reads customers page by page. ``engine``: one that may take long over a statement.
+
+    Methods raise ``PostgresUnavailable``.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[DaysTurn | None]:
+        """Hold the only right to fire for days; ``None`` if somebody else has it."""
+        async with transaction(self._engine) as connection:
+            values = {"lock": TRIGGER_DAYS_LOCK}
+            mine = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), values)
+            if mine:
+                # An erasure takes the record before what fired: either finds what the other left.
+                await connection.execute(LOCK_STORING)
+            yield DaysTurn(connection) if mine else None
+
+    async def page(
+        self, name: str, texts: Sequence[str], *, yearly: bool, after: str, most: int
+    ) -> list[HeldDate]:
+        """Read customers behind ``after`` whose attribute begins with one of ``texts``, or has it behind the year."""
+        query = text(_PAGE.format(part=_PARTS[yearly]))
+        values = {"name": name, "texts": list(texts), "after": after, "most": most}
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(query, values)
+            return [HeldDate(row.customer_id, row.value, row.time_zone) for row in rows]

@@ -1,0 +1,348 @@
+"""Laws of triggers: whenever workers look, and wherever they are killed, what fires is what a brute-force search finds.
+
+The state is in a real PostgreSQL; the log, its archive, the clock and the conditions are the test's own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.catalog.catalogue import Catalogue, build_catalogue
+from decisioning.catalog.kind import Entry
+from decisioning.log.store_stream import Batch
+from decisioning.model.logged_event import LoggedEvent
+from decisioning.model.outcome import Outcome
+from decisioning.model.position import StreamPosition
+from decisioning.model.trigger import Trigger
+from decisioning.triggers.following_service import TriggerFollower
+from decisioning.triggers.store_following import TriggerStore
+from decisioning.triggers.waiting import Plan
+from profiles.events.event import Event
+from storage.clock import to_ms
+from storage.postgres import make_engine, transaction
+
+T0_MS = 1_800_000_000_000
+AT_ONCE = 4
+"""Entries that one turn reads: more than that takes several."""
+DELIVER: dict[str, Any] = {"deliver": {"stream": "s"}, "placement": "home", "again_after_s": 0}
+RARE_S, BASKET_S, IDLE_S, QUOTED_S = 50, 30, 60, 40
+ENTRIES: list[Entry] = [
+    ("group", "cards", {"name": "Cards", "goal": "grow"}),
+    ("offer", "gold", {"name": "Gold", "group": "cards"}),
+    ("placement", "home", {"channel": "web"}),
+    ("outcome", "quoted", {}),
+    *(("event", name, {"name": name}) for name in ("a", "b", "c")),
+    *(
+        ("trigger", name, DELIVER | body)
+        for name, body in {
+            "now": {"on": {"event": "a"}},
+            "rare": {"on": {"event": "a"}, "again_after_s": RARE_S},
+            "cond": {"on": {"event": "a"}, "when": "customer.known"},
+            "basket": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S}},
+            "idle": {"on": {"idle": ["a", "b"], "after_s": IDLE_S}},
+            "quoted": {"on": {"outcome": "quoted", "unless": ["accepted"], "after_s": QUOTED_S}},
+        }.items()
+    ),
+]
+CATALOGUE = build_catalogue(1, ENTRIES, {"gold": 1})
+TABLES = "trigger_firings, trigger_waits, trigger_positions, trigger_scans"
+
+Fired = tuple[str, str, str, int]
+"""Trigger, customer, occasion and time (Unix ms)."""
+
+
+class Told(NamedTuple):
+    """What was recorded: an event, or an outcome of ``item``."""
+
+    customer_id: str
+    name: str
+    at_ms: int
+    recorded_ms: int
+    id: str
+    item: str = ""
+
+    @property
+    def occasion(self) -> str:
+        return f"outcome {self.item}/{self.name}" if self.item else f"event {self.id}"
+
+
+class Look(NamedTuple):
+    """A turn that was kept: when, and how many entries had been read before and after it."""
+
+    now_ms: int
+    before: int
+    after: int
+
+
+class KilledError(Exception):
+    """The worker was killed."""
+
+
+@dataclass
+class World:
+    """The log, the clock and the fate of the worker."""
+
+    engine: AsyncEngine
+    now_ms: int = T0_MS
+    told: list[Told] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    steps_left: int | None = None
+    read: int = 0
+
+    def step(self) -> None:
+        """Be killed here if it is time to."""
+        if self.steps_left is not None:
+            self.steps_left -= 1
+            if self.steps_left < 0:
+                raise KilledError
+
+    @property
+    def archived(self) -> list[Told]:
+        """The archive: it knows what the turn has read, and nothing behind it."""
+        return self.told[: self.read + AT_ONCE]
+
+    def record(self, customer_id: str, name: str, age_ms: int, *, is_outcome: bool) -> None:
+        """Append to the log."""
+        number, at_ms = len(self.told), self.now_ms - age_ms
+        item = f"d-{customer_id}/gold" if is_outcome else ""
+        if is_outcome and any((t.item, t.name) == (item, name) for t in self.told):
+            return  # an outcome counts once
+        self.told.append(Told(customer_id, name, at_ms, self.now_ms, f"e{number}", item))
+
+    def holds(self, customer_id: str) -> bool:
+        """The condition: an even number of ``b`` so far."""
+        return sum(t.customer_id == customer_id and t.name == "b" for t in self.told) % 2 == 0
+
+
+@dataclass
+class Log:
+    """The log as the follower reads it."""
+
+    world: World
+
+    async def last_positions(self) -> dict[int, StreamPosition]:
+        self.world.step()
+        return {}
+
+    async def read(self, positions: Mapping[int, StreamPosition], **_: Any) -> Batch:
+        world = self.world
+        world.step()
+        world.read = positions[0].at_ms
+        batch = Batch()
+        for number, one in list(enumerate(world.told))[world.read :][:AT_ONCE]:
+            at = StreamPosition(f"{number + 1}-0")
+            batch.last[0] = at
+            if one.item:
+                batch.outcomes.append(_outcome(at, one))
+            else:
+                event = Event(one.id, one.customer_id, one.name, one.at_ms, {})
+                batch.events.append(LoggedEvent(0, at, event, one.recorded_ms))
+        batch.is_full = len(batch) >= AT_ONCE
+        return batch
+
+
+def _outcome(at: StreamPosition, one: Told) -> Outcome:
+    decision_id, _, offer_id = one.item.partition("/")
+    return Outcome(
+        0, at, decision_id, T0_MS, offer_id, 1, one.name, None, one.at_ms, one.recorded_ms, False, None, 0.5, "p@1",
+        "home",
+    )  # fmt: skip
+
+
+@dataclass
+class Store:
+    """The real store; the worker may be killed before and after each of its steps."""
+
+    world: World
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Any]:
+        world = self.world
+        world.step()
+        async with TriggerStore(world.engine).turn() as turn:
+            yield Turn(world, turn)
+        world.looks.append(Look(world.now_ms, world.read, min(world.read + AT_ONCE, len(world.told))))
+        world.step()
+
+
+class Turn:
+    """A turn of the real store."""
+
+    def __init__(self, world: World, turn: Any) -> None:
+        self._world = world
+        self._turn = turn
+
+    async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]:
+        found = {(one.item, one.name) for one in self._world.archived}
+        return {(item, name) for item, name in found if item in items and name in outcomes}
+
+    async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]:
+        return {
+            place
+            for place, (customer_id, type_, since_ms, event_id) in enumerate(asked)
+            for one in self._world.archived
+            if (one.customer_id, one.name) == (customer_id, type_)
+            if one.at_ms >= since_ms and one.id != event_id
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        async def stepped(*arguments: Any) -> Any:
+            self._world.step()
+            found = await getattr(self._turn, name)(*arguments)
+            self._world.step()
+            return found
+
+        return stepped
+
+
+@dataclass
+class Conditions:
+    """Conditions that the test decides."""
+
+    world: World
+
+    async def hold(self, _: Catalogue, asked: Sequence[tuple[Trigger, str]], __: int) -> list[bool]:
+        self.world.step()
+        return [trigger.when is None or self.world.holds(customer_id) for trigger, customer_id in asked]
+
+
+def follower_of(world: World) -> TriggerFollower:
+    """A worker that has just started."""
+
+    async def find(decision_id: str) -> Any:
+        return SimpleNamespace(customer_id=decision_id.removeprefix("d-"))
+
+    return TriggerFollower(Store(world), Log(world), Conditions(world), find, 1, lambda: world.now_ms)
+
+
+def expected(told: Sequence[Told], looks: Sequence[Look]) -> set[Fired]:
+    """Search for all that fires: at each look, everything that had been told by then is gone through again."""
+    fired: list[Fired] = []
+    done: set[tuple[str, str]] = set()
+    for now_ms, before, after in looks:
+        for number, one in sorted(enumerate(told[before:after], before), key=lambda n: n[1].at_ms):
+            if one.name != "a":
+                continue
+            fired.append(("now", one.customer_id, one.occasion, one.at_ms))
+            if sum(t.name == "b" and t.customer_id == one.customer_id for t in _known(told, now_ms)) % 2 == 0:
+                fired.append(("cond", one.customer_id, one.occasion, one.at_ms))
+            last = [at for name, customer, _, at in fired if (name, customer) == ("rare", one.customer_id)]
+            if all(one.at_ms >= at + RARE_S * 1000 for at in last):
+                fired.append(("rare", one.customer_id, one.occasion, one.at_ms))
+            assert number < after
+        if after - before == AT_ONCE:
+            continue  # there may be more: nothing is due yet
+        for name, after_s in (("basket", BASKET_S), ("idle", IDLE_S), ("quoted", QUOTED_S)):
+            for number, one in enumerate(told[:after]):
+                due_ms = one.at_ms + after_s * 1000
+                starts = {"basket": "a", "idle": "ab", "quoted": ("quoted",)}[name]
+                if one.name not in starts or due_ms > now_ms or (name, one.occasion) in done:
+                    continue
+                done.add((name, one.occasion))
+                if not any(_prevents(name, n, t, number, one) for n, t in enumerate(told[:after])):
+                    fired.append((name, one.customer_id, one.occasion, due_ms))
+    return set(fired)
+
+
+def _known(told: Sequence[Told], now_ms: int) -> Iterator[Told]:
+    yield from (t for t in told if t.recorded_ms <= now_ms)
+
+
+def _prevents(trigger: str, n: int, other: Told, number: int, one: Told) -> bool:
+    """Whether something prevents that a trigger fires for ``one``: told by then, whenever it was told."""
+    if other.customer_id != one.customer_id:
+        return False
+    if trigger == "quoted":
+        return (other.item, other.name) == (one.item, "accepted")
+    is_newer = (other.at_ms, n) > (one.at_ms, number)
+    if trigger == "idle":
+        return other.name in "ab" and is_newer
+    return (other.name == "b" and other.at_ms >= one.at_ms) or (other.name == "a" and is_newer)
+
+
+CUSTOMERS = st.sampled_from(("x", "y"))
+AGES = st.sampled_from((0, 0, 0, 1, 7_000, 31_000, 70_000))
+ACTIONS = st.one_of(
+    st.tuples(st.just("event"), CUSTOMERS, st.sampled_from("aaabbc"), AGES),
+    st.tuples(st.just("outcome"), CUSTOMERS, st.sampled_from(("quoted", "accepted")), AGES),
+    st.tuples(st.just("pass"), st.sampled_from((1, 5_000, 29_999, 30_000, 61_000))),
+    st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
+)
+
+
+async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired], set[Fired]]:
+    """Let it happen; returns what fired, and what should have."""
+    world, plan = World(engine), Plan(CATALOGUE.triggers)
+    async with transaction(engine) as connection:
+        await connection.execute(text(f"TRUNCATE {TABLES}"))
+    follower = follower_of(world)
+    await follower.follow(CATALOGUE, plan)
+    for action in [*actions, ("pass", 1), *[("look", None, False)] * (len(actions) // AT_ONCE + 2)]:
+        match action:
+            case "event" | "outcome" as kind, customer_id, name, age_ms:
+                world.record(customer_id, name, age_ms, is_outcome=kind == "outcome")
+            case "pass", ms:
+                world.now_ms += ms
+            case "look", steps, starts_anew:
+                world.steps_left = steps
+                if starts_anew:
+                    follower = follower_of(world)
+                try:
+                    await follower.follow(CATALOGUE, plan)
+                except KilledError:
+                    follower = follower_of(world)
+                world.steps_left = None
+                world.now_ms += 1  # no two looks at one time
+    async with transaction(engine) as connection:
+        query = text("SELECT trigger_id, customer_id, occasion, fired_at FROM trigger_firings")
+        rows = (await connection.execute(query)).all()
+    fired = {(row.trigger_id, row.customer_id, row.occasion, to_ms(row.fired_at)) for row in rows}
+    assert len(fired) == len(rows)
+    ends = [look.after for look in world.looks]
+    assert [look.before for look in world.looks] == [0, *ends[:-1]], "each entry is read in one turn"
+    assert ends[-1] == len(world.told)
+    return fired, expected(world.told, world.looks)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine(postgres_url: str, runner: asyncio.Runner) -> Iterator[AsyncEngine]:
+    engine = make_engine(postgres_url, pool_size=1)
+    yield engine
+    runner.run(engine.dispose())
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions=st.lists(ACTIONS, max_size=25))
+def test_what_fires_is_what_a_search_finds(
+    runner: asyncio.Runner, engine: AsyncEngine, actions: Sequence[Any]
+) -> None:
+    fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+
+
+def test_the_search_and_the_triggers_find_all_kinds(runner: asyncio.Runner, engine: AsyncEngine) -> None:
+    actions: list[Any] = [
+        ("event", "x", "a", 0),
+        ("outcome", "x", "quoted", 0),
+        ("look", None, False),
+        ("pass", 61_000),
+        ("look", 9, False),
+    ]
+    fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+    assert {name for name, *_ in fired} == CATALOGUE.triggers.keys()
