@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from app.commands.triggers.firings import app
 from app.worker.alerting.webhook import Webhooks
 from app.worker.triggers.delivering import MAX_AT_ONCE, FiringDelivery
 from app.worker.triggers.sending import TriggerSender
@@ -479,3 +481,35 @@ async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> 
 async def test_no_trigger_takes_the_address_of_what_fired(world: World) -> None:
     body = {"on": {"idle": ["call_dropped"], "after_s": 60}, "placement": "mail", "deliver": {"stream": "s"}}
     problem_of(await world.nextbest.api.call("PUT", "/v1/triggers/firings", json=body), 422, "trigger_id")
+
+
+async def test_what_fired_is_listed_and_sent_again_on_a_terminal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [500, 500]
+        firings = await world.fire(to(receiver, trigger_id="typed"), "moe", count=2, within_s=1)
+        worker = world.worker()
+        await world.work(worker)
+        world.ahead_ms += 1000
+        await world.work(worker)
+        world.ahead_ms = 0
+    engine = world.nextbest.api.state.engine
+    loop = asyncio.get_running_loop()
+
+    def on_database(work: Callable[..., Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work(engine), loop).result()
+
+    monkeypatch.setattr("app.commands.triggers.firings.on_database", on_database)
+
+    async def run(*arguments: str) -> Any:
+        return await asyncio.to_thread(CliRunner().invoke, app, [*arguments])
+
+    listed = await run("list", "--status", "failed", "--trigger", "typed")
+    assert listed.output.count("typed  failed  the webhook: answered 500") == 2
+    assert (await run("send")).exit_code == 1
+    one = await run("send", firings[0])
+    assert one.output == f"{firings[0]}  is sent again\n"
+    assert (await run("send", firings[0])).exit_code == 1
+    assert (await run("send", "--all", "--trigger", "typed")).output == "1 are sent again\n"
+    assert {(await world.read(firing_id)).status for firing_id in firings} == {"decided"}
