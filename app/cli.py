@@ -195,6 +195,7 @@ for _group, _help in (
     ("keys", "API keys."),
     ("customers", "What is held on a person: taken out as a file, or erased."),
     ("deadletters", "Records of the log that could not be archived."),
+    ("triggers", "What triggers called for: shown, and sent again."),
     ("catalog", "The catalogue as a file: in git, in reviews, and back."),
     ("policies", "Policies: their life, from a file to champion."),
 ):

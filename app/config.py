@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     webhook_secrets: Path | None = Field(
         None,
         repr=False,
-        description="a folder with the secrets that webhooks of alerts are signed with, one a file",
+        description="a folder with the secrets that webhooks of alerts and triggers are signed with, one a file",
     )
     webhook_hosts: str = Field(
         "", description="hosts, separated by commas, that webhooks may reach though they are not public"

@@ -41,6 +41,7 @@ from app.api.reports import without_offer_routes as without_offer
 from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
+from app.api.triggers import routes as firings
 from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.console.oidc import provider_of
@@ -66,7 +67,7 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, desk, feedback, events, public, catalog, catalog_life, capacity, catalog_kinds, customer_lists,
+    decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
     customer_told, privacy, customers, suppressions, registers, erasure, imports, exports,
     reports, offer_reports, without_offer, interests, alerts, live, monitoring, arms, policies, deployments,
     evaluations, rules, scripts, health,
@@ -78,6 +79,7 @@ TAGS = [
     {"name": "public", "description": "For pages and apps, with publishable keys."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
     {"name": "capacities", "description": "How much of each capacity is used."},
+    {"name": "triggers", "description": "What fired, and what became of it."},
     {"name": "customers", "description": "What is known about customers."},
     {"name": "privacy", "description": "What is held on a person, its erasure, and the trail of both."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},

@@ -27,6 +27,14 @@ MISSING = Counter(
 )
 FEEDBACK = Counter("nextbest_feedback", "Feedback, by outcome and what became of it", ["outcome", "status"])
 EVENTS = Counter("nextbest_events", "Events, by type and what became of them", ["type", "status"])
+FIRINGS = Counter(
+    "nextbest_firings", "Firings of triggers, by trigger and what became of them", ["trigger", "status"]
+)
+DELIVERY_SECONDS = Histogram(
+    "nextbest_delivery_seconds",
+    "Time from when a trigger fired until its decision was delivered",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3600),
+)
 
 FOLDED = Counter("nextbest_folded", "Observations folded into arms", ["policy"])
 ARCHIVED = Counter("nextbest_archived", "Log records archived", ["type"])

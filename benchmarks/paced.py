@@ -8,7 +8,7 @@ gaps, and the time of each answer counts from when its request was due, also whe
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -33,8 +33,17 @@ def questions(host: str, key: str, customers: int, placement: str, seed: int) ->
         yield f"{head}{len(body)}\r\n\r\n{body}".encode()
 
 
-def measure(port: int, requests: Iterator[bytes], rate: float, seconds: float, seed: int = 7) -> Row:
+def measure(
+    port: int,
+    requests: Iterator[bytes],
+    rate: float,
+    seconds: float,
+    seed: int = 7,
+    on_answer: Callable[[int], None] = lambda _: None,
+) -> Row:
     """Ask ``rate`` times a second in the mean. ``connections`` of the row: the most that were in use.
+
+    ``on_answer`` is told the number of each request, from 0, as soon as its answer has been read.
 
     Raises
     ------
@@ -45,10 +54,12 @@ def measure(port: int, requests: Iterator[bytes], rate: float, seconds: float, s
     due_s, at_s = [], 0.0
     while (at_s := at_s + draw.expovariate(rate)) < seconds:
         due_s.append(at_s)
-    return asyncio.run(_run(port, requests, due_s))
+    return asyncio.run(_run(port, requests, due_s, on_answer))
 
 
-async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> Row:
+async def _run(
+    port: int, requests: Iterator[bytes], due_s: Sequence[float], on_answer: Callable[[int], None]
+) -> Row:
     free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     opened: list[asyncio.StreamWriter] = []
     gate, latencies, most = asyncio.Semaphore(MAX_CONNECTIONS), list[float](), 0
@@ -59,7 +70,7 @@ async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> 
         opened.append(writer)
         return reader, writer
 
-    async def ask(request: bytes, at_s: float) -> None:
+    async def ask(number: int, request: bytes, at_s: float) -> None:
         nonlocal most
         async with gate:
             most = max(most, MAX_CONNECTIONS - gate._value)
@@ -69,15 +80,16 @@ async def _run(port: int, requests: Iterator[bytes], due_s: Sequence[float]) -> 
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             body = await reader.readexactly(length)
             latencies.append(time.perf_counter() - at_s)
+            on_answer(number)
             if not head.startswith(b"HTTP/1.1 200"):
                 raise BenchError(f"a request failed: {head[9:12].decode()} {body.decode()}")
             free.append((reader, writer))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for due in due_s:
+            for number, due in enumerate(due_s):
                 await asyncio.sleep(max(start_s + due - time.perf_counter(), 0.0))
-                group.create_task(ask(next(requests), start_s + due))
+                group.create_task(ask(number, next(requests), start_s + due))
     except* BenchError as failures:
         raise failures.exceptions[0] from None
     finally:

@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "decide.json"
 RULES_RESULTS = ROOT / "benchmarks" / "results" / "rules.json"
 EVENTS_RESULTS = ROOT / "benchmarks" / "results" / "events.json"
+TRIGGERS_RESULTS = ROOT / "benchmarks" / "results" / "triggers.json"
 QUICK_RESULTS = ROOT / "var" / "bench-quick.json"
 
 OFFERS = 200

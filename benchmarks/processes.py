@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -26,12 +26,13 @@ STOP_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One installation: its folder, stores, API key and cores."""
+    """One installation: its folder, stores, API key and cores. ``settings``: more of them, by their variables."""
 
     folder: Path
     urls: ServerUrls
     key: str
     cores: Cores
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def env(self) -> dict[str, str]:
         """The environment of API and worker: settings of the caller's do not get through, only these."""
@@ -43,6 +44,7 @@ class Site:
             "NEXTBEST_REDIS_URL": self.urls.redis_url,
             "NEXTBEST_DATA_DIR": str(self.folder),
             "NEXTBEST_LOG_LEVEL": "warning",
+            **self.settings,
         }
 
 

@@ -39,6 +39,7 @@ from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.privacy.retention import RetentionJob
 from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
+from app.worker.triggers.deliveries import TriggerDeliveries
 from app.worker.triggers.making import make_trigger_job
 from bandits.policy import PolicySpec
 from bandits.river.pipeline_policy import allow_factories
@@ -77,6 +78,7 @@ from decisioning.rollout.store_autopilot import AutopilotStore
 from decisioning.rollout.store_canary import CanaryStore
 from decisioning.rollout.store_drift import DriftStore
 from decisioning.rollout.store_results import archived_until_ms
+from decisioning.triggers.store_delivery import FiringDeliveries
 from decisioning.triggers.store_following import TriggerStore
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
@@ -142,6 +144,8 @@ async def run_worker(settings: Settings) -> None:
         ShadowStore(to.engine), CatalogueStore(to.engine), roster, ArmStore(to.blocking, keys)
     )
 
+    webhooks = Webhooks(settings.webhook_secrets, webhook_hosts(settings), time.time)
+    deliveries = TriggerDeliveries(settings, CatalogueStore(to.engine), FiringDeliveries(to.engine), webhooks)
     functions = FunctionKeeper(to.redis)
     claim = RedisClaim(to.engine, to.redis, to.pipe)
 
@@ -163,7 +167,8 @@ async def run_worker(settings: Settings) -> None:
         return FUNCTIONS_INTERVAL_S
 
     jobs = {
-        **_make_log_jobs(settings, to, keys, parsed, roster, learners),
+        **_make_log_jobs(settings, to, keys, parsed, roster, learners, webhooks),
+        "deliveries": deliveries.round,
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
         "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
@@ -198,7 +203,9 @@ async def run_worker(settings: Settings) -> None:
             # After their supervisor, which would start them again.
             await learners.close()
             await shadows.close()
+            await deliveries.close()
     finally:
+        await webhooks.close()
         await to.close()
         if tracing is not None:
             await tracing.close()
@@ -245,6 +252,7 @@ def _make_log_jobs(
     parsed: ParsedEntries,
     roster: Roster,
     learners: TaskSet,
+    webhooks: Webhooks,
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that read, close and watch the log, and keep the policies that learn from it."""
     reader, arms = LogReader(to.redis, keys, parsed), ArmStore(to.redis, keys)
@@ -277,7 +285,7 @@ def _make_log_jobs(
         **_make_event_jobs(settings, to, keys),
         **_make_trigger_jobs(to, keys, parsed, decision_log),
         **_make_rollout_jobs(settings, to, keys, reader, archive),
-        **_make_alert_jobs(settings, to, reader, archive, pools),
+        **_make_alert_jobs(to, reader, archive, pools, webhooks),
     }
 
 
@@ -351,12 +359,11 @@ def _make_rollout_jobs(
 
 
 def _make_alert_jobs(
-    settings: Settings, to: _Connections, reader: LogReader, archive: ArchiveReader, pools: Pools
+    to: _Connections, reader: LogReader, archive: ArchiveReader, pools: Pools, webhooks: Webhooks
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that look at alerts, and tell webhooks of them."""
     store, catalogues = AlertStore(to.engine), CatalogueStore(to.engine)
     checks = AlertChecks(to.engine, reader, archive, pools, clock.now_ms)
-    webhooks = Webhooks(settings.webhook_secrets, webhook_hosts(settings), time.time)
     return {
         "alerts": AlertWatch(store, checks, catalogues, clock.now_ms).round,
         "webhooks": WebhookTeller(store, catalogues, webhooks).round,

@@ -55,6 +55,10 @@ UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_a
     deadline_at = cast(:now AS timestamptz) + (deadline_at - fired_at)
 WHERE firing_id = cast(:firing_id AS uuid) AND status = 'failed' RETURNING *
 """)
+_COUNTS = text("""
+SELECT trigger_id, status, count(*) AS firings, max(fired_at) AS last_fired_at
+FROM trigger_firings WHERE fired_at >= :since GROUP BY trigger_id, status ORDER BY trigger_id, status
+""")
 _ONE = text("SELECT * FROM trigger_firings WHERE firing_id = cast(:firing_id AS uuid)")
 
 
@@ -140,6 +144,11 @@ class FiringDeliveries:
         """Read a firing; ``None`` if there is none."""
         async with transaction(self._engine) as connection:
             return (await connection.execute(_ONE, {"firing_id": firing_id})).first()
+
+    async def counts(self, since_ms: int) -> list[Any]:
+        """Count firings since a time by trigger and status."""
+        async with transaction(self._engine) as connection:
+            return list(await connection.execute(_COUNTS, {"since": to_datetime(since_ms)}))
 
     async def shown(self, wanted: FiringFilter, limit: int) -> list[Any]:
         """Read firings, the newest first."""

@@ -46,6 +46,8 @@ COVERED = {
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
+    "app/api/triggers/routes.py": "contract/test_firings.py",
+    "app/api/triggers/schemas.py": "contract/test_firings.py",
     # The client: both kinds of it, against a service that does as it is told.
     **{
         f"nextbest_client/{module}.py": "unit/nextbest_client/test_clients.py"
@@ -58,6 +60,7 @@ COVERED = {
     "app/commands/service.py": "contract/test_server.py",
     "app/imports.py": "contract/test_imports_api.py",
     "app/main.py": "contract/test_openapi.py",
+    "app/metrics.py": "unit/app/test_telemetry.py",
     "app/publishable/store.py": "contract/test_public_api.py",
     "app/state.py": "contract/test_health_api.py",
     "app/worker/alerting/jobs.py": "contract/test_alerts.py",
@@ -68,6 +71,7 @@ COVERED = {
     "app/worker/guardrail_watch.py": "contract/test_guardrails.py",
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
+    "app/worker/triggers/deliveries.py": "contract/test_firings.py",
     # Stores: statements and functions, on real servers.
     "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",

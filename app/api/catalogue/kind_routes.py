@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
+from pydantic_core import to_jsonable_python
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing, Replacing, find_thing
@@ -126,7 +127,8 @@ def _patched_model(answer: type[BaseModel]) -> type[BaseModel]:
 
 def _answer(name: str, thing: Any) -> dict[str, Any]:
     """Return a thing as the API shows it, with times in place of milliseconds."""
-    body = asdict(thing)
+    # With lists in place of tuples: those of nested values are checked as they came.
+    body: dict[str, Any] = to_jsonable_python(asdict(thing))
     if "starts_ms" in body:
         body |= shown_times(body.pop("starts_ms"), body.pop("ends_ms"))
     return {"id": name} | body

@@ -6,7 +6,7 @@ import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Card, Confirm, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
 
-const KINDS = ["offer", "treatment", "group", "goal", "placement", "deployment", "attribute", "segment", "contact_policy", "quiet_hours", "capacity", "override", "context_weight", "signal", "alert"];
+const KINDS = ["offer", "treatment", "group", "goal", "placement", "deployment", "attribute", "segment", "contact_policy", "quiet_hours", "capacity", "override", "context_weight", "signal", "alert", "trigger"];
 const SHOWN = 50;
 
 export default function Audit() {

@@ -1,0 +1,1 @@
+"""Firings of triggers, and what became of them."""

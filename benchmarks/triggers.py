@@ -1,0 +1,188 @@
+"""``python -m benchmarks.triggers``: the time from an event that was acknowledged to the call of the webhook.
+
+Events come in an open loop, so many a second whatever is answered. A part of them, each of another customer, makes a
+trigger fire, whose decision among 200 offers goes to a receiver on loopback. A sample is the time from the answer to
+the event until the receiver has read the request: matching, decision and delivery.
+"""
+
+import argparse
+import base64
+import json
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks import paced
+from benchmarks.__main__ import site
+from benchmarks.events import Client
+from benchmarks.machine import BenchError, describe, pin
+from benchmarks.plan import QUICK, ROOT, TRIGGERS_RESULTS
+from benchmarks.processes import Site, api, worker
+
+WARM_UP_S = 5.0
+WAIT_S = 30.0
+CALLED, OTHER = "call-dropped", "visit"
+SECRET = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Times in milliseconds. ``fired``: firings whose webhook was called, ``lost``: those of which nothing came."""
+
+    events_per_s: float
+    firings_per_s: float
+    seconds: float
+    fired: int
+    lost: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    answer_p99_ms: float
+    machine: str
+
+
+class Receiver:
+    """Takes webhooks, and remembers when the one of each event came."""
+
+    def __init__(self) -> None:
+        self.at_s: dict[str, float] = {}
+        at_s = self.at_s
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                at_s.setdefault(json.loads(body)["data"]["cause"]["event_id"], time.perf_counter())
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Write nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    @contextmanager
+    def listening(self) -> Iterator["Receiver"]:
+        """Take requests until the block ends."""
+        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+
+def requests(host: str, key: str, share: float, name: str) -> Iterator[tuple[str, bytes]]:
+    """Make events without end, each with its id; of a share of them the type makes a trigger fire."""
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: "
+    )
+    every = max(1, round(1 / share))
+    number = 0
+    while True:
+        kind = CALLED if number % every == 0 else OTHER
+        event_id = f"{name}-{kind}-{number}"
+        event = {"event_id": event_id, "customer_id": f"c{number % QUICK.customers:06d}", "type": kind}
+        body = json.dumps(event)
+        yield event_id, f"{head}{len(body)}\r\n\r\n{body}".encode()
+        number += 1
+
+
+def declare(client: Client, url: str) -> None:
+    """Declare the events, the placement and the trigger."""
+    for name in (CALLED, OTHER):
+        client.send("PUT", f"/event-types/{name}", {"name": name})
+    client.send("PUT", "/placements/told", {"channel": "web", "slots": 1, "control_share": 0.0})
+    trigger = {
+        "on": {"event": CALLED},
+        "placement": "told",
+        "again_after_s": 0,
+        "deliver": {"webhook": url, "secret": SECRET},
+    }
+    client.send("PUT", "/triggers/dropped", trigger)
+
+
+def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
+    """Send events, and compare when they were answered with when webhooks were called."""
+    with Receiver().listening() as receiver, worker(found), api(found) as process:
+        client = Client(process, found.key)
+        try:
+            declare(client, receiver.url)
+        finally:
+            client.close()
+        answered: dict[str, float] = {}
+        for name, for_s in (("warm", WARM_UP_S), ("main", seconds)):
+            ids = []
+
+            def bodies(name: str = name, ids: list[str] = ids) -> Iterator[bytes]:
+                for event_id, request in requests("localhost", found.key, share, name):
+                    ids.append(event_id)
+                    yield request
+
+            def note(number: int, ids: list[str] = ids) -> None:
+                answered[ids[number]] = time.perf_counter()
+
+            row = paced.measure(process.port, bodies(), rate, for_s, on_answer=note)
+            _wait(receiver, [event_id for event_id in ids if CALLED in event_id])
+    fired = [event_id for event_id in answered if event_id.startswith(f"main-{CALLED}")]
+    took = [1000 * (receiver.at_s[i] - answered[i]) for i in fired if i in receiver.at_s]
+    if not took:
+        raise BenchError("no webhook was called")
+    p50, p99 = np.quantile(took, [0.5, 0.99])
+    return Found(
+        rate, rate * share, seconds, len(took), len(fired) - len(took), round(float(p50), 1),
+        round(float(p99), 1), round(max(took), 1), row.p99_ms, describe(),
+    )  # fmt: skip
+
+
+def _wait(receiver: Receiver, wanted: list[str]) -> None:
+    """Wait until the webhooks of all of these events were called, or nothing has come for long."""
+    before, until_s = -1, 0.0
+    while any(event_id not in receiver.at_s for event_id in wanted):
+        if len(receiver.at_s) != before:
+            before, until_s = len(receiver.at_s), time.monotonic() + WAIT_S
+        if time.monotonic() > until_s:
+            return
+        time.sleep(0.05)
+
+
+def main() -> int:
+    """Measure, show and save; the exit status is 2 if it cannot be measured here."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.triggers")
+    parser.add_argument("--rate", type=float, default=500.0, help="events a second")
+    parser.add_argument("--share", type=float, default=0.1, help="of them make the trigger fire")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    asked = parser.parse_args()
+    console = Console()
+    try:
+        with site(QUICK, pin(), lambda what: console.print(what, style="dim")) as plain:
+            folder = plain.folder / "secrets"
+            folder.mkdir()
+            (folder / SECRET).write_text(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")
+            settings = {"NEXTBEST_WEBHOOK_SECRETS": str(folder), "NEXTBEST_WEBHOOK_HOSTS": "127.0.0.1"}
+            found = measure(replace(plain, settings=settings), asked.rate, asked.share, asked.seconds)
+    except BenchError as error:
+        console.print(f"benchmarks: {error}", style="red", markup=False)
+        return 2
+    TRIGGERS_RESULTS.write_text(json.dumps(asdict(found), indent=2) + "\n")
+    console.print_json(data=asdict(found))
+    console.print(f"written to {TRIGGERS_RESULTS.relative_to(ROOT)}", style="dim")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
