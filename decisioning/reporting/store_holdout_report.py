@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import Invalid
 from decisioning.holdouts.holdout import HoldoutEvent
-from decisioning.model.deciders import HISTORY
+from decisioning.model.deciders import FIRING_PREFIX, HISTORY
 from decisioning.reporting.holdout_report import OUTCOMES, Moments, Side, Span
 from storage.clock import to_datetime
 from storage.errors import PostgresUnavailable
@@ -29,7 +29,7 @@ _HELD = (
 # A decision that was taken back counts as asked: of one without offers nobody can tell whether it was.
 _ASKED = f"""
 SELECT a.customer_id, a.decision_id, a.decided_at, a.offers, cast(:holdout AS text) = ANY(a.held) AS held,
-    a.held && cast(:excluded AS text[]) AS excluded
+    a.held && cast(:excluded AS text[]) AS excluded, starts_with(a.decision_id, '{FIRING_PREFIX}') AS fired
 FROM (
     SELECT d.customer_id, d.decision_id, d.decided_at, jsonb_array_length(d.header -> 'numbers') AS offers,
         {_HELD} AS held
@@ -38,10 +38,11 @@ FROM (
         AND d.policy <> '{HISTORY}' AND {_VERSION} >= :version
 ) AS a
 """
+# Whoever a trigger is about did not ask, and of those who are not worth a contact in any channel nothing is logged.
 _CUSTOMERS = """
-SELECT customer_id, bool_or(held) AS held, bool_or(excluded) AS excluded, min(decided_at) AS first_at,
-    sum(offers) AS offers
-FROM asked GROUP BY 1
+SELECT customer_id, bool_or(held) AS held, bool_or(excluded) AS excluded,
+    min(decided_at) FILTER (WHERE NOT fired) AS first_at, sum(offers) AS offers
+FROM asked GROUP BY 1 HAVING NOT bool_and(fired)
 """
 # As the report on offers counts: an answer in time counts when its window is closed.
 _TOLD = """

@@ -77,6 +77,8 @@ async def told(shop: Nextbest) -> Told:
             await happen(api, customer, f"churn-{number}", "churn")
             told.of[customer]["churn"] += 1
     await happen(api, "nobody-who-asked", "other", "churn")
+    for customer in ("nobody-who-asked", CUSTOMERS[0]):  # as triggers ask
+        await decide(api, customer, decision_id=f"firing-{customer}:0:home")
     await shop.worker.drain()
     await shop.worker.expire(ahead_s=WEEK_S)
     free = next(c for c in CUSTOMERS if not is_in(c, ALL) and not is_in(c, GROWTH))

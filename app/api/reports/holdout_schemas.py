@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from app.api.catalogue.kind_schemas import Goal, TimeZone
+from app.api.catalogue.field_types import TimeZone
 from app.api.exports.schemas import Day
 from app.api.reports.offer_schemas import day_in_range, later_than_since, split_list
 from app.api.schemas import Parameters, shown, storable
 from decisioning.holdouts.holdout import MAX_EVENTS, HoldoutEvent
+from decisioning.model.entities import Goal
 
 
 def _event(value: str) -> str:
