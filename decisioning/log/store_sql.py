@@ -32,6 +32,8 @@ DECISION_COLUMNS = (
     "priors",
     "factors",
     "grp",
+    "holdouts",
+    "catalog_version",
 )
 _OFFERED = ("decision_id", "offer_id", "outcome", "policy", "placement", "bucket")
 _TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
@@ -241,6 +243,8 @@ def decision_row(d: LoggedDecision) -> tuple[Any, ...]:
         base_propensities,
         factors or None,
         decision.group,
+        None if decision.holdouts is None else list(decision.holdouts),
+        decision.catalog_version,
     )
 
 

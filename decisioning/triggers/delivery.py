@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from decisioning.model.deciders import FIRING_PREFIX
 from decisioning.triggers.firing import FiringStatus
 
 FIRST_PAUSE_MS = 1_000
@@ -22,7 +23,7 @@ class Plan:
 
     def decision_id(self, firing_id: str, placement: str) -> str:
         """Return the id of the decision for a placement: the same however often it is asked for."""
-        return f"firing-{firing_id}:{self.turn}:{placement}"
+        return f"{FIRING_PREFIX}{firing_id}:{self.turn}:{placement}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is kept."""

@@ -52,6 +52,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "report_interests": {"ops", "scientist", "admin"},
     "read_capacity_usage": {"ops", "scientist", "admin"},
     "read_live": {"ops", "scientist", "admin"},
+    "report_holdout": {"ops", "scientist", "admin"},
     "read_alerts": {"ops", "scientist", "admin"},
     "read_firings": READERS,
     "count_firings": READERS,

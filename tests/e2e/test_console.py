@@ -311,6 +311,19 @@ def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World
         assert header.startswith("day,offer,decided")
 
 
+def test_reports_say_what_offering_is_worth(browser: Browser, world: World) -> None:
+    world.http.put("/v1/holdouts/few", json={"name": "Without contact", "share": 0.001}).raise_for_status()
+    try:
+        with opened(browser, world, "ops") as page:
+            visit(page, "/console/reports")
+            card = page.locator("section", has_text="Hold-outs: Without contact")
+            expect(card.get_by_role("columnheader", name="Held out")).to_be_visible()
+            expect(card.get_by_role("cell", name="acceptances")).to_be_visible()
+            expect(card.get_by_text("intervals are rough")).to_be_visible()
+    finally:
+        world.http.delete("/v1/holdouts/few").raise_for_status()
+
+
 def test_the_desk_works_while_the_service_is_degraded_and_says_so(browser: Browser, world: World) -> None:
     with opened(browser, world, "frontend") as page:
         visit(page, "/console/desk")

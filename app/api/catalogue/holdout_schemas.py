@@ -22,7 +22,7 @@ class HoldoutBody(DatedBody):
     """A sticky share of all customers to whom nothing, or nothing of one goal, is offered in any placement."""
 
     model_config = examples(
-        {"name": "No contact", "share": 0.05, "exempt_goals": ["serve"], "events": [{"event": "churn"}]},
+        {"name": "No contact", "share": 0.05, "exempt_goals": ["serve"], "events": [{"event": "call"}]},
         {"name": "No retention", "share": 0.1, "goal": "retain", "ends_at": "2027-01-01T00:00:00Z"},
     )
 

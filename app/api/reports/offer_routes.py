@@ -37,7 +37,8 @@ async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQ
     the champion's and the canary's customers together are compared with it. Intervals take offers as independent: they
     are too narrow where customers come back often.
 
-    There is no hold-out of customers whom nobody contacts, so nothing is compared with no contact at all.
+    Compared with are other ways to choose; what offering is worth against no contact at all, `GET
+    /v1/reports/holdout/{holdout_id}` tells.
     """
     by = list(dict.fromkeys(query.by))
     zone = query.time_zone

@@ -14,21 +14,23 @@ MAX_DIMENSIONS = len(DIMENSIONS)
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 
 
-def _later(value: date | None, info: ValidationInfo) -> date | None:
+def later_than_since(value: date | None, info: ValidationInfo) -> date | None:
+    """Return ``until`` itself. Raises ``ValueError`` unless it lies after ``since``."""
     since = info.data.get("since")
     if value is not None and since is not None and value <= since:
         raise ValueError("must lie after since")
     return value
 
 
-def _in_range(value: date | None) -> date | None:
+def day_in_range(value: date | None) -> date | None:
+    """Return a day itself. Raises ``ValueError`` if its midnight may be no time in UTC."""
     # Midnight of a time zone must be a time that there is in UTC.
     if value is not None and not FIRST_DAY <= value <= LAST_DAY:
         raise ValueError("lies outside of the years 1970 to 9998")
     return value
 
 
-def _split(value: object) -> object:
+def split_list(value: object) -> object:
     """Take ``by=day,offer`` as well as ``by=day&by=offer``."""
     if isinstance(value, list):
         return [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
@@ -38,15 +40,15 @@ def _split(value: object) -> object:
 class OfferReportQuery(Parameters):
     """The dimensions, time and format of a report."""
 
-    by: Annotated[list[Dimension], BeforeValidator(_split)] = Field(
+    by: Annotated[list[Dimension], BeforeValidator(split_list)] = Field(
         ["offer"],
         max_length=MAX_DIMENSIONS,
         description="what to group by, in this order: `by=week&by=offer`, or `by=week,offer`",
     )
-    since: Annotated[Day | None, AfterValidator(_in_range)] = Field(
+    since: Annotated[Day | None, AfterValidator(day_in_range)] = Field(
         None, description="the first day, in the time zone; all if left out"
     )
-    until: Annotated[Day | None, AfterValidator(_in_range), AfterValidator(_later)] = Field(
+    until: Annotated[Day | None, AfterValidator(day_in_range), AfterValidator(later_than_since)] = Field(
         None, description="the first day that is left out, in the time zone"
     )
     time_zone: TimeZone = Field("UTC", description="of days, weeks (from Monday) and months")

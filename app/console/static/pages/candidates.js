@@ -6,7 +6,7 @@ import { known, t } from "../lib/i18n.js";
 import { Badge, Funnel, Table } from "../lib/widgets.js";
 
 const KINDS = { chosen: "good", ready: "accent", stopped: "bad" };
-const STAGES = ["status", "channel", "dates", "placement", "eligibility", "applicability", "suitability", "consent", "suppression", "quiet_hours", "signal", "contact", "exclusion", "capacity", "propensity"];
+const STAGES = ["status", "channel", "dates", "holdout", "placement", "eligibility", "applicability", "suitability", "consent", "suppression", "quiet_hours", "signal", "contact", "exclusion", "capacity", "propensity"];
 const ORDER = { chosen: 0, ready: 1, stopped: 2 };
 
 /** How many offers were left after each stage that stopped any. */

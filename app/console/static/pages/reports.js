@@ -5,6 +5,7 @@ import { Chart } from "../lib/chart.js";
 import { dayFromToday, number, share, signed } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Card, Field, Input, Interval, Loaded, Page, Select, Table } from "../lib/widgets.js";
+import { Holdouts } from "./holdouts.js";
 
 const TIMES = ["day", "week", "month"];
 const DIMENSIONS = [...TIMES, "offer", "group", "goal", "channel", "placement", "segment", "treatment", "policy", "control_group"];
@@ -31,6 +32,7 @@ export default function Reports() {
       </div>
     <//>
     <${Loaded} of=${loaded}>${(report) => html`<${Shown} report=${report} by=${report.by} />`}<//>
+    <${Holdouts} />
   <//>`;
 }
 

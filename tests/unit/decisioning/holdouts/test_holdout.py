@@ -1,11 +1,19 @@
 """Hold-outs: what they withhold, and which are refused."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.catalog_check import check_entry
+from decisioning.catalog.catalogue import build_catalogue
+from decisioning.catalog.kind import TIMES
+from decisioning.catalog.kinds import HOLDOUT
+from decisioning.catalog.yaml_document import from_yaml
 from decisioning.holdouts.holdout import Holdout, HoldoutEvent, check_holdout
+from decisioning.reporting.holdout_report import FIGURES
 from profiles.events.event_type import EventType
 
 ORDER = EventType(
@@ -54,3 +62,25 @@ def test_what_is_right_is_taken() -> None:
     right = Holdout("x", 0.5, exempt_groups=("notices",), events=events)
     assert list(check_holdout(right, THINGS)) == []
     assert [event.label() for event in events] == ["order", "order:amount"]
+
+
+PAGE = (Path(__file__).resolve().parents[4] / "docs" / "holdout.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_documentation_is_a_catalogue() -> None:
+    (document,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    catalogue = build_catalogue(1, from_yaml(document, check_entry), {})
+    assert catalogue.holdouts["no-contact"].events == (HoldoutEvent("order", "amount"), HoldoutEvent("churn"))
+    assert catalogue.holdouts["no-retention"].goal == "retain"
+
+
+def test_all_fields_figures_and_codes_are_documented() -> None:
+    named = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    body = {TIMES.get(field, field) for field in HOLDOUT.body_fields}
+    assert body | {"changed", "few", "sample_ratio", "open"} <= named
+    ends = ("_low", "_high", "_total")
+    assert {figure for figure in FIGURES if not figure.endswith(ends)} <= named

@@ -1,0 +1,90 @@
+"""Reports on a hold-out: finds since when it has held out the same customers, and compares them with all others."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from decisioning.aggregates.checks import check_event_number
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.kinds import EVENT, HOLDOUT
+from decisioning.catalog.store import CatalogueStore, Trail
+from decisioning.errors import NotFound
+from decisioning.holdouts.holdout import HoldoutEvent
+from decisioning.reporting.holdout_report import (
+    OUTCOMES,
+    Revision,
+    Side,
+    Span,
+    measure_rows,
+    others_excluded,
+    ratio_test,
+    span_of,
+    warnings_of,
+)
+from storage.clock import to_iso, to_ms
+
+MAX_REVISIONS = 1000
+CountSides = Callable[[str, Sequence[str], Span, Sequence[HoldoutEvent]], Awaitable[tuple[Side, Side]]]
+"""Sums up who asked within a span, treated and held out from a hold-out, without those of other hold-outs."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutReports:
+    """Reports on hold-outs, from the archived log."""
+
+    count_sides: CountSides
+    catalogues: CatalogueStore
+    clock_ms: Callable[[], int]
+
+    async def report(
+        self,
+        live: Catalogue,
+        holdout_id: str,
+        since: datetime | None,
+        until: datetime | None,
+        events: Sequence[HoldoutEvent] | None,
+    ) -> dict[str, Any]:
+        """Report on a hold-out from ``since`` to before ``until``; ``events``: its own if ``None``.
+
+        Raises ``NotFound`` if there is no such hold-out, ``Invalid`` for events that nobody declared or if it takes too
+        long, and ``PostgresUnavailable``.
+        """
+        for counted in events or ():
+            things = {EVENT.section: live.event_types}
+            for error in check_event_number("event.", counted.event, counted.property, things):
+                raise error
+        trail = await self.catalogues.trail(kind=HOLDOUT.name, name=holdout_id, limit=MAX_REVISIONS)
+        revisions = [_revision(one) for one in trail]
+        since_ms, until_ms = (None if at is None else to_ms(at) for at in (since, until))
+        span = span_of(revisions, since_ms, until_ms, self.clock_ms())
+        holdout = revisions[0].holdout if revisions else None
+        if span is None or holdout is None:
+            raise NotFound(HOLDOUT.name, holdout_id)
+        asked = holdout.events if events is None else events
+        excluded = others_excluded(holdout, live.holdouts.values())
+        treated, held_out = await self.count_sides(holdout_id, excluded, span, asked)
+        measures = [*OUTCOMES, *(counted.label() for counted in asked)]
+        return {
+            "holdout": holdout_id,
+            "name": holdout.name,
+            "goal": holdout.goal,
+            "share": holdout.share,
+            "counted_from": to_iso(span.start_ms),
+            "counted_to": to_iso(span.stop_ms),
+            "treated": treated.customers,
+            "held_out": held_out.customers,
+            "sample_ratio_p": ratio_test(treated.customers, held_out.customers, holdout.share),
+            "open": treated.open + held_out.open,
+            "excluded": excluded,
+            "measures": measure_rows(treated, held_out, measures),
+            "warnings": [
+                {"code": code, "message": message}
+                for code, message in warnings_of(treated, held_out, holdout.share, span)
+            ],
+        }
+
+
+def _revision(one: Trail) -> Revision:
+    holdout = None if one.after is None else HOLDOUT.load(one.name, one.after)
+    return Revision(one.version, to_ms(one.changed_at), holdout)

@@ -1,0 +1,202 @@
+"""The report on a hold-out, against the same figures computed in another way from what was told."""
+
+import csv
+import io
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from scipy import stats
+from sqlalchemy import text
+
+from decisioning.decide.policy_runner import assign_holdouts
+from decisioning.holdouts.holdout import Holdout
+from decisioning.reporting import store_holdout_report
+from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ALL = Holdout("all", 0.3)
+GROWTH = Holdout("growth", 0.4, goal="grow")
+CUSTOMERS = [f"customer-{n}" for n in range(60)]
+EVENTS = [{"event": "order", "property": "amount"}, {"event": "churn"}]
+MEASURES = ["acceptances", "value", "order:amount", "churn"]
+WEEK_S = 7 * 86_400
+ONE = "/v1/reports/holdout/all"
+
+
+def is_in(customer: str, holdout: Holdout) -> bool:
+    """Whether a customer is in a hold-out."""
+    return bool(assign_holdouts(customer, [holdout], 0))
+
+
+class Told:
+    """What each customer did, by measure."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    def values(self, customers: list[str], measure: str) -> list[float]:
+        """The figure of each customer."""
+        return [self.of[customer][measure] for customer in customers]
+
+
+async def happen(api: Any, customer: str, event_id: str, type_: str, **properties: Any) -> None:
+    """Send an event."""
+    body = {"event_id": event_id, "customer_id": customer, "type": type_, "properties": properties}
+    await api.ok("POST", "/v1/events", json=body, role="frontend")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def told(shop: Nextbest) -> Told:
+    """Customers who ask, accept, order and leave; the window of the last decision is still open."""
+    api, told = shop.api, Told()
+    await api.ok("PUT", "/v1/groups/loans", json={"name": "Loans", "goal": "retain"})
+    await put_offer(api, "loan", value=20, group="loans")
+    for type_, schema in (("order", {"properties": {"amount": {"type": "number"}}}), ("churn", {})):
+        await api.ok("PUT", f"/v1/event-types/{type_}", json={"name": type_, "json_schema": schema})
+    await decide(api, "before-it-began")
+    await happen(api, CUSTOMERS[0], "early", "churn")  # before this customer's first decision
+    body = {"share": ALL.share, "name": "Control", "events": EVENTS}
+    await api.ok("PUT", "/v1/holdouts/all", json=body)
+    await api.ok("PUT", "/v1/holdouts/growth", json={"share": GROWTH.share, "goal": "grow"})
+    for number, customer in enumerate(CUSTOMERS):
+        for round_ in range(1 + number % 2):
+            answer = await decide(api, customer)
+            for offer in answer["offers"][: (number + round_) % 3]:
+                await tell(api, answer["decision_id"], offer["offer_id"], "accepted", value=2.5 + number)
+                told.of[customer]["acceptances"] += 1
+                told.of[customer]["value"] += 2.5 + number
+        for place in range(number % 4):
+            await happen(api, customer, f"order-{number}-{place}", "order", amount=10.0 * place + number)
+            told.of[customer]["order:amount"] += 10.0 * place + number
+            told.of[customer]["order"] += 1
+        if number % 5 == 0:
+            await happen(api, customer, f"churn-{number}", "churn")
+            told.of[customer]["churn"] += 1
+    await happen(api, "nobody-who-asked", "other", "churn")
+    for customer in ("nobody-who-asked", CUSTOMERS[0]):  # as triggers ask
+        await decide(api, customer, decision_id=f"firing-{customer}:0:home")
+    await shop.worker.drain()
+    await shop.worker.expire(ahead_s=WEEK_S)
+    free = next(c for c in CUSTOMERS if not is_in(c, ALL) and not is_in(c, GROWTH))
+    answer = await decide(api, free)  # its window stays open
+    await tell(api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted", value=1000)
+    await shop.worker.drain()
+    return told
+
+
+def sides(holdout: Holdout, *others: Holdout) -> tuple[list[str], list[str]]:
+    """The customers who were treated, and who were held out, without those in others."""
+    counted = [c for c in CUSTOMERS if not any(is_in(c, other) for other in others)]
+    return [c for c in counted if not is_in(c, holdout)], [c for c in counted if is_in(c, holdout)]
+
+
+def check_measure(row: dict[str, Any], told: Told, treated: list[str], held_out: list[str]) -> None:
+    """Compare a row with what was told."""
+    ones, others = (np.array(told.values(side, row["measure"])) for side in (treated, held_out))
+    assert row["treated_total"] == pytest.approx(ones.sum())
+    assert row["held_out_total"] == pytest.approx(others.sum())
+    assert row["difference"] == pytest.approx(ones.mean() - others.mean())
+    expected = stats.ttest_ind(ones, others, equal_var=False).confidence_interval(0.95)
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((expected.low, expected.high))
+    if others.sum() > 0:
+        assert row["ratio"] == pytest.approx(ones.mean() / others.mean())
+        parts = [side.var(ddof=1) / len(side) / side.mean() ** 2 for side in (ones, others)]
+        assert row["ratio_high"] == pytest.approx(
+            row["ratio"] * np.exp(1.95996 * np.sqrt(sum(parts))), rel=1e-4
+        )
+    else:
+        assert row["ratio"] is None
+
+
+async def test_it_is_what_a_plain_calculation_gives(shop: Nextbest, told: Told) -> None:
+    found = await shop.api.ok("GET", ONE, role="ops")
+    treated, held_out = sides(ALL)
+    assert (found["treated"], found["held_out"]) == (len(treated), len(held_out))
+    assert (found["share"], found["goal"], found["excluded"]) == (0.3, None, [])
+    assert [row["measure"] for row in found["measures"]] == MEASURES
+    for row in found["measures"]:
+        check_measure(row, told, treated, held_out)
+    acceptances = found["measures"][0]
+    assert acceptances["held_out_total"] == 0
+    assert found["open"] == 2  # both slots
+    assert [warning["code"] for warning in found["warnings"]] == ["few"]
+    expected = stats.chisquare([len(treated), len(held_out)], [0.7 * 60, 0.3 * 60]).pvalue
+    assert found["sample_ratio_p"] == pytest.approx(expected)
+
+
+async def test_of_a_goal_who_is_held_out_from_everything_is_on_neither_side(
+    shop: Nextbest, told: Told
+) -> None:
+    path = "/v1/reports/holdout/growth?event=order,churn&event=order:amount"
+    found = await shop.api.ok("GET", path, role="scientist")
+    treated, held_out = sides(GROWTH, ALL)
+    assert (found["treated"], found["held_out"], found["excluded"]) == (len(treated), len(held_out), ["all"])
+    assert [row["measure"] for row in found["measures"]] == [*MEASURES[:2], "order", "churn", "order:amount"]
+    for row in found["measures"]:
+        check_measure(row, told, treated, held_out)
+    assert found["measures"][0]["held_out_total"] > 0  # loans
+
+
+async def test_as_csv_it_is_the_same(shop: Nextbest, told: Told) -> None:
+    rows = (await shop.api.ok("GET", ONE))["measures"]
+    answer = await shop.api.call("GET", f"{ONE}?format=csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    table = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["measure"] for row in table] == MEASURES
+    for row, line in zip(rows, table, strict=True):
+        assert {name: "" if value is None else str(value) for name, value in row.items()} == line
+
+
+async def test_days_are_those_of_the_zone(shop: Nextbest, told: Told) -> None:
+    found = await shop.api.ok("GET", f"{ONE}?until=2020-01-02&time_zone=Europe/Madrid")
+    assert (found["treated"], found["held_out"]) == (0, 0)
+    problem_of(await shop.api.call("GET", f"{ONE}?since=2020-01-02&until=2020-01-02"), 422, "until")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("/v1/reports/holdout/none", 404, None),
+        (f"{ONE}?event=ordr", 422, "event.event"),
+        (f"{ONE}?event=order:amont", 422, "event.property"),
+        (f"{ONE}?event=:amount", 422, "event.0"),
+        (f"{ONE}?format=xml", 422, "format"),
+    ],
+)
+async def test_what_cannot_be_reported_is_refused(
+    shop: Nextbest, told: Told, path: str, status: int, field: str | None
+) -> None:
+    problem_of(await shop.api.call("GET", path), status, field)
+
+
+async def test_one_that_takes_too_long_says_what_to_leave_out(
+    shop: Nextbest, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_holdout_report, "TIMEOUT_S", 0.001)
+    problem_of(await shop.api.call("GET", ONE), 422, "since")
+
+
+async def test_what_workers_of_an_earlier_version_archived_is_counted_too(shop: Nextbest, told: Told) -> None:
+    before = await shop.api.ok("GET", ONE)
+    async with shop.api.state.engine.begin() as connection:
+        await connection.execute(text("UPDATE decisions SET holdouts = NULL, catalog_version = NULL"))
+    after = await shop.api.ok("GET", ONE)
+    assert after["measures"] == before["measures"]
+
+
+async def test_a_changed_share_begins_anew_and_says_so(shop: Nextbest, told: Told) -> None:
+    await shop.api.ok("PATCH", "/v1/holdouts/all", json={"share": 0.5})
+    found = await shop.api.ok("GET", ONE)
+    assert (found["treated"], found["held_out"], found["share"]) == (0, 0, 0.5)
+    assert [warning["code"] for warning in found["warnings"]] == ["changed", "few"]
+    held_out = [c for c in CUSTOMERS if is_in(c, Holdout("all", 0.5))]
+    for customer in held_out[:12]:  # as if those who are treated did not ask any more
+        assert (await decide(shop.api, customer))["offers"] == []
+    await shop.worker.drain()
+    found = await shop.api.ok("GET", ONE)
+    assert (found["treated"], found["held_out"]) == (0, 12)
+    assert [warning["code"] for warning in found["warnings"]] == ["changed", "few", "sample_ratio"]
