@@ -5,7 +5,7 @@ JSON; the customer as a JSON list, padded with blanks to a multiple of 4; the of
 propensities as float32. The arrays are aligned, so reading them copies nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -76,17 +76,57 @@ class OfferScope:
 EVERYTHING = OfferScope()
 
 
+def read_scope(value: object) -> OfferScope:
+    """Read a scope from plain JSON. Raises ``ValueError``, saying what is wrong."""
+    if not isinstance(value, dict):
+        raise ValueError('must be an object, such as {"except_goals": ["serve"]}')
+    for name, items in value.items():
+        if name not in _SCOPE_FIELDS:
+            raise ValueError(f"has no {name!r}; there are {', '.join(_SCOPE_FIELDS)}")
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+            raise ValueError(f"{name} must be a list of texts")
+    return OfferScope(**{name: tuple(items) for name, items in value.items()})
+
+
+def scope_fields(scope: OfferScope) -> dict[str, list[str]]:
+    """Return the fields of a scope that name anything, as plain JSON."""
+    named = ((name, getattr(scope, name)) for name in _SCOPE_FIELDS)
+    return {name: list(items) for name, items in named if items}
+
+
+_SCOPE_FIELDS = tuple(field.name for field in fields(OfferScope))
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """A customer's entry in a suppression list, such as a do-not-contact register. Times in Unix ms.
 
-    ``until_ms`` is when it ends (exclusive), ``None`` if it does not end by itself.
+    ``until_ms`` is when it ends (exclusive), ``None`` if it does not end by itself. ``scope``: the offers that it is
+    about; ``None`` if it keeps everything from the customer.
     """
 
     list_id: str
     reason: str
     until_ms: int | None
     added_ms: int
+    scope: OfferScope | None = None
+
+    @classmethod
+    def read(
+        cls, list_id: str, reason: str, until_ms: int | None, added_ms: int, scope: object = None
+    ) -> "Suppression":
+        """Read an entry. A scope that cannot be read, as a later version may write one, leaves it without any."""
+        try:
+            about = None if scope is None else read_scope(scope)
+        except ValueError:
+            about = None
+        return cls(list_id, reason, until_ms, added_ms, about)
+
+    @property
+    def written(self) -> tuple[Any, ...]:
+        """The values that ``read`` takes: without a scope those of earlier versions, which know none."""
+        values = (self.list_id, self.reason, self.until_ms, self.added_ms)
+        return values if self.scope is None else (*values, scope_fields(self.scope))
 
     def holds(self, now_ms: int) -> bool:
         """Return whether it is in force at a time (Unix ms)."""
@@ -123,8 +163,11 @@ class Customer:
         return cls(customer_id, {}, {}, (), {}, {}, known=False, suppressions=None)
 
     def suppressed(self, now_ms: int) -> bool:
-        """Return whether the customer is on a suppression list; False if unknown: look at ``suppressions``."""
-        return any(s.holds(now_ms) for s in self.suppressions or ())
+        """Return whether a suppression list keeps everything from the customer; False if unknown.
+
+        Look at ``suppressions`` for whether it is known, and for entries about some offers.
+        """
+        return any(s.scope is None and s.holds(now_ms) for s in self.suppressions or ())
 
     def consents_to(self, purpose: str, channel: str) -> bool:
         """Return whether the customer agreed to be contacted for ``purpose`` in ``channel``. No record means no."""
@@ -194,7 +237,7 @@ def encode_profile(profile: Profile) -> bytes:
     c = profile.customer
     if c.suppressions is None:
         raise ProfileCodecError("what could not be read cannot be written")
-    suppressions = [(s.list_id, s.reason, s.until_ms, s.added_ms) for s in c.suppressions]
+    suppressions = [s.written for s in c.suppressions]
     try:
         head = to_json(
             [
@@ -271,5 +314,5 @@ def _customer(fields: list[Any]) -> Customer:
         interests,
         {purpose: tuple(channels) for purpose, channels in consents.items()},
         known,
-        tuple(Suppression(*entry) for entry in suppressions),
+        tuple(Suppression.read(*entry) for entry in suppressions),
     )

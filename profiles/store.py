@@ -31,12 +31,13 @@ WRITE_TIMEOUT_S = 8.0
 
 SUPPRESSIONS = """(
     SELECT json_agg(json_build_array(s.list_id, s.reason, floor(extract(epoch FROM s.until) * 1000)::bigint,
-                                     floor(extract(epoch FROM s.added_at) * 1000)::bigint) ORDER BY s.list_id)::text
+                                     floor(extract(epoch FROM s.added_at) * 1000)::bigint, s.scope)
+                    ORDER BY s.list_id)::text
     FROM (
-        SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = {customer}
-        UNION ALL SELECT 'erased', 'erased on request', NULL, erased_at
+        SELECT list_id, reason, until, added_at, scope FROM suppressions WHERE customer_id = {customer}
+        UNION ALL SELECT 'erased', 'erased on request', NULL, erased_at, NULL
         FROM erased_customers WHERE subject = nb_subject({customer})
-        UNION ALL SELECT list_id, reason, until, added_at FROM nb_registered({customer}, c.attributes)
+        UNION ALL SELECT list_id, reason, until, added_at, NULL FROM nb_registered({customer}, c.attributes)
     ) AS s
 )"""
 """The entries of a customer ``c`` in suppression lists, as JSON; null if there are none.
@@ -243,7 +244,7 @@ def customer_of_row(customer_id: str, row: Any) -> Customer:
 
 
 def _suppressions(json: str | None) -> tuple[Suppression, ...]:
-    return tuple(Suppression(*entry) for entry in from_json(json)) if json else ()
+    return tuple(Suppression.read(*entry) for entry in from_json(json)) if json else ()
 
 
 def _scalar(value: Scalar) -> Scalar:

@@ -159,13 +159,15 @@ _KINDS = {
         chunk_rows=20_000,
         rows=suppression_rows,
         create=f"""
-            CREATE TEMPORARY TABLE {_TABLE} (customer_id text, list_id text, reason text, until timestamptz)
-            ON COMMIT DROP""",
+            CREATE TEMPORARY TABLE {_TABLE} (
+                customer_id text, list_id text, reason text, until timestamptz, scope jsonb
+            ) ON COMMIT DROP""",
         merge=f"""
-            INSERT INTO suppressions AS s (list_id, customer_id, reason, until)
-            SELECT list_id, customer_id, reason, until FROM {_TABLE}
+            INSERT INTO suppressions AS s (list_id, customer_id, reason, until, scope)
+            SELECT list_id, customer_id, reason, until, scope FROM {_TABLE}
             ORDER BY list_id COLLATE "C", customer_id COLLATE "C"
-            ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until""",
+            ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
+                scope = excluded.scope, reason_id = NULL""",
         of_persons=False,
     ),
     "registers": _Kind(

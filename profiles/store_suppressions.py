@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from profiles.customer import OfferScope, scope_fields
 from profiles.customer_id import checked_id
 from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
@@ -16,11 +18,13 @@ from profiles.store_cache import ProfileCache
 from storage.postgres import postgres_errors
 
 _PUT = text("""
-INSERT INTO suppressions (list_id, customer_id, reason, until) VALUES (:list_id, :customer_id, :reason, :until)
-ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until
+INSERT INTO suppressions (list_id, customer_id, reason, until, scope, reason_id)
+VALUES (:list_id, :customer_id, :reason, :until, CAST(:scope AS jsonb), :reason_id)
+ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
+    scope = excluded.scope, reason_id = excluded.reason_id
 """)
 _ENTRIES = """
-SELECT list_id, customer_id, reason, until, added_at FROM suppressions
+SELECT list_id, customer_id, reason, until, added_at, scope::text AS scope, reason_id FROM suppressions
 WHERE {one} = :name AND (cast(:after AS text) IS NULL OR {other} > :after) ORDER BY {other} LIMIT :limit
 """
 _OF_LIST = text(_ENTRIES.format(one="list_id", other="customer_id"))
@@ -35,8 +39,18 @@ class SuppressionStore:
     engine: AsyncEngine
     cache: ProfileCache
 
-    async def put(self, list_id: str, customer_id: str, reason: str, until: datetime | None) -> None:
+    async def put(
+        self,
+        list_id: str,
+        customer_id: str,
+        reason: str,
+        until: datetime | None,
+        scope: OfferScope | None = None,
+        reason_id: str | None = None,
+    ) -> None:
         """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
+
+        ``scope``: the offers that it is about, all if ``None``. ``reason_id``: a reason of the catalogue.
 
         When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``Unavailable``, after
         which the call may be repeated.
@@ -46,6 +60,8 @@ class SuppressionStore:
                 raise InvalidCustomer(field, problem)
         customer_id = checked_id(customer_id)
         values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
+        values |= {"scope": None if scope is None else to_json(scope_fields(scope)).decode()}
+        values |= {"reason_id": reason_id}
         async with (
             self.cache.changing([customer_id]),
             postgres_errors("store the suppression in Postgres"),

@@ -1,7 +1,8 @@
 """Checks of aggregates and concepts: what they refer to, and what their function can be asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from decisioning.aggregates.vocabulary import checker_of, property_attributes
@@ -18,8 +19,14 @@ _REMEMBERED = (*_NUMBERS, "string", "bool", "timestamp")
 _MIN_TILE_MS = 1000
 _DEFAULTS = Aggregate("", "", "count")
 _NO_LENGTH = "must be a length of time such as 30m, 24h or 7d"
-_OWN = {"of": "deviation", "periods": "deviation", "min_periods": "deviation", "unit": "recency"}
-"""Fields that one function alone knows."""
+_CASES = ("open", "overdue")
+_OWN = {
+    **dict.fromkeys(("of", "periods", "min_periods"), ("deviation",)),
+    "unit": ("recency",),
+    **dict.fromkeys(("key", "closed_by"), _CASES),
+    "due": ("overdue",),
+}
+"""Fields that some functions alone know."""
 
 
 def check_aggregate(aggregate: Aggregate, things: Mapping[str, Mapping[str, Any]]) -> Iterator[Invalid]:
@@ -32,6 +39,44 @@ def check_aggregate(aggregate: Aggregate, things: Mapping[str, Mapping[str, Any]
         return
     yield from _check_property(aggregate, event_type)
     yield from _check_where("where", aggregate.where, event_type)
+    if aggregate.function in _CASES:
+        yield from _check_cases(aggregate, event_type, things["event_types"])
+
+
+def _check_cases(
+    aggregate: Aggregate, opened_by: EventType, event_types: Mapping[str, EventType]
+) -> Iterator[Invalid]:
+    """Yield what is not right about how cases are told apart, closed, and due."""
+    closed_by = None if aggregate.closed_by is None else event_types.get(aggregate.closed_by)
+    if aggregate.closed_by is None:
+        yield Invalid("closed_by", "is missing: the type of events that close a case")
+    elif closed_by is None:
+        yield _no_event("closed_by", aggregate.closed_by)
+    elif closed_by is opened_by:
+        yield Invalid("closed_by", "is the type that opens cases: events of another one close them")
+    wanted: list[tuple[str, str | None, EventType | None, tuple[str, ...]]] = [
+        ("key", aggregate.key, event_type, ("string", "int")) for event_type in (opened_by, closed_by)
+    ]
+    if aggregate.function == "overdue":
+        wanted.append(("due", aggregate.due, opened_by, ("timestamp",)))
+    mistakes = (_case_mistake(*each) for each in wanted)
+    yield from islice((mistake for mistake in mistakes if mistake is not None), 1)
+
+
+def _case_mistake(
+    field: str, name: str | None, event_type: EventType | None, types: tuple[str, ...]
+) -> Invalid | None:
+    if event_type is None:
+        return None
+    if name is None:
+        return Invalid(field, f"is missing: a property of events of type {event_type.type_id!r}")
+    known = property_attributes(event_type)
+    if name not in known:
+        return _no_property(field, name, event_type, known)
+    if known[name].type in types:
+        return None
+    meant = "a time (format date-time)" if field == "due" else "a text or a whole number"
+    return Invalid(field, f"{name!r} of {event_type.type_id!r} is a {known[name].type}, and must be {meant}")
 
 
 def check_concept(concept: Concept, things: Mapping[str, Mapping[str, Any]]) -> Iterator[Invalid]:
@@ -73,20 +118,20 @@ def _check_times(aggregate: Aggregate) -> Iterator[Invalid]:
             if getattr(aggregate, field) is not None:
                 yield Invalid(field, "means nothing to recency, which looks back as far as there are events")
     elif window is None:
-        if function != "last":
+        if function not in ("last", *_CASES):
             what = "the length of a period" if function == "deviation" else "how far back it looks"
             yield Invalid("window", f"is missing: {what}, such as 7d")
     else:
         yield from _check_length("window", window)
-    if tile is not None and function in ("last", "deviation"):
+    if tile is not None and function in ("last", "deviation", *_CASES):
         yield Invalid("tile", f"means nothing to {function}: leave it out")
     elif tile is not None and window is not None:
         yield from _check_tile(window, tile)
     if function == "deviation" and aggregate.min_periods > aggregate.periods:
         yield Invalid("min_periods", f"there are only {aggregate.periods} periods")
     for field, alone in _OWN.items():
-        if function != alone and getattr(aggregate, field) != getattr(_DEFAULTS, field):
-            yield Invalid(field, f"means something to {alone} alone: leave it out")
+        if function not in alone and getattr(aggregate, field) != getattr(_DEFAULTS, field):
+            yield Invalid(field, f"means something to {' and '.join(alone)} alone: leave it out")
 
 
 def _check_length(field: str, text: str) -> Iterator[Invalid]:
@@ -135,18 +180,20 @@ def _check_property(aggregate: Aggregate, event_type: EventType) -> Iterator[Inv
 def _check_known_property(field: str, event_type: EventType, name: str, function: str) -> Iterator[Invalid]:
     known = property_attributes(event_type)
     if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.6)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else "declare it, with its type, in the properties of its schema"
-        )
-        yield Invalid(field, f"events of type {event_type.type_id!r} have no property {name!r}; {hint}")
+        yield _no_property(field, name, event_type, known)
         return
     type_ = known[name].type
     if type_ not in (_REMEMBERED if function == "last" else _NUMBERS):
         wanted = "a single value" if function == "last" else "a number"
         yield Invalid(field, f"{name!r} is a {type_}: {function} needs {wanted}")
+
+
+def _no_property(field: str, name: str, event_type: EventType, known: Iterable[str]) -> Invalid:
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = (
+        f"did you mean {near[0]!r}?" if near else "declare it, with its type, in the properties of its schema"
+    )
+    return Invalid(field, f"events of type {event_type.type_id!r} have no property {name!r}; {hint}")
 
 
 def _check_where(field: str, where: str | None, event_type: EventType) -> Iterator[Invalid]:

@@ -92,7 +92,7 @@ def derived_attributes(
             continue
         path, text = f"events.{aggregate.aggregate_id}", aggregate.description or aggregate.name
         match aggregate.function:
-            case "count":
+            case "count" | "open" | "overdue":
                 yield Attribute(path, "int", text)
             case "last":
                 event_type = event_types.get(aggregate.event)

@@ -130,11 +130,11 @@ class Catalogue:
     def _parts(self) -> Iterator[tuple[str, object]]:
         """Yield what is made of the sections; each part may use those before it."""
         try:
-            checker = checker_of_sections(self._sections)
+            checker = checker_of_sections(self.sections)
         except RulesError as error:
             raise Invalid("attributes", str(error)) from None
         yield "checker", checker
-        _raise_first(expression_mistakes(checker, self._sections))
+        _raise_first(expression_mistakes(checker, self.sections))
         yield (
             "offers",
             {
@@ -142,7 +142,7 @@ class Catalogue:
                 for name, offer in self.offers.items()
             },
         )
-        _raise_first(text_mistakes(checker, self._sections))
+        _raise_first(text_mistakes(checker, self.sections))
         try:
             segments = {name: checker.check(segment.when) for name, segment in self.segments.items()}
             rules = RuleSet(checker.vocabulary, segments)
@@ -198,10 +198,11 @@ class Catalogue:
         """
         for kind, name, body in changes:
             if body is not None:
-                _raise_first(new_expression_mistakes(self.checker, self._sections, kind, name))
+                _raise_first(new_expression_mistakes(self.checker, self.sections, kind, name))
 
     @property
-    def _sections(self) -> Sections:
+    def sections(self) -> Sections:
+        """The things of all kinds that have a section, by section and id."""
         return {kind.section: self.things(kind) for kind in top_level_kinds()}
 
     def things(self, kind: Kind[T]) -> Mapping[str, T]:

@@ -1,13 +1,16 @@
 """The checks of a catalogue as a whole, mistake by mistake: building raises the first, files are told all."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from decisioning.catalog.kind import ExpressionUse, Sections
-from decisioning.catalog.kinds import GROUP, KINDS, OFFER, TREATMENT, section_path, top_level_kinds
+from decisioning.catalog.kinds import GROUP, KINDS, OFFER, REASON, TREATMENT, section_path, top_level_kinds
 from decisioning.contact.own_history import unknown_name
+from decisioning.contact.signals import check_offer_scope
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.treatments.treatment import offer_texts, treatment_mistakes
+from profiles.customer import OfferScope
 from rules.errors import RuleError
 from rules.expression import Checker, Expression
 
@@ -100,6 +103,18 @@ def history_error(field: str, expression: Expression, sections: Sections) -> Inv
     """Return what is wrong with the names that an expression asks the customer's history for."""
     error = unknown_name(expression, sections[OFFER.section], sections[GROUP.section])
     return None if error is None else InvalidRule(field, error)
+
+
+def check_suppression(
+    scope: OfferScope | None, reason_id: str | None, sections: Sections
+) -> Iterator[Invalid]:
+    """Yield what an entry in a suppression list names that is not in the catalogue: offers, groups, its reason."""
+    if reason_id is not None and reason_id not in sections[REASON.section]:
+        near = get_close_matches(reason_id, sections[REASON.section], n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"create it with PUT /v1/reasons/{reason_id}"
+        yield Invalid("reason_id", f"there is no reason {reason_id!r}; {hint}")
+    if scope is not None:
+        yield from check_offer_scope(scope, sections)
 
 
 def text_mistakes(checker: Checker, sections: Sections) -> Iterator[Mistake]:

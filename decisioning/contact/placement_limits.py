@@ -26,7 +26,7 @@ from decisioning.model.decision import DecisionContacts, OfferContact
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.outcome import Suppress
 from decisioning.model.stop import Stop
-from profiles.customer import Customer
+from profiles.customer import Customer, OfferScope
 from storage.clock import MINUTE_MS
 
 SignalsOf = Callable[[Sequence[Offer], Sequence[str], str], tuple[PreparedSignal, ...]]
@@ -34,6 +34,10 @@ SignalsOf = Callable[[Sequence[Offer], Sequence[str], str], tuple[PreparedSignal
 
 BINDING_BASES = ("contract", "legal_obligation")
 """Legal bases that stand even for a customer who is on a suppression list, for transactional offers."""
+
+
+MAX_SCOPES = 256
+"""Rows are remembered of so many scopes of entries in suppression lists."""
 
 
 class PlacementLimits:
@@ -45,8 +49,8 @@ class PlacementLimits:
     Three kinds of stops, in the order of their strength:
 
     *Suppression lists.* A customer on one gets transactional offers on the basis of a contract or a legal obligation,
-    and nothing else. Where the lists cannot be read, nothing that needs a permission is offered: neither what needs
-    consent nor what must not have been objected to.
+    and nothing else; if the entry has a scope, nothing else that is in it. Where the lists cannot be read, nothing that
+    needs a permission is offered: neither what needs consent nor what must not have been objected to.
     *Quiet hours.* Only transactional offers.
     *What happened before.* Contact policies, the offers' own limits and the customer's preferences say how often
     (transactional offers neither count nor are stopped by them); exclusions say what must not follow on what
@@ -82,6 +86,7 @@ class PlacementLimits:
         channel = self._channel = placement.channel
         self._quiet = [prepare_quiet_hours(q) for q in quiet if not q.channels or channel in q.channels]
         self._texts: dict[int, str] = {}
+        self._scopes: dict[OfferScope, BoolArray] = {}
         self.signals = () if signals is None else signals(offers, self._goals, channel)
         self._index = LimitIndex(
             offers,
@@ -184,8 +189,12 @@ class PlacementLimits:
         # Fails closed: while the lists cannot be read, only what needs no permission is left.
         if customer.suppressions is None:
             mask &= self._allowed_unread
-        elif customer.suppressions and customer.suppressed(now_ms):
-            mask &= self._binding
+        elif customer.suppressions:
+            if customer.suppressed(now_ms):
+                mask &= self._binding
+            for entry in customer.suppressions:
+                if entry.scope is not None and entry.holds(now_ms):
+                    mask &= self._binding | ~self._covered(entry.scope)
         if self._quiet and any(
             q.holds(now_ms, customer_zone(q, customer.attributes.get("time_zone"))) for q in self._quiet
         ):
@@ -256,6 +265,18 @@ class PlacementLimits:
             or (own is not None and own.looks_at(contact, now_ms))
         ]
 
+    def _covered(self, scope: OfferScope) -> BoolArray:
+        """Return the rows in a scope: shape ``(n,)``. Remembered, since many customers have the same."""
+        rows = self._scopes.get(scope)
+        if rows is None:
+            offers = zip(self._offers, self._goals, strict=True)
+            covers, channel = scope.covers, self._channel
+            rows = np.array([covers(o.offer_id, o.group, goal, channel) for o, goal in offers], dtype=bool)
+            if len(self._scopes) >= MAX_SCOPES:
+                self._scopes.clear()
+            self._scopes[scope] = rows
+        return rows
+
     def _suppression_stops(self, row: int, customer: Customer, now_ms: int) -> list[Stop]:
         if customer.suppressions is None:
             if self._allowed_unread[row]:
@@ -266,7 +287,7 @@ class PlacementLimits:
         return [
             Stop("suppression", s.list_id, s.reason, "not on this list", s.until_ms)
             for s in customer.suppressions
-            if s.holds(now_ms)
+            if s.holds(now_ms) and (s.scope is None or self._covered(s.scope)[row])
         ]
 
     def _quiet_stops(self, customer: Customer, now_ms: int) -> list[Stop]:

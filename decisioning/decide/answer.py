@@ -258,7 +258,7 @@ def customer_snapshot(
         else tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in relevant),
         suppressions=None
         if suppressions is None
-        else tuple(SnapshotSuppression(s.list_id, s.reason, s.until_ms, s.added_ms) for s in suppressions),
+        else tuple(SnapshotSuppression(*s.written) for s in suppressions),
         exhausted=tuple(sorted(inputs.exhausted)),
         unlikely=unlikely,
         withheld=tuple(SnapshotWithheld(*one) for one in withheld),
@@ -283,7 +283,7 @@ def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:
         dict(snapshot.interests or {}),
         dict(snapshot.consents),
         bool(snapshot.known),
-        None if suppressions is None else tuple(Suppression(*astuple(entry)) for entry in suppressions),
+        None if suppressions is None else tuple(Suppression.read(*astuple(entry)) for entry in suppressions),
     )
 
 

@@ -137,6 +137,7 @@ class SnapshotSuppression(msgspec.Struct, frozen=True, array_like=True, gc=False
     reason: str
     until_ms: int | None
     added_ms: int
+    scope: dict[str, tuple[str, ...]] | None = None
 
 
 class LoggedSignal(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Function = Literal["count", "sum", "mean", "last", "recency", "deviation"]
+Function = Literal["count", "sum", "mean", "last", "recency", "deviation", "open", "overdue"]
 Measure = Literal["count", "sum", "mean"]
 Unit = Literal["seconds", "hours", "days"]
 
@@ -32,7 +32,9 @@ class Aggregate:
     ``where``: a condition on ``event.<property>`` that an event must meet. ``property``: what is summed up, averaged or
     remembered. ``window``: how far back it looks; for ``deviation`` the length of a period. ``tile``: the length of a
     tile, a sixtieth of the window unless given. For ``deviation``: ``of`` is what is compared, with that of the
-    ``periods`` before, of which at least ``min_periods`` must be known. ``unit``: of ``recency``.
+    ``periods`` before, of which at least ``min_periods`` must be known. ``unit``: of ``recency``. For ``open`` and
+    ``overdue``, which count cases: ``key`` is the property that tells one from another, ``closed_by`` the type of
+    events that close one, and ``due`` the property that says by when.
     """
 
     aggregate_id: str
@@ -46,6 +48,9 @@ class Aggregate:
     periods: int = 6
     min_periods: int = 3
     unit: Unit = "days"
+    key: str | None = None
+    closed_by: str | None = None
+    due: str | None = None
     name: str = ""
     description: str = ""
 

@@ -22,13 +22,17 @@ CONCEPT_TILES = 16
 """Interests are kept for so many half-lives, one tile each."""
 MAX_STATE_BYTES = 65_536
 """The most that all that is declared may keep of one customer."""
+MAX_CASES = 32
+"""Of so many cases it is known whether they are open: those of which there were events last."""
 MILLION = 1_000_000
 
+CASE_CHARS = 9
+"""By so many a case's field is longer than what those of all cases begin with."""
 _TILE_BYTES, _FIELD_BYTES = 14, 16
 _VALUE_BYTES, _TIME_BYTES = 1_400, 160
 
 T = TypeVar("T", bound=tuple[Any, ...])
-Adds = Literal["one", "property", "weight", "value", "time", "first"]
+Adds = Literal["one", "property", "weight", "value", "time", "first", "opened", "closed"]
 Matcher = Callable[[Event, Collection[str]], Collection[str]]
 """Selects those of some conditions that an event meets."""
 
@@ -65,7 +69,9 @@ class Contribution:
 
     ``adds``: ``one`` for each event, the ``property`` in millionths, or the ``weight``, grown by the event's place in
     its tile; or what is remembered: the ``value`` of the property or the ``time`` of the newest event, or when the
-    ``first`` was. ``property``: events without it contribute nothing; but for ``value``, it must be a number.
+    ``first`` was. ``property``: events without it contribute nothing; but for ``value``, and for cases, it must be a
+    number. Of cases, which are ``opened`` and ``closed``, it is the property that tells one from another, and the field
+    is the beginning of those of all cases; ``due``: the property that says by when one is to be closed.
     """
 
     field: str
@@ -75,6 +81,7 @@ class Contribution:
     tile_ms: int = 1
     keep: int = 1
     weight: int = 0
+    due: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,9 @@ class EventDefinitions:
 
     ``conditions``: all distinct conditions by type of events. ``counts``, ``sums`` and ``means`` name the fields of
     aggregates and the place of their window in ``windows``; ``last`` the field and the window in ms, if any;
-    ``recency`` the field and the ms of the unit; ``concepts`` the field and the half-life in ms. ``defaults``: what is
-    read where nothing is known.
+    ``recency`` the field and the ms of the unit; ``concepts`` the field and the half-life in ms;
+    ``cases`` the beginning of the fields, whether only those past due count, and the window in ms, if any.
+    ``defaults``: what is read where nothing is known.
     """
 
     contributions: Mapping[str, tuple[Contribution, ...]]
@@ -98,6 +106,7 @@ class EventDefinitions:
     recency: tuple[tuple[str, str, int], ...] = ()
     habits: tuple[tuple[str, Habit], ...] = ()
     concepts: tuple[tuple[str, str, int], ...] = ()
+    cases: tuple[tuple[str, str, bool, int | None], ...] = ()
     defaults: Mapping[str, int | float] = field(default_factory=dict)
 
 
@@ -113,7 +122,7 @@ def prepare(
             contributions.setdefault(type_, []).append(contribution)
     of = {
         function: [a for a in aggregates if a.function == function]
-        for function in ("count", "sum", "mean", "last", "recency", "deviation")
+        for function in ("count", "sum", "mean", "last", "recency", "deviation", "open", "overdue")
     }
     windows = list(dict.fromkeys(window_of(a) for f in ("count", "sum", "mean") for a in of[f]))
     at = {window: place for place, window in enumerate(windows)}
@@ -130,15 +139,21 @@ def prepare(
         means=tuple(
             (a.aggregate_id, field_name(a, "n"), field_name(a, "s"), at[window_of(a)]) for a in of["mean"]
         ),
-        last=tuple(
-            (a.aggregate_id, field_name(a, "l"), None if a.window is None else duration_ms(a.window))
-            for a in of["last"]
-        ),
+        last=tuple((a.aggregate_id, field_name(a, "l"), _length_ms(a)) for a in of["last"]),
         recency=tuple((a.aggregate_id, field_name(a, "t"), UNIT_MS[a.unit]) for a in of["recency"]),
         habits=tuple((a.aggregate_id, _habit(a)) for a in of["deviation"]),
         concepts=tuple((c.concept_id, field_name(c, "w"), duration_ms(c.half_life)) for c in concepts),
-        defaults={a.aggregate_id: 0 for a in of["count"]} | {a.aggregate_id: 0.0 for a in of["sum"]},
+        cases=tuple(
+            (a.aggregate_id, field_name(a, "c") + "/", a.function == "overdue", _length_ms(a))
+            for a in (*of["open"], *of["overdue"])
+        ),
+        defaults={a.aggregate_id: 0 for f in ("count", "open", "overdue") for a in of[f]}
+        | {a.aggregate_id: 0.0 for a in of["sum"]},
     )
+
+
+def _length_ms(aggregate: Aggregate) -> int | None:
+    return None if aggregate.window is None else duration_ms(aggregate.window)
 
 
 def _no_conditions(event: Event, conditions: Collection[str]) -> Collection[str]:
@@ -163,6 +178,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         last=among(definitions.last),
         recency=among(definitions.recency),
         habits=among(definitions.habits),
+        cases=among(definitions.cases),
         concepts=tuple(one for one in definitions.concepts if one[0] in concepts),
         defaults={name: value for name, value in definitions.defaults.items() if name in aggregates},
     )
@@ -173,6 +189,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         chosen.last,
         chosen.recency,
         chosen.habits,
+        chosen.cases,
         chosen.concepts,
     )
     return chosen if any(parts) else NO_DEFINITIONS
@@ -194,6 +211,8 @@ def max_state_bytes(thing: Aggregate | Concept) -> int:
 
 
 def _max_bytes(c: Contribution) -> int:
+    if c.adds in ("opened", "closed"):
+        return MAX_CASES * (_FIELD_BYTES + CASE_CHARS + _TIME_BYTES)
     if c.adds == "value":
         return _FIELD_BYTES + _VALUE_BYTES
     return _FIELD_BYTES + (_TIME_BYTES if c.adds in ("time", "first") else c.keep * _TILE_BYTES)
@@ -213,6 +232,11 @@ def contributions_of(thing: Aggregate | Concept) -> Iterator[tuple[str, Contribu
     where, own = thing.where, thing.property
     if thing.function == "last":
         yield thing.event, Contribution(field_name(thing, "l"), "value", where, own)
+    elif thing.function in ("open", "overdue"):
+        cases = field_name(thing, "c")
+        yield thing.event, Contribution(cases, "opened", where, thing.key, due=thing.due)
+        if thing.closed_by is not None:
+            yield thing.closed_by, Contribution(cases, "closed", None, thing.key)
     elif thing.function == "recency":
         yield thing.event, Contribution(field_name(thing, "t"), "time", where)
     else:
@@ -248,8 +272,10 @@ def field_name(thing: Aggregate | Concept, part: str) -> str:
         signals = sorted((s.event, s.weight, s.where or "") for s in thing.signals)
         meaning = ("concept", thing.concept_id, thing.half_life, signals)
     else:
-        habit = (thing.of, thing.periods) if thing.function == "deviation" else ()
-        window = () if thing.function == "last" else (thing.window, thing.tile)
+        habit: tuple[object, ...] = (thing.of, thing.periods) if thing.function == "deviation" else ()
+        window = () if thing.function in ("last", "open", "overdue") else (thing.window, thing.tile)
+        if thing.function in ("open", "overdue"):
+            habit = (thing.key, thing.closed_by, thing.due)
         meaning = (
             "aggregate",
             thing.aggregate_id,

@@ -5,16 +5,20 @@ are whole, so it is the same on every machine too.
 """
 
 import math
+from base64 import urlsafe_b64encode
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import json
 
-from profiles.events.definitions import MILLION, Contribution, EventDefinitions
+from profiles.events.definitions import MAX_CASES, MILLION, Contribution, EventDefinitions
 from profiles.events.event import Event
 from profiles.events.event_type import MAX_NUMBER
+from storage.clock import to_ms
 
 MAX_TEXT_CHARS = 200
 
@@ -30,8 +34,9 @@ class Increment:
     """A change of one field of a customer's state.
 
     ``index``: the tile, counted from 1970; or, of what is remembered, what decides which entry stays: the time in ms,
-    negative for the first. ``amount``: a whole number to add to the tile. ``keep``: the number of newest tiles that are
-    kept. ``value``: what is remembered, as JSON; empty for sums.
+    negative for the first; of a case twice that, and one more if it is closed. ``amount``: a whole number to add to the
+    tile. ``keep``: the number of newest tiles that are kept; of cases, which have a ``/`` in their fields, the number
+    of those with the same text before it. ``value``: what is remembered, as JSON; empty for sums.
     """
 
     field: str
@@ -66,9 +71,19 @@ def apply(state: State, increments: Iterable[Increment], event_id: str) -> State
         if increment.value:
             newest = [increment.index, event_id, increment.value]
             changed[increment.field] = max(entry, newest, key=lambda e: e[:2]) if entry else newest
+            if increment.keep > 1:
+                _drop_oldest_case(changed, increment)
         else:
             changed[increment.field] = _added(entry, increment)
     return changed
+
+
+def _drop_oldest_case(state: State, increment: Increment) -> None:
+    """Drop the oldest case if there are more than are kept. It cannot come back, so the order does not matter."""
+    cases = increment.field.partition("/")[0] + "/"
+    known = [field for field in state if field.startswith(cases)]
+    if len(known) > increment.keep:
+        del state[min(known, key=lambda field: (state[field][0], field))]
 
 
 def fold(definitions: EventDefinitions, events: Iterable[Event]) -> State:
@@ -85,6 +100,8 @@ def _increment(c: Contribution, event: Event) -> Increment | None:
     if c.adds == "value":
         text = _json(value)
         return None if text is None else Increment(c.field, at_ms, 0, 1, text)
+    if c.adds in ("opened", "closed"):
+        return _case(c, event, value)
     if c.property is not None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:
             return None
@@ -101,6 +118,27 @@ def _increment(c: Contribution, event: Event) -> Increment | None:
             return Increment(c.field, at_ms, 0, 1, "0")
         case _:
             return Increment(c.field, -at_ms, 0, 1, "0")
+
+
+def _case(c: Contribution, event: Event, key: object) -> Increment | None:
+    """Return what is remembered of a case: by when it is to be closed (Unix ms, 0 if nothing says), -1 if it is."""
+    text = _json(key)
+    if text is None:
+        return None
+    field = f"{c.field}/{urlsafe_b64encode(blake2b(text.encode(), digest_size=6).digest()).decode()}"
+    if c.adds == "closed":
+        return Increment(field, 2 * event.at_ms + 1, 0, MAX_CASES, "-1")
+    due_ms = 0 if c.due is None else _time_ms(event.properties.get(c.due))
+    return Increment(field, 2 * event.at_ms, 0, MAX_CASES, str(due_ms))
+
+
+def _time_ms(value: object) -> int:
+    """Read a time such as ``2026-05-01T09:00:00Z`` as Unix ms, in UTC if no zone is named; 0 if it is none."""
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return 0 if at is None else to_ms(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _json(value: object) -> str | None:

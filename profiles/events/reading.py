@@ -57,7 +57,20 @@ def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) ->
             deviation = _deviation(habit, state, now_ms)
             if deviation is not None:
                 values[name] = deviation
+    for name, cases, overdue, length_ms in definitions.cases:
+        values[name] = _count_cases(state, cases, now_ms, length_ms, overdue=overdue)
     return values
+
+
+def _count_cases(state: State, cases: str, now_ms: int, length_ms: int | None, *, overdue: bool) -> int:
+    """Count the cases that are open, or past due if ``overdue``; those that were opened in a window, if it is given."""
+    found = 0
+    for field, entry in state.items():
+        if field.startswith(cases):
+            due_ms = int(entry[2])
+            counts = 0 < due_ms <= now_ms if overdue else due_ms >= 0
+            found += counts and (length_ms is None or entry[0] // 2 > now_ms - length_ms)
+    return found
 
 
 class _Edges:

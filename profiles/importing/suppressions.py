@@ -2,7 +2,9 @@
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import from_json, to_json
 
+from profiles.customer import read_scope, scope_fields
 from profiles.importing import columns
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import require_columns
@@ -17,6 +19,7 @@ CLEAN_SCHEMA = pa.schema(
         ("list_id", pa.string()),
         ("reason", pa.string()),
         ("until", pa.timestamp("us", tz="UTC")),
+        ("scope", pa.string()),
     ]
 )
 _COLUMNS = {
@@ -33,10 +36,13 @@ class SuppressionCleaner:
 
     def __init__(self, schema: pa.Schema) -> None:
         """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
-        require_columns(schema, _COLUMNS, ("until",))
+        require_columns(schema, _COLUMNS, ("until", "scope"))
         for field in _COLUMNS:
             columns.require_text(schema, field)
         self._has_until = "until" in schema.names
+        self._has_scope = "scope" in schema.names
+        if self._has_scope:
+            columns.require_text(schema, "scope")
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
@@ -52,4 +58,25 @@ class SuppressionCleaner:
         if self._has_until:
             values, present = columns.instants(problems, "until", batch["until"])
             until = pa.array(values, CLEAN_SCHEMA.field("until").type, mask=~present)
-        return pa.RecordBatch.from_arrays([customer_id, list_id, reason, until], schema=CLEAN_SCHEMA)
+        scope = pa.nulls(len(batch), pa.string())
+        if self._has_scope:
+            scope = _scopes(problems, columns.as_text(batch["scope"]))
+        return pa.RecordBatch.from_arrays([customer_id, list_id, reason, until, scope], schema=CLEAN_SCHEMA)
+
+
+def _scopes(problems: Problems, text: pa.StringArray) -> pa.StringArray:
+    """Check scopes, JSON as over HTTP; an empty one is none: the entry is about everything. Each is read once."""
+    codes = text.dictionary_encode()
+    read: list[str | None] = []
+    wrong: dict[int, str] = {}
+    for place, value in enumerate(codes.dictionary.to_pylist()):
+        read.append(None)
+        if value:
+            try:
+                read[place] = to_json(scope_fields(read_scope(from_json(value)))).decode()
+            except ValueError as error:
+                wrong[place] = str(error)
+    places = codes.indices.to_numpy()
+    for place, reason in wrong.items():
+        problems.refuse(places == place, "scope", reason, text)
+    return pa.array(read, pa.string()).take(codes.indices)

@@ -18,7 +18,8 @@ _PROPENSITIES = text(
     "SELECT scores::text AS scores, updated_at FROM propensities WHERE customer_id = :customer_id"
 )
 _SUPPRESSIONS = text(
-    "SELECT list_id, reason, until, added_at FROM suppressions WHERE customer_id = :customer_id ORDER BY list_id"
+    "SELECT list_id, reason, until, added_at, scope, reason_id FROM suppressions"
+    " WHERE customer_id = :customer_id ORDER BY list_id"
 )
 _REGISTERS = text("""
 SELECT r.list_id, r.reason, r.until, r.added_at

@@ -1,6 +1,8 @@
 -- Events of customers, and what they tell: a small value for each customer, packed by MessagePack, that maps fields to
 --   {index, amount, index, amount, ...}, sorted by index: sums by tile of time, amounts in whole millionths, or
 --   {index, event, value}: what is remembered of the event with the greatest index.
+-- What is remembered of a case is in a field of its own, "<cases>/<case>": of those with the same text before the "/" the newest
+-- are kept, so many as its increment says.
 -- The same as apply in profiles/events/fold.py. Amounts are whole numbers: sums below 2^53 do not depend on an order.
 
 local function add_to_tiles(tiles, index, amount, keep)
@@ -37,6 +39,19 @@ end
 
 local function later(last, at, id)
   return at > last[1] or (at == last[1] and precedes_text(last[2], id))
+end
+
+-- Drops the oldest case of those that a field belongs to, if there are more than are kept.
+local function drop_oldest_case(known, field, keep)
+  local cases, count, oldest = string.match(field, '^[^/]*/'), 0, nil
+  for name, entry in pairs(known) do
+    if string.sub(name, 1, #cases) == cases then
+      count = count + 1
+      local before = oldest and known[oldest]
+      if not before or entry[1] < before[1] or (entry[1] == before[1] and precedes_text(name, oldest)) then oldest = name end
+    end
+  end
+  if count > keep then known[oldest] = nil end
 end
 
 -- The state of a customer. One that cannot be read begins anew: a rebuild makes it whole.
@@ -79,8 +94,9 @@ local function record_event(keys, args)
     index = tonumber(index)
     if value == '' then
       known[field] = add_to_tiles(known[field] or {}, index, tonumber(amount), tonumber(keep))
-    elseif not known[field] or later(known[field], index, id) then
-      known[field] = { index, id, value }
+    else
+      if not known[field] or later(known[field], index, id) then known[field] = { index, id, value } end
+      if tonumber(keep) > 1 then drop_oldest_case(known, field, tonumber(keep)) end
     end
   end
   redis.call('SET', state, cmsgpack.pack(known), 'PX', state_ms)

@@ -111,3 +111,53 @@ async def test_what_is_not_there_and_who_may_not(instances: tuple[Instance, Inst
         path = "/v1/suppressions/register/eve"
         problem_of(await here.call("PUT", path, json={"reason": "x"}, role=role), 403)
         problem_of(await here.call("DELETE", path, role=role), 403)
+
+
+async def test_an_entry_with_a_scope_keeps_that_alone_from_the_customer(
+    instances: tuple[Instance, Instance],
+) -> None:
+    here, there = instances
+    await here.ok("PUT", "/v1/reasons/in-peace", json={"name": "Leave in peace"})
+    path = "/v1/suppressions/sales/flo"
+    assert await offered(there, "flo")
+    await here.ok("PUT", path, json={"reason_id": "in-peace", "scope": {"except_goals": ["grow"]}})
+    assert await offered(there, "flo")
+    await here.ok("PUT", path, json={"reason_id": "in-peace", "scope": {"groups": ["cards"]}, "until": LATER})
+    assert not await offered(there, "flo")
+    assert not await offered(here, "flo")
+    shown = {"list_id": "sales", "reason": "Leave in peace", "scope": {"groups": ["cards"]}}
+    for entries in (
+        (await here.ok("GET", "/v1/customers/flo"))["suppressions"],
+        (await here.ok("GET", "/v1/customers/flo/suppressions"))["suppressions"],
+        (await here.ok("GET", "/v1/suppressions/sales"))["entries"],
+    ):
+        (entry,) = entries
+        assert shown.items() <= entry.items()
+    assert entries[0]["reason_id"] == "in-peace"
+    explained = await decide(here, "flo", "post", explain=True)
+    stops = next(c["stops"] for c in explained["explanation"] if c["offer_id"] == "leaflet")
+    assert ("suppression", "sales", "Leave in peace") in [
+        (s["stage"], s["name"], s["observed"]) for s in stops
+    ]
+    file = 'customer_id,list_id,reason,scope\nflo,sales,again,"{""goals"": [""serve""]}"\n'
+    headers = {"Content-Type": "text/csv"}
+    await here.ok("POST", "/v1/imports/suppressions", content=file, headers=headers)
+    assert await offered(there, "flo")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"reason_id": "in-peac"}, "reason_id", "did you mean 'in-peace'?"),
+        ({"reason": "x", "scope": {"groups": ["card"]}}, "scope.groups", "card"),
+        ({"reason": "x", "scope": {"planets": []}}, "scope.planets", ""),
+    ],
+)
+async def test_a_scope_and_a_reason_that_are_not_there_are_refused(
+    instances: tuple[Instance, Instance], body: dict[str, Any], field: str, said: str
+) -> None:
+    here, _ = instances
+    await here.ok("PUT", "/v1/reasons/in-peace", json={"name": "Leave in peace"})
+    found = problem_of(await here.call("PUT", "/v1/suppressions/sales/gus", json=body), 422, field)
+    assert said in found["detail"]
+    assert (await here.ok("GET", "/v1/customers/gus/suppressions"))["suppressions"] == []

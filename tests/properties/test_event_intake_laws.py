@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from msgspec import msgpack
 
 from decisioning.events.store_events import EventEffects, EventLog, kept_ms
+from profiles.events.definitions import MAX_CASES
 from profiles.events.event import Event
 from profiles.events.fold import State, fold, increments_of
 from tests.support import contact_world as world
-from tests.support.events import DAY_MS, DEFINITIONS, make_event
+from tests.support.events import DAY_MS, WITH_CASES, make_event
 
 NOW_MS = 4_000_000_000_000
 """Later than any clock, so that nothing is forgotten meanwhile."""
@@ -25,7 +27,12 @@ AGES = (
 )
 NUMBERS = st.floats(-1e9, 1e9) | st.integers(-100, 100)
 PROPERTIES = st.fixed_dictionaries(
-    {}, optional={"minutes": NUMBERS, "reason": st.sampled_from(("bill", "fault", "é"))}
+    {},
+    optional={
+        "minutes": NUMBERS,
+        "reason": st.sampled_from(("bill", "fault", "é")),
+        "due": st.sampled_from(("2030-01-01T00:00:00Z", "soon")),
+    },
 )
 IDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=3)
 
@@ -56,7 +63,7 @@ async def tell(
         answers = [
             await event_log.record(
                 replace(event, customer_id=customer),
-                EventEffects(increments_of(DEFINITIONS, event), kept_ms(DEFINITIONS)),
+                EventEffects(increments_of(WITH_CASES, event), kept_ms(WITH_CASES)),
                 NOW_MS - 120 * DAY_MS,
             )
             for event in events
@@ -94,9 +101,26 @@ def test_redis_folds_as_the_oracle_does_in_any_order_and_with_any_repetition(
 ) -> None:
     customer = f"told-{next(_names)}"
     state, answers, records = asyncio.run(tell(redis_url, customer, events))
-    assert state == fold(DEFINITIONS, events)
+    assert state == fold(WITH_CASES, events)
     known: set[str] = set()
     for event, answer in zip(events, answers, strict=True):
         assert answer == ("duplicate" if event.event_id in known else "recorded")
         known.add(event.event_id)
     assert sorted(record[b"id"].decode() for record in records) == sorted(known)
+
+
+def test_redis_keeps_the_newest_cases_as_the_oracle_does(redis_url: str) -> None:
+    random = Random(1)
+    events = [
+        make_event(
+            f"e{n}",
+            random.choice(("call", "view")),
+            NOW_MS - random.randrange(20) * DAY_MS,
+            {"reason": f"case {random.randrange(45)}", "due": "2030-01-01T00:00:00Z"},
+        )
+        for n in range(150)
+    ]
+    state, _, _ = asyncio.run(tell(redis_url, f"cases-{next(_names)}", events))
+    assert sum("/" in field for field in state) == 2 * MAX_CASES
+    random.shuffle(events)
+    assert state == fold(WITH_CASES, events)

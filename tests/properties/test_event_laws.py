@@ -5,15 +5,17 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from random import Random
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from profiles.events.declared import Aggregate, Concept, Measure, Signal
-from profiles.events.definitions import PERIOD_TILES, prepare, window_of
+from profiles.events.definitions import MAX_CASES, PERIOD_TILES, prepare, window_of
 from profiles.events.event import Event
 from profiles.events.fold import State, apply, fold, increments_of
 from profiles.events.reading import MAX_DEVIATION, read_aggregates, read_interests
+from storage.clock import to_iso
 from tests.support.events import DAY_MS, DEFINITIONS, NOW_MS, make_event
 
 AGES = (
@@ -145,3 +147,45 @@ def test_interests_decay_exactly_but_for_the_stated_bound(
 def test_no_interest_is_ever_negative_or_no_number(events: list[Event], now_ms: int) -> None:
     scores = read_interests(DEFINITIONS, fold(DEFINITIONS, events), now_ms).values()
     assert all(math.isfinite(score) and score >= 0 for score in scores)
+
+
+CASE = Aggregate("cases", "opened", "open", key="case", closed_by="closed")
+LATE = replace(CASE, aggregate_id="late", function="overdue", due="due")
+RECENT = replace(CASE, aggregate_id="recent", window="30d")
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 45), st.integers(0, 60), st.integers(-30, 30)), max_size=120
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_open_and_overdue_cases_are_those_of_a_plain_list(
+    told: list[tuple[bool, int, int, int]], random: Random
+) -> None:
+    definitions = prepare([CASE, LATE, RECENT])
+    events = [
+        make_event(
+            f"e{n}",
+            "closed" if closes else "opened",
+            NOW_MS - age * DAY_MS,
+            {"case": f"case {case}", "due": to_iso(NOW_MS + due * DAY_MS)},
+        )
+        for n, (closes, case, age, due) in enumerate(told)
+    ]
+    newest: dict[object, tuple[int, bool, str, Event]] = {}
+    for event in events:
+        at = (event.at_ms, event.type == "closed", event.event_id, event)
+        newest[event.properties["case"]] = max(
+            newest.get(event.properties["case"], at), at, key=lambda a: a[:3]
+        )
+    if len(newest) > MAX_CASES:  # of those of the same time another one may be dropped
+        ages = sorted((at[:2] for at in newest.values()), reverse=True)
+        assume(ages[MAX_CASES] < ages[MAX_CASES - 1])
+        newest = {case: at for case, at in newest.items() if at[:2] >= ages[MAX_CASES - 1]}
+    is_open = [at[3] for at in newest.values() if not at[1]]
+    random.shuffle(events)
+    found = read_aggregates(definitions, fold(definitions, events), NOW_MS)
+    assert found["cases"] == len(is_open)
+    assert found["late"] == sum(str(event.properties["due"]) <= to_iso(NOW_MS) for event in is_open)
+    assert found["recent"] == sum(event.at_ms > NOW_MS - 30 * DAY_MS for event in is_open)

@@ -25,6 +25,10 @@ AGGREGATES = (
     Aggregate("more_talk", "call", "deviation", property="minutes", of="sum", window="1d", periods=4),
     Aggregate("longer_talk", "call", "deviation", property="minutes", of="mean", window="1d", periods=4, min_periods=2),
 )  # fmt: skip
+CASES = (
+    Aggregate("open_cases", "call", "open", key="reason", closed_by="view"),
+    Aggregate("late_cases", "call", "overdue", key="reason", closed_by="view", due="due", window="30d"),
+)
 CONCEPTS = (
     Concept("service", (Signal("call", 2.0), Signal("call", 0.5, BILL)), "7d"),
     Concept("reading", (Signal("view"),), "12h"),
@@ -38,6 +42,7 @@ def match_reason(event: Event, conditions: Collection[str]) -> Collection[str]:
 
 
 DEFINITIONS: EventDefinitions = prepare(AGGREGATES, CONCEPTS, match_reason)
+WITH_CASES: EventDefinitions = prepare((*AGGREGATES, *CASES), CONCEPTS, match_reason)
 
 
 def call(event_id: str, at_ms: int, **properties: Any) -> Event:

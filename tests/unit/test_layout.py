@@ -45,6 +45,7 @@ COVERED = {
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/holdout_schemas.py": "contract/test_holdout_report.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
+    "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     "app/api/triggers/routes.py": "contract/test_firings.py",

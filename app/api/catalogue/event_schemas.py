@@ -85,6 +85,13 @@ class AggregateBody(Body):
         3, ge=2, le=MAX_PERIODS, description="with fewer of them there is no `deviation`"
     )
     unit: Unit = Field("days", description="of `recency`")
+    key: Name | None = Field(None, description="of `open` and `overdue`: the property that tells cases apart")
+    closed_by: Id | None = Field(
+        None, description="of `open` and `overdue`: the type of events that close a case"
+    )
+    due: Name | None = Field(
+        None, description="of `overdue`: the property that says by when a case is to be closed"
+    )
     name: Title = ""
     description: Text = ""
 

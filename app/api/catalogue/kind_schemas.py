@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, TypeA
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
 from app.api.catalogue.field_types import Clock, Goal, Seconds, TimeZone, Webhook
 from app.api.catalogue.holdout_schemas import HoldoutBody
-from app.api.catalogue.signal_schemas import SignalBody
+from app.api.catalogue.signal_schemas import ClosingSignalBody
 from app.api.catalogue.trigger_schemas import TriggerBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
 from app.api.values import attribute_path, form, percentage, seconds
@@ -298,7 +298,7 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "goal": KindSchema(GoalBody, Goal),
     "outcome": KindSchema(OutcomeBody),
     "reason": KindSchema(ReasonBody),
-    "signal": KindSchema(SignalBody),
+    "signal": KindSchema(ClosingSignalBody),
     "alert": KindSchema(AlertBody),
     "event": KindSchema(EventTypeBody),
     "aggregate": KindSchema(AggregateBody, PlainName),

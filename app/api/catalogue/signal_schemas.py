@@ -28,7 +28,7 @@ class ScopeBody(Body):
     )
 
 
-class SignalBody(Body):
+class ClosingSignalBody(Body):
     """A condition that closes some offers while it holds, and for `lasts_s` after it last held in a decision."""
 
     model_config = examples(

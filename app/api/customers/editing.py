@@ -16,7 +16,7 @@ from app.errors import Problem
 from app.state import ApiState
 from decisioning.errors import NotFound, PreconditionFailed
 from profiles.consents import OBJECTION_TO_ALL, join_entries, split_entries, unknown_channel
-from profiles.customer import ANY_CHANNEL, Customer, Profile, Suppression
+from profiles.customer import ANY_CHANNEL, Customer, Profile, Suppression, scope_fields
 from profiles.declared import convert_attributes
 from profiles.errors import InvalidCustomer
 from profiles.replacing import ERASED, check_erasures, record_version
@@ -154,7 +154,8 @@ def customer_out(profile: Profile, state: ApiState) -> CustomerOut:
 
 def _suppression_out(entry: Suppression) -> SuppressionOut:
     until = None if entry.until_ms is None else to_datetime(entry.until_ms)
-    return answer_of(SuppressionOut, entry, until=until, added_at=to_datetime(entry.added_ms))
+    scope = None if entry.scope is None else scope_fields(entry.scope)
+    return answer_of(SuppressionOut, entry, until=until, added_at=to_datetime(entry.added_ms), scope=scope)
 
 
 def _sent_form(customer: Customer) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from app.api.customers.lists_schemas import (
 from app.api.deps import Reader, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId, answer_of
-from app.api.suppressions.schemas import SuppressionOut
+from app.api.suppressions.schemas import ListedSuppression
 from decisioning.contact.signals import lasting_signals, reason_name
 from decisioning.reporting.store_customer_decisions import decisions_of_customer
 from storage import clock
@@ -85,7 +85,7 @@ async def read_customer_lists(
     found = await state.suppressions.of_customer(customer_id, query.after, query.limit + 1)
     shown = found[: query.limit]
     return CustomerSuppressions(
-        suppressions=[answer_of(SuppressionOut, entry) for entry in shown],
+        suppressions=[answer_of(ListedSuppression, entry) for entry in shown],
         next=shown[-1].list_id if len(found) > query.limit else None,
         signals=await _remembered_signals(state, customer_id),
     )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.catalogue.signal_schemas import ScopeBody
 from app.api.schemas import DecisionId, Parameters, shown, storable
-from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
+from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, ListedSuppression
 
 _CURSOR = re.compile(r"(\d{1,15}):([A-Za-z0-9][A-Za-z0-9._:-]{0,127})", re.ASCII)
 MAX_DECISIONS = 100
@@ -152,7 +152,7 @@ class CustomerSuppressions(BaseModel):
         }
     )
 
-    suppressions: list[SuppressionOut]
+    suppressions: list[ListedSuppression]
     next: str | None = Field(description="`after` of the next page; null if this is the last")
     signals: list[RememberedSignal] | None = Field(
         description="signals that held in earlier decisions and count still, on every page; null if that cannot be read"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.customers.lists_schemas import parse_cursor
 from app.api.schemas import Body, CustomerId, Parameters, examples, shown, storable
+from app.api.suppressions.schemas import ScopeOut
 from decisioning.privacy.export_service import MAX_DECISIONS
 
 
@@ -31,6 +32,8 @@ class HeldSuppression(BaseModel):
     reason: str
     until: datetime | None
     added_at: datetime
+    scope: ScopeOut | None = Field(None, description="the offers that it is about, if not all")
+    reason_id: str | None = None
 
 
 class HeldContact(BaseModel):

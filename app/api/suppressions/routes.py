@@ -15,7 +15,10 @@ from app.api.suppressions.schemas import (
     SuppressionEntry,
     SuppressionStored,
 )
-from decisioning.errors import NotFound
+from decisioning.catalog.checks import check_suppression
+from decisioning.contact.signals import reason_name
+from decisioning.errors import Invalid, NotFound
+from profiles.customer import OfferScope
 
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
 
@@ -27,9 +30,16 @@ async def put_suppression(
     """Put a customer on a list, or change the entry. There need not be a record of the customer.
 
     While it is in force the customer gets transactional offers on the basis of a contract or a legal obligation, and
-    nothing else. When this answers, no decision is made without it.
+    nothing else; with a `scope`, nothing else of that. When this answers, no decision is made without it.
     """
-    await state.suppressions.put(list_id, customer_id, body.reason, body.until)
+    catalogue = state.current_catalogue()
+    scope = None if body.scope is None else OfferScope(**{k: tuple(v) for k, v in body.scope})
+    for mistake in check_suppression(scope, body.reason_id, catalogue.sections):
+        raise mistake
+    reason = body.reason or (body.reason_id and reason_name(catalogue.reasons, body.reason_id))
+    if not reason:
+        raise Invalid("reason", "is missing: give it in words, or a `reason_id` of the catalogue")
+    await state.suppressions.put(list_id, customer_id, reason, body.until, scope, body.reason_id)
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
 
 

@@ -1,10 +1,13 @@
 """Entries in suppression lists, as they travel."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import from_json
 
-from app.api.schemas import Body, CustomerId, Instant, Name, Parameters, examples, shown
+from app.api.catalogue.signal_schemas import ScopeBody
+from app.api.schemas import Body, CustomerId, Id, Instant, Name, Parameters, examples, shown
 
 SUPPRESSION_EXAMPLE = {
     "list_id": "complaints",
@@ -14,12 +17,25 @@ SUPPRESSION_EXAMPLE = {
 }
 
 
+ScopeOut = Annotated[
+    dict[str, list[str]], BeforeValidator(lambda value: from_json(value) if isinstance(value, str) else value)
+]
+"""A scope as it is shown, also from the JSON in which it is stored."""
+
+
 class SuppressionBody(Body):
     """The reason why a customer must not be contacted, and until when."""
 
-    model_config = examples({"reason": "an open complaint", "until": "2026-12-31T23:00:00Z"})
+    model_config = examples(
+        {"reason": "an open complaint", "until": "2026-12-31T23:00:00Z"},
+        {"reason_id": "in-peace", "scope": {"except_goals": ["serve", "retain"]}},
+    )
 
-    reason: Name
+    reason: Name | None = Field(
+        None, description="in words; the name of the reason if only `reason_id` is given"
+    )
+    reason_id: Id | None = Field(None, description="a reason of the catalogue")
+    scope: ScopeBody | None = Field(None, description="the offers that are not made; all if left out")
     until: Instant | None = Field(
         None, description="when it ends (exclusive); null if it does not end by itself"
     )
@@ -34,6 +50,13 @@ class SuppressionOut(BaseModel):
     reason: str
     until: datetime | None
     added_at: datetime
+    scope: ScopeOut | None = Field(None, description="the offers that it is about; null for all")
+
+
+class ListedSuppression(SuppressionOut):
+    """An entry as lists show it."""
+
+    reason_id: str | None = Field(None, description="of the catalogue, if one was given")
 
 
 class EntriesQuery(Parameters):
@@ -43,7 +66,7 @@ class EntriesQuery(Parameters):
     after: CustomerId | None = Field(None, description="`next` of the page before")
 
 
-class SuppressionEntry(SuppressionOut):
+class SuppressionEntry(ListedSuppression):
     """An entry of a list, with its customer."""
 
     model_config = shown(SUPPRESSION_EXAMPLE | {"customer_id": "1025"})

@@ -8,6 +8,7 @@ from profiles.customer import (
     CACHE_VERSION,
     TOMBSTONE,
     Customer,
+    OfferScope,
     Profile,
     Suppression,
     decode_cached,
@@ -19,6 +20,7 @@ from profiles.errors import ProfileCodecError
 LISTED = (
     Suppression("complaints", "slow", 1_800_000_000_000, 1_700_000_000_000),
     Suppression("register", "", None, 0),
+    Suppression("sales", "angry", None, 0, OfferScope(goals=("grow",), channels=("web", "agent"))),
 )
 PROFILE = Profile(
     Customer(

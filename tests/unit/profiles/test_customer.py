@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiles.customer import Customer, Profile, Suppression
+from profiles.customer import Customer, OfferScope, Profile, Suppression, read_scope
 from tests.support.customers import customer
 
 NOW_MS = 1_800_000_000_000
@@ -91,3 +91,21 @@ def test_dense_without_propensities_or_offers() -> None:
     assert Profile.unknown("c").dense(np.empty(0, np.uint32)).shape == (0,)
     profile = Profile(customer(), offers, np.array([0.1, 0.2], np.float32))
     assert profile.dense(np.empty(0, np.uint32)).shape == (0,)
+
+
+def test_an_entry_about_some_offers_suppresses_no_customer_and_is_read_as_it_was_written() -> None:
+    about = OfferScope(except_goals=("serve",))
+    entry = Suppression("sales", "angry", None, 0, about)
+    assert not replace(Customer.unknown("a"), suppressions=(entry,)).suppressed(NOW_MS)
+    assert Suppression.read(*entry.written) == entry
+    assert entry.written[-1] == {"except_goals": ["serve"]}
+    assert Suppression.read(*FOREVER.written) == FOREVER
+    assert len(FOREVER.written) == 4
+
+
+@pytest.mark.parametrize("scope", [{"planets": ["mars"]}, {"goals": "serve"}, [], "x", {"goals": [1]}])
+def test_a_scope_that_cannot_be_read_keeps_everything_from_the_customer(scope: object) -> None:
+    entry = Suppression.read("sales", "angry", None, 0, scope)
+    assert entry.scope is None
+    with pytest.raises(ValueError, match=r"must be|has no"):
+        read_scope(scope)

@@ -24,20 +24,21 @@ def catalogue_of(*documents: str) -> Catalogue:
 
 
 def test_the_examples_are_catalogues() -> None:
-    first, segments, session = EXAMPLES
+    first, segments, cases, session = EXAMPLES
     whole = catalogue_of(first, segments)
     attributes = whole.checker.vocabulary.attributes
     assert {path for path in attributes if path.startswith("events.")} == {
         f"events.{id_}" for id_ in whole.aggregates
     }
     assert attributes["events.last_reason"].values == ("bill", "fault", "cancel")
+    assert set(catalogue_of(cases).aggregates) == {"open_cases", "open_complaints", "broken_promises"}
     assert set(catalogue_of(session).segments) == {"comparing_loans"}
 
 
 def test_functions_and_what_they_are_without_events() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", PAGE, re.MULTILINE))
     assert list(rows) == list(get_args(Function))
-    whole = catalogue_of(EXAMPLES[0])
+    whole = catalogue_of(EXAMPLES[0], EXAMPLES[2])
     read = read_aggregates(whole.event_definitions, {}, 0)
     for name, aggregate in whole.aggregates.items():
         told = rows[aggregate.function]
@@ -50,6 +51,7 @@ def test_functions_and_what_they_are_without_events() -> None:
         (Aggregate("a", "call", "count", window="7d"), "870 bytes"),
         (Aggregate("a", "call", "deviation", window="7d"), "2.5 KB"),
         (Aggregate("a", "call", "last", property="x"), "1.4 KB"),
+        (Aggregate("a", "call", "open", key="x", closed_by="call"), "5.9 KB"),
         (Concept("a"), "240 bytes"),
     ],
 )

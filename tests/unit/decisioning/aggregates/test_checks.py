@@ -21,7 +21,17 @@ CALL = EventType(
         }
     },
 )
-THINGS: dict[str, dict[str, Any]] = {"event_types": {"call": CALL}}
+CASE = {
+    "properties": {
+        "case": {"type": "string"},
+        "due": {"type": "string", "format": "date-time"},
+        "size": {"type": "number"},
+    }
+}
+OPENED, CLOSED = EventType("opened", "Opened", CASE), EventType("closed", "Closed", CASE)
+THINGS: dict[str, dict[str, Any]] = {"event_types": {"call": CALL, "opened": OPENED, "closed": CLOSED}}
+OPEN = Aggregate("n", "opened", "open", key="case", closed_by="closed")
+LATE = replace(OPEN, function="overdue", due="due")
 COUNT = Aggregate("n", "call", "count", window="7d")
 
 
@@ -37,6 +47,8 @@ COUNT = Aggregate("n", "call", "count", window="7d")
         Aggregate("n", "call", "recency", unit="seconds"),
         Aggregate("n", "call", "deviation", window="30d", periods=12, min_periods=2),
         Aggregate("n", "call", "deviation", property="minutes", of="mean", window="30d"),
+        OPEN,
+        replace(LATE, window="90d", where="event.size > 1.0"),
     ],
 )
 def test_what_can_be_answered_is_taken(aggregate: Aggregate) -> None:
@@ -65,6 +77,19 @@ def test_what_can_be_answered_is_taken(aggregate: Aggregate) -> None:
         (replace(COUNT, function="sum", property="zebra"), "property", "declare it, with its type"),
         (replace(COUNT, function="sum", property="reason"), "property", "'reason' is a string: sum needs a number"),
         (replace(COUNT, function="last", property="tags"), "property", "'tags' is a list: last needs a single value"),
+        (replace(COUNT, key="reason"), "key", "means something to open and overdue alone"),
+        (replace(OPEN, due="due"), "due", "means something to overdue alone"),
+        (replace(OPEN, key=None), "key", "is missing: a property of events of type 'opened'"),
+        (replace(OPEN, key="cas"), "key", "did you mean 'case'?"),
+        (replace(OPEN, key="size"), "key", "must be a text or a whole number"),
+        (replace(OPEN, closed_by=None), "closed_by", "is missing: the type of events that close a case"),
+        (replace(OPEN, closed_by="close"), "closed_by", "there is no event 'close'"),
+        (replace(OPEN, closed_by="opened"), "closed_by", "events of another one close them"),
+        (replace(OPEN, closed_by="call"), "key", "'call' have no property 'case'"),
+        (replace(OPEN, property="case"), "property", "means nothing to open"),
+        (replace(OPEN, tile="1h"), "tile", "means nothing to open"),
+        (replace(LATE, due=None), "due", "is missing: a property"),
+        (replace(LATE, due="case"), "due", "must be a time (format date-time)"),
         (replace(COUNT, function="recency"), "window", "means nothing to recency"),
         (replace(COUNT, function="last", property="reason", tile="1h"), "tile", "means nothing to last"),
         (replace(COUNT, function="deviation", window=None), "window", "is missing: the length of a period"),

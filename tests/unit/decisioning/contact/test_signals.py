@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from decisioning.errors import Invalid
 from decisioning.log.codec import decode_decision, encode_decision, history_member, parse_history
 from decisioning.model.entities import Group, Placement, Treatment
 from decisioning.model.outcome import Reason
-from profiles.customer import OfferScope, Profile
+from profiles.customer import OfferScope, Profile, Suppression
 from tests.support.decided import decision
 from tests.support.shop import ATTRIBUTES, NOW_MS, catalogue_with, inputs_of, offer
 
@@ -153,10 +154,7 @@ def test_without_the_history_what_a_signal_protects_is_withheld(
 
 def test_without_the_profile_what_a_signal_on_it_protects_is_withheld() -> None:
     inputs = inputs_of(world(signal(when="customer.age < 18"), signal("other")), history=())
-    hidden = type(inputs)(
-        **{name: getattr(inputs, name) for name in inputs.__dataclass_fields__}
-        | {"profile": Profile.unreadable("c")}
-    )
+    hidden = replace(inputs, profile=Profile.unreadable("c"))
     assert [(held.signal.signal_id, known) for held, known in held_signals(hidden)] == [("leaving", False)]
     assert held_signals(inputs) == []
 
@@ -212,3 +210,23 @@ def test_the_page_has_a_catalogue_that_can_be_loaded() -> None:
     catalogue = build_catalogue(1, from_yaml(block, check_entry), {})
     assert sorted(catalogue.signals) == ["angry", "complaining", "detractor"]
     assert set(ATTRIBUTES) >= {"context.reason"}
+
+
+@given(SCOPES, st.sampled_from(("web", "agent")))
+def test_an_entry_with_a_scope_closes_what_a_signal_with_it_closes(scope: OfferScope, channel: str) -> None:
+    both = tuple(Treatment(c, c, "en", "Title", "") for c in ("web", "agent"))
+    offers = [offer(o.number, group=o.group, treatments=both) for o in OFFERS]
+    placements = {"home": Placement("home", channel)}
+    parts: dict[str, Any] = {"groups": GROUPS, "placements": placements}
+    listed = inputs_of(catalogue_with(offers, **parts))
+    entry = Suppression("sales", "asked for it", NOW_MS + 5, 0, scope)
+    customer = replace(listed.profile.customer, suppressions=(entry,))
+    listed = replace(listed, profile=replace(listed.profile, customer=customer))
+    reasons = {"peace": Reason("peace")}
+    signalled = catalogue_with(offers, **parts, reasons=reasons, signals={"leaving": signal(scope=scope)})
+    closing = inputs_of(signalled, context=CANCEL)
+    assert allowed(listed).tolist() == allowed(closing).tolist()
+    for row, free in enumerate(allowed(listed)):
+        stops = [(s.stage, s.name, s.allowed_again_ms) for s in stops_of(listed, row)]
+        assert stops == ([] if free else [("suppression", "sales", NOW_MS + 5)])
+    assert allowed(replace(listed, now_ms=NOW_MS + 5)).all()

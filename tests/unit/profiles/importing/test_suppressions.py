@@ -26,8 +26,14 @@ def test_a_bad_entry_is_refused_alone(row: str, field: str, reason: str) -> None
     data = f"customer_id,list_id,reason,until\na,l,r,2026-01-01T00:00:00Z\n{row}\nb,l,r,\n"
     run = open_suppressions(data.encode(), "csv")
     assert rows_of(run) == [
-        {"customer_id": "a", "list_id": "l", "reason": "r", "until": datetime(2026, 1, 1, tzinfo=UTC)},
-        {"customer_id": "b", "list_id": "l", "reason": "r", "until": None},
+        {
+            "customer_id": "a",
+            "list_id": "l",
+            "reason": "r",
+            "until": datetime(2026, 1, 1, tzinfo=UTC),
+            "scope": None,
+        },
+        {"customer_id": "b", "list_id": "l", "reason": "r", "until": None, "scope": None},
     ]
     (refusal,) = run.report().refusals
     assert (refusal.row, refusal.field, refusal.reason) == (2, field, reason)
@@ -48,9 +54,28 @@ def test_of_repeats_the_last_counts() -> None:
     rows = [("a", "l", "1"), ("b", "l", "2"), ("a", "m", "3"), ("a", "l", "4")]
     columns = [pa.array([row[n] for row in rows]) for n in range(3)]
     batch = pa.RecordBatch.from_arrays(
-        [*columns, pa.nulls(4, CLEAN_SCHEMA.field(3).type)], schema=CLEAN_SCHEMA
+        [*columns, *(pa.nulls(4, CLEAN_SCHEMA.field(n).type) for n in (3, 4))], schema=CLEAN_SCHEMA
     )
     found = [
         (row["customer_id"], row["list_id"], row["reason"]) for row in suppression_rows(batch).to_pylist()
     ]
     assert found == [("b", "l", "2"), ("a", "m", "3"), ("a", "l", "4")]
+
+
+def test_a_scope_is_json_and_a_bad_one_is_refused_alone() -> None:
+    rows = [
+        """a,l,r,"{""except_goals"": [""serve""]}\"""",
+        "b,l,r,",
+        "c,l,r,serve",
+        """d,l,r,"{""goal"": [""serve""]}\"""",
+        """e,l,r,"{""goals"": ""serve""}\"""",
+    ]
+    run = open_suppressions("\n".join(["customer_id,list_id,reason,scope", *rows]).encode(), "csv")
+    assert [(row["customer_id"], row["scope"]) for row in rows_of(run)] == [
+        ("a", '{"except_goals":["serve"]}'),
+        ("b", None),
+    ]
+    refused = {refusal.row: (refusal.field, refusal.reason) for refusal in run.report().refusals}
+    assert {field for field, _ in refused.values()} == {"scope"}
+    assert "there are goals, groups" in refused[4][1]
+    assert refused[5][1] == "goals must be a list of texts"
