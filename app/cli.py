@@ -73,7 +73,9 @@ def migrate() -> None:
 
 @app.command("import")
 def import_(
-    kind: str = typer.Argument(..., help="customers, propensities, suppressions, registers or history"),
+    kind: str = typer.Argument(
+        ..., help="customers, consents, propensities, suppressions, registers or history"
+    ),
     file: Path = typer.Argument(..., help="a .csv or .parquet file"),
     url: str | None = typer.Option(None, "--url", help="the address of a service, in place of a database"),
     key: str | None = typer.Option(
@@ -193,7 +195,8 @@ class _LazyGroup(TyperGroup):
 
 for _group, _help in (
     ("keys", "API keys."),
-    ("customers", "What is held on a person: taken out as a file, or erased."),
+    ("customers", "What is held on a person: taken out as a file, or erased; consents."),
+    ("privacy", "The trail of what was done with the data of persons; retention at once."),
     ("deadletters", "Records of the log that could not be archived."),
     ("triggers", "What triggers called for: shown, and sent again."),
     ("catalog", "The catalogue as a file: in git, in reviews, and back."),

@@ -11,6 +11,7 @@ from decisioning.log.import_service import HistoryImporter, PastDecision
 from profiles.importing.run import (
     ImportReport,
     ImportRun,
+    open_consents,
     open_customers,
     open_history,
     open_propensities,
@@ -18,22 +19,42 @@ from profiles.importing.run import (
     open_suppressions,
 )
 from profiles.importing.source import FileFormat
+from profiles.privacy.store_actions import PrivacyTrail
 from profiles.privacy.store_erasures import ErasureStore
 from profiles.privacy.store_registers import RegisterStore
-from storage.clock import DAY_MS, now_ms, to_ms
+from storage.clock import DAY_MS, now_ms, to_datetime, to_ms
 from storage.keys import ALL_PROFILES
 
-Kind = Literal["customers", "propensities", "history", "suppressions", "registers"]
+Kind = Literal["customers", "consents", "propensities", "history", "suppressions", "registers"]
 Progress = Callable[[int, int], None]
 
 
 async def import_file(
-    state: ApiState, kind: Kind, path: Path, file_format: FileFormat, on_progress: Progress | None = None
+    state: ApiState,
+    kind: Kind,
+    path: Path,
+    file_format: FileFormat,
+    on_progress: Progress | None = None,
+    author: str = "",
 ) -> tuple[ImportReport, int | None]:
-    """Load all rows of a file that are not refused. For history, also says how many rows were new.
+    """Load all rows of a file that are not refused, and note it in the trail. For history, also says how many were new.
 
     Raises ``ImportFileError``, and then nothing is loaded, or ``Unavailable``: the same file may be imported again.
     """
+    report, new = await _load(state, kind, path, file_format, on_progress, author)
+    counts: dict[str, Any] = {"rows": report.rows, "loaded": report.loaded, "refused": report.refused}
+    await PrivacyTrail(state.engine).note("imported", None, author, kind=kind, **counts)
+    return report, new
+
+
+async def _load(
+    state: ApiState,
+    kind: Kind,
+    path: Path,
+    file_format: FileFormat,
+    on_progress: Progress | None,
+    author: str,
+) -> tuple[ImportReport, int | None]:
     await state.refresh()
     known = state.numbers()
     if kind == "customers":
@@ -41,6 +62,9 @@ async def import_file(
         run = await asyncio.to_thread(
             open_customers, path, file_format, catalogue.channels, catalogue.customer_types
         )
+    elif kind == "consents":
+        channels = state.current_catalogue().channels
+        run = await asyncio.to_thread(open_consents, path, channels, to_datetime(now_ms()), file_format)
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     elif kind == "suppressions":
@@ -55,7 +79,7 @@ async def import_file(
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
     if kind == "history":
         return await _import_history(state, run, on_progress)
-    report = await state.bulk_loader.load(run, on_progress)
+    report = await state.bulk_loader.load(run, on_progress, author)
     if kind == "registers" and report.loaded:
         await state.profiles.cache.bury_all(ALL_PROFILES)
         await state.profiles.cache.settled()

@@ -126,7 +126,7 @@ def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
             client.close()
         answered: dict[str, float] = {}
         for name, for_s in (("warm", WARM_UP_S), ("main", seconds)):
-            ids = []
+            ids: list[str] = []
 
             def bodies(name: str = name, ids: list[str] = ids) -> Iterator[bytes]:
                 for event_id, request in requests("localhost", found.key, share, name):

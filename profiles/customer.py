@@ -183,13 +183,15 @@ class Profile:
     """A customer with the precomputed propensities, kept sparse.
 
     ``offer_nos`` has shape (n,), sorted and without repeats; ``propensities`` the same shape, each in 0..1.
-    ``fingerprint`` is a checksum of a profile that was read from the cache, and 0 for any other.
+    ``fingerprint`` is a checksum of a profile that was read from the cache, and 0 for any other. ``holds_for_ms``: for
+    how long what was read holds, where a consent ends; ``None`` if none does, and of a cached profile.
     """
 
     customer: Customer
     offer_nos: NDArray[np.uint32]
     propensities: NDArray[np.float32]
     fingerprint: int = 0
+    holds_for_ms: int | None = None
 
     @classmethod
     def unknown(cls, customer_id: str) -> "Profile":

@@ -33,6 +33,22 @@ def record_version(customer: Customer) -> str:
     return sha256(to_json(record, inf_nan_mode="constants")).hexdigest()[:24]
 
 
+def changes_between(before: Customer | None, after: Customer) -> dict[str, int]:
+    """Return in how many places two records differ, by field; without fields that are the same.
+
+    Of the holdings each item is a place, of consents each purpose. ``before``: ``None`` if there was none.
+    """
+    known = before or Customer.unknown(after.customer_id)
+    counts = {"holdings": len({*known.holdings} ^ {*after.holdings})}
+    for field in ("attributes", "indicators", "interests", "consents"):
+        old, new = getattr(known, field), getattr(after, field)
+        counts[field] = sum(
+            name not in old or name not in new or old[name] != new[name] for name in {**old, **new}
+        )
+    found = {field: count for field, count in counts.items() if count}
+    return found | {"records": 1} if before is None else found
+
+
 def erasures_between(before: Customer, after: Customer) -> list[Erasure]:
     """Return what ``after`` does not know any more of what ``before`` knew.
 

@@ -19,7 +19,11 @@ from profiles.customer_id import checked_id
 from profiles.declared import readable_wishes
 from profiles.errors import InvalidCustomer
 from profiles.limits import MAX_INT, MIN_INT, check_customer
+from profiles.privacy.consent_records import Statement
+from profiles.privacy.store_actions import note_action
+from profiles.privacy.store_consents import name_author, state_consents
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
+from profiles.replacing import changes_between
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
 from storage.postgres import postgres_errors
@@ -45,25 +49,29 @@ SUPPRESSIONS = """(
 Who is kept out after an erasure, and who is in a register, counts as one.
 """
 
+CONSENTS = "consents_at(c.consents, c.consent_ends, now())::text"
+"""The consents of a customer ``c`` as JSON, without those that have ended."""
+
 _READ = text(f"""
 SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-       c.consents::text, {SUPPRESSIONS.format(customer="asked.customer_id")}, p.scores::text
+       {CONSENTS}, {SUPPRESSIONS.format(customer="asked.customer_id")}, p.scores::text,
+       CASE WHEN c.consent_ends IS NOT NULL THEN next_consent_end_ms(c.consent_ends, now()) END
 FROM (SELECT CAST(:customer_id AS text) AS customer_id) AS asked
 LEFT JOIN customers AS c USING (customer_id)
 LEFT JOIN propensities AS p USING (customer_id)
 """)
 
-_RECORD = "true, attributes::text, indicators::text, holdings, interests::text, consents::text, NULL, NULL"
+_RECORD = f"true, attributes::text, indicators::text, holdings, interests::text, {CONSENTS}, NULL, NULL"
 """The columns of a record by itself, as ``customer_of_row`` takes them."""
-_LOCK = text(f"SELECT {_RECORD} FROM customers WHERE customer_id = :customer_id FOR UPDATE")
+_LOCK = text(f"SELECT {_RECORD} FROM customers AS c WHERE customer_id = :customer_id FOR UPDATE")
 _INSERT = text(f"""
-INSERT INTO customers (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
+INSERT INTO customers AS c (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
 VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
         CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
 ON CONFLICT (customer_id) DO NOTHING RETURNING {_RECORD}
 """)
 _UPDATE = text(f"""
-UPDATE customers SET
+UPDATE customers AS c SET
     attributes = CAST(:attributes AS jsonb), indicators = CAST(:indicators AS jsonb),
     holdings = CAST(:holdings AS text[]), interests = CAST(:interests AS jsonb),
     consents = CAST(:consents AS jsonb), updated_at = now()
@@ -123,7 +131,7 @@ class ProfileStore:
 
     async def _load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
         async with self._reading.connect() as connection:
-            row = (await connection.execute(_READ, {"customer_id": customer_id})).one()
+            *row, ends_in_ms = (await connection.execute(_READ, {"customer_id": customer_id})).one()
             has_record, has_scores = row[0], row[-1] is not None
             if not has_record and not has_scores and row[-2] is None:
                 return None
@@ -133,20 +141,32 @@ class ProfileStore:
             customer = customer_of_row(customer_id, row)
         else:
             customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(row[-2]))
-        return profile_of_scores(customer, scores, numbers)
+        profile = profile_of_scores(customer, scores, numbers)
+        return profile if ends_in_ms is None else replace(profile, holds_for_ms=ends_in_ms)
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.
 
         ``started_s`` is the store's clock before the call of ``load``. Raises ``RedisUnavailable``.
         """
-        left_s = FILL_WITHIN_S - (self._clock() - started_s)
+        passed_s = self._clock() - started_s
+        left_s = FILL_WITHIN_S - passed_s
+        if profile.holds_for_ms is not None:
+            # From the beginning of the read on, which was before the moment that Postgres looked at.
+            profile = replace(profile, holds_for_ms=profile.holds_for_ms - math.ceil(passed_s * 1000))
         return left_s > 0 and await self.cache.fill(profile, left_s)
 
     async def change_customer(
-        self, customer_id: str, change: Callable[[Customer | None], Customer]
+        self,
+        customer_id: str,
+        change: Callable[[Customer | None], Customer],
+        statements: Collection[Statement] = (),
+        author: str = "",
     ) -> tuple[Customer, bool]:
         """Store what ``change`` makes of a customer's record; nobody else changes it in between.
+
+        ``statements``: consents and objections that are stated then. What changes has ``author`` in the history and in
+        the trail.
 
         ``change`` gets ``None`` if there is no record, and may be called again with one that somebody just made.
         Nothing is stored if it raises. Returns the record as it is stored, and whether it is new. When this has
@@ -160,17 +180,28 @@ class ProfileStore:
             asyncio.timeout(WRITE_TIMEOUT_S),
             self._engine.begin() as connection,
         ):
+            await name_author(connection, author)
             while True:
                 row = (await connection.execute(_LOCK, {"customer_id": customer_id})).first()
                 if row is None:  # only then may it be one who was erased
                     await connection.execute(LOCK_STORING)
                     await refuse_erased(connection, customer_id)
-                customer = change(None if row is None else customer_of_row(customer_id, row))
+                before = None if row is None else customer_of_row(customer_id, row)
+                customer = change(before)
                 check_customer(customer)
                 statement = _INSERT if row is None else _UPDATE
                 stored = (await connection.execute(statement, _values(customer))).first()
                 if stored is not None:
-                    return customer_of_row(customer_id, stored), row is None
+                    break
+            stated = 0
+            if statements:
+                stated = await state_consents(connection, customer_id, statements, author)
+                stored = (await connection.execute(_LOCK, {"customer_id": customer_id})).one()
+            after = customer_of_row(customer_id, stored)
+            if changes := changes_between(before, after) | ({"consent_records": stated} if stated else {}):
+                action = "recorded" if before is None else "rectified"
+                await note_action(connection, action, customer_id, author, "", changes)
+            return after, before is None
 
     async def offer_numbers(self) -> dict[str, int]:
         """Read the number of every offer there is. Raises ``PostgresUnavailable``."""

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from profiles.importing import json_text
 from profiles.importing.consent_columns import combine_consents
 from profiles.importing.run import ImportReport, ImportRun
+from profiles.privacy.store_consents import STAGED_COLUMNS, name_author, state_staged_consents
 from profiles.privacy.store_erasures import LOCK_STORING, staged_ids_that_were_erased
 from profiles.store_cache import ProfileCache
 from storage.errors import Unavailable
@@ -113,12 +114,15 @@ def _array_literals(lists: pa.ListArray) -> pa.StringArray:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The storage of one kind of file. ``of_persons``: nothing is stored of customers who were erased on request."""
+    """The storage of one kind of file. ``of_persons``: nothing is stored of customers who were erased on request.
+
+    ``merge``: ``None`` for statements of consents, which change what there is by their times.
+    """
 
     chunk_rows: int
     rows: Callable[[pa.RecordBatch], pa.Table]
     create: str
-    merge: str
+    merge: str | None
     of_persons: bool = True
 
 
@@ -141,9 +145,16 @@ _KINDS = {
                 attributes = excluded.attributes, indicators = excluded.indicators,
                 holdings = excluded.holdings, interests = excluded.interests,
                 consents = (SELECT CASE WHEN s.consent_changes = '{{}}' THEN c.consents
-                                        ELSE consents_after(c.consents, s.consent_changes) END
+                                        ELSE consents_after(consents_at(c.consents, c.consent_ends, now()),
+                                                            s.consent_changes) END
                             FROM {_TABLE} AS s WHERE s.customer_id = excluded.customer_id),
                 updated_at = excluded.updated_at""",
+    ),
+    "consents": _Kind(
+        chunk_rows=20_000,
+        rows=lambda clean: pa.Table.from_batches([clean]),
+        create=f"CREATE TEMPORARY TABLE {_TABLE} ({STAGED_COLUMNS}) ON COMMIT DROP",
+        merge=None,
     ),
     "propensities": _Kind(
         chunk_rows=500_000,
@@ -191,8 +202,10 @@ class BulkLoader:
     engine: AsyncEngine
     cache: ProfileCache
 
-    async def load(self, run: ImportRun, on_progress: Progress | None = None) -> ImportReport:
-        """Load all rows of ``run`` that are not refused; files are parsed in a thread.
+    async def load(
+        self, run: ImportRun, on_progress: Progress | None = None, author: str = ""
+    ) -> ImportReport:
+        """Load all rows of ``run`` that are not refused; files are parsed in a thread. ``author``: for the history.
 
         Rows take effect in the order of the file, some thousands of customers in a transaction. Raises ``Unavailable``,
         saying how far it got: the same file may be imported again. Raises ``ImportFileError`` if it changes meanwhile.
@@ -204,7 +217,7 @@ class BulkLoader:
             parts, rows_done = chunk
             for part in parts:
                 try:
-                    await self._store(kind, part)
+                    await self._store(kind, part, author)
                 except Unavailable as error:
                     message = f"{error}; {done} of {run.rows_total} rows are done: import the file again"
                     raise type(error)(message) from error
@@ -213,7 +226,7 @@ class BulkLoader:
             done = rows_done
         return run.report()
 
-    async def _store(self, kind: _Kind, part: Staged) -> None:
+    async def _store(self, kind: _Kind, part: Staged, author: str) -> None:
         async with (
             self.cache.changing(part.customer_ids),
             postgres_errors("load rows into Postgres"),
@@ -226,7 +239,11 @@ class BulkLoader:
             if kind.of_persons:
                 await connection.execute(LOCK_STORING)
                 await connection.execute(text(staged_ids_that_were_erased(_TABLE)))
-            await connection.execute(text(kind.merge))
+            if kind.merge is None:
+                await state_staged_consents(connection, _TABLE, part.customer_ids, author)
+            else:
+                await name_author(connection, author)
+                await connection.execute(text(kind.merge))
 
 
 def _chunks(run: ImportRun, kind: _Kind) -> Iterator[tuple[list[Staged], int]]:

@@ -60,12 +60,19 @@ class ProfileCache:
     async def fill(self, profile: Profile, within_s: float = FILL_WITHIN_S) -> bool:
         """Cache ``profile`` unless something is there, be it a tombstone. Returns whether it was cached.
 
-        Nothing is sent, nor sent again, after ``within_s``. Raises ``RedisUnavailable``.
+        Nothing is sent, nor sent again, after ``within_s``; and it is not kept for longer than it holds. Raises
+        ``RedisUnavailable``.
         """
         key = self._key_of(profile.customer.customer_id)
-        ttl_s = self._ttl_s if profile.customer.known else self._unknown_ttl_s
-        async with _bounded("fill the profile cache", min(within_s, REDIS_TIMEOUT_S)):
-            return bool(await self._redis.set(key, encode_profile(profile), nx=True, ex=ttl_s))
+        ttl_ms = 1000 * (self._ttl_s if profile.customer.known else self._unknown_ttl_s)
+        within_s = min(within_s, REDIS_TIMEOUT_S)
+        if profile.holds_for_ms is not None:
+            # The write may take as long as it is waited for.
+            ttl_ms = min(ttl_ms, profile.holds_for_ms - int(within_s * 1000))
+        if ttl_ms <= 0:
+            return False
+        async with _bounded("fill the profile cache", within_s):
+            return bool(await self._redis.set(key, encode_profile(profile), nx=True, px=ttl_ms))
 
     @asynccontextmanager
     async def changing(self, customer_ids: Collection[str]) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ _ODD = text("SELECT odd, normal FROM odd_customer_ids()")
 _COPY = text("SELECT copy_odd_customer_ids()")
 _REMOVE = tuple(
     text(f"DELETE FROM {table} WHERE customer_id = ANY(:ids)")
-    for table in ("customers", "propensities", "suppressions")
+    for table in ("customers", "consent_records", "propensities", "suppressions")
 )
 
 

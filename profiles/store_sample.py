@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.customer import Profile
-from profiles.store import SUPPRESSIONS, customer_of_row, profile_of_scores
+from profiles.store import CONSENTS, SUPPRESSIONS, customer_of_row, profile_of_scores
 from storage.postgres import postgres_errors
 
 TIMEOUT_S = 10.0
@@ -17,7 +17,7 @@ _COUNT = text("SELECT count(*) FROM customers")
 _SUPPRESSIONS = SUPPRESSIONS.format(customer="c.customer_id")
 _ALL = """
 SELECT c.customer_id, true AS known, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-       c.consents::text, {suppressions}, p.scores::text
+       {consents}, {suppressions}, p.scores::text
 FROM customers AS c {sample}
 LEFT JOIN propensities AS p USING (customer_id)
 LIMIT :size
@@ -43,7 +43,8 @@ async def sample_profiles(
         sampled = "" if total <= size else f"TABLESAMPLE BERNOULLI ({share:.6f}) REPEATABLE ({int(seed)})"
         rows = (
             await connection.execute(
-                text(_ALL.format(sample=sampled, suppressions=_SUPPRESSIONS)), {"size": size}
+                text(_ALL.format(sample=sampled, suppressions=_SUPPRESSIONS, consents=CONSENTS)),
+                {"size": size},
             )
         ).all()
     profiles = []

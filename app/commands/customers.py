@@ -1,4 +1,4 @@
-"""`nextbest customers`: what is held on a person, taken out as a file, or erased."""
+"""`nextbest customers`: what is held on a person, taken out as a file, or erased; consents with their history."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from app.api.customers.consents_routes import consents_of
 from app.api.privacy.schemas import PersonOut
 from app.api.privacy.services import eraser_of, erasures_of, exporter_of
 from app.commands.log import with_state
@@ -48,6 +49,16 @@ def export_customer(
     except OSError as error:
         fail(f"{out}: {error.strerror}")
     typer.echo(f"{len(document['decisions'])} decisions and all that is held beside them are in {out}")
+
+
+@app.command()
+def consents(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    limit: int = typer.Option(100, min=1, max=1000, help="records of the history, the newest first"),
+) -> None:
+    """Show the consents and objections in force, and who stated what, when, where and with what proof (JSON)."""
+    found = with_state(lambda state: consents_of(state, customer_id, None, limit))
+    typer.echo(json.dumps(found.model_dump(mode="json", exclude={"next"}), ensure_ascii=False, indent=2))
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 
 from app.api.imports.schemas import ImportAnswer
 from app.commands.remote import Remote, remote
-from app.commands.terminal import existing_servers, fail, progress_bar
+from app.commands.terminal import author, existing_servers, fail, progress_bar
 from app.config import get_settings
 from app.imports import Kind, import_file
 from app.state import ApiState, open_state
@@ -68,7 +68,7 @@ def _load_here(kind: Kind, path: Path) -> tuple[ImportReport, int | None]:
 
     async def work(state: ApiState) -> tuple[ImportReport, int | None]:
         with progress_bar(f"importing {kind}") as progress:
-            return await import_file(state, kind, path, format_of_path(path), progress)
+            return await import_file(state, kind, path, format_of_path(path), progress, author())
 
     return with_state(work)
 

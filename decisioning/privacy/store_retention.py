@@ -4,8 +4,8 @@ Each step is a transaction of its own, bounded in rows, and leaves an entry of w
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +67,43 @@ class RetentionAction:
     done_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The removal of a month or of a number of rows, or what it would be: of what was before a time."""
+
+    what: str
+    removed: str
+    before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A place where something may be too old: a month of ``tables``, or rows of the one table that is there.
+
+    ``of``: the table whose column of the time the rows have, if it is another.
+    """
+
+    what: str
+    tables: tuple[str, ...]
+    before: datetime
+    month: str | None = None
+    condition: str = "true"
+    of: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def table(self) -> str:
+        return self.tables[0]
+
+    @property
+    def too_old(self) -> str:
+        return f"{_TIME[self.of or self.table]} < :before AND {self.condition}"
+
+    @property
+    def bound(self) -> dict[str, Any]:
+        return {**self.values, "before": self.before}
+
+
 class Retention:
     """Removes what is too old. ``days``: limits by ``TABLES``. Methods raise ``PostgresUnavailable``."""
 
@@ -81,35 +118,60 @@ class Retention:
         days = {name: body.get("retention_days") for name, body in found.items()}
         return {name: most for name, most in days.items() if most is not None}
 
-    async def enforce(
-        self, now: datetime, event_days: Mapping[str, int], least_days: Mapping[str, int]
-    ) -> int:
-        """Remove all that is too old; returns how many entries were made.
+    async def run(
+        self, now: datetime, event_days: Mapping[str, int], least_days: Mapping[str, int], *, dry: bool
+    ) -> list[Removed]:
+        """Remove all that is too old, or only look for it (``dry``); return what it is, as it is noted.
 
         ``event_days``: limits by type of event. ``least_days``: for how long what is in ``OF_THE_LOG``, and
         ``triggers``, is kept at least, whatever its limit is.
         """
-        done = 0
         kept_days = {what: self._kept_days(what, least_days[what]) for what in OF_THE_LOG}
+        found = []
+        for due in await self._due(now, event_days, kept_days, least_days):
+            if due.month is not None:
+                goes: int = dry or await self._drop_month(due, due.month)
+                said = f"the month {due.month.replace('_', '-')}"
+            else:
+                goes = await (self._count(due) if dry else self._delete(due))
+                said = f"{goes} rows"
+            if goes:
+                found.append(Removed(due.what, said, due.before))
+        return found
+
+    async def _due(
+        self,
+        now: datetime,
+        event_days: Mapping[str, int],
+        kept_days: Mapping[str, int],
+        least_days: Mapping[str, int],
+    ) -> list[_Due]:
+        """List where something may be too old, in the order in which it goes."""
+        due = []
         for kind, days in sorted(event_days.items()):
-            before = now - timedelta(days=days)
-            done += await self._delete(
-                "events", f"events of the type {kind}", before, "type = :kind", kind=kind
-            )
+            before, named = now - timedelta(days=days), f"events of the type {kind}"
+            due.append(_Due(named, ("events",), before, condition="type = :kind", values={"kind": kind}))
         for what, tables in OF_THE_LOG.items():
-            if what in self._days:
-                done += await self._drop_months(what, tables, now - timedelta(days=kept_days[what]))
+            if what not in self._days:
+                continue
+            before = now - timedelta(days=kept_days[what])
+            for name in await self._months(tables):
+                end = add_months(datetime.strptime(name, "%Y_%m").replace(tzinfo=UTC), 1)
+                if end <= before:
+                    due.append(_Due(what, tables, end, month=name))
+            # What is too old for a partition of its own, as imported history may be.
+            due += [
+                _Due(f"{table} without a month", (f"{table}_default",), before, of=table) for table in tables
+            ]
         if "log" in self._days:
-            done += await self._delete(
-                "own_ids", "own ids of decisions", now - timedelta(days=kept_days["log"])
-            )
+            due.append(_Due("own ids of decisions", ("own_ids",), now - timedelta(days=kept_days["log"])))
         for table in ("dead_letters", "suppressions"):
             if table in self._days:
-                done += await self._delete(table, table, now - timedelta(days=self._days[table]))
+                due.append(_Due(table, (table,), now - timedelta(days=self._days[table])))
         if "triggers" in self._days:
             before = now - timedelta(days=self._kept_days("triggers", least_days["triggers"]))
-            done += await self._delete("trigger_firings", "firings of triggers", before)
-        return done
+            due.append(_Due("firings of triggers", ("trigger_firings",), before))
+        return due
 
     def _kept_days(self, what: str, least_days: int) -> int:
         days = self._days.get(what, least_days)
@@ -128,63 +190,55 @@ class Retention:
             rows = await connection.execute(_ACTIONS, {"most": most})
             return [RetentionAction(**row._mapping) for row in rows]
 
-    async def _drop_months(self, what: str, tables: tuple[str, ...], before: datetime) -> int:
+    async def _months(self, tables: tuple[str, ...]) -> Sequence[str]:
         async with transaction(self._engine) as connection:
-            months = (await connection.scalars(text(_MONTHS), {"tables": list(tables)})).all()
-        done = 0
-        for name in months:
-            first = datetime.strptime(name, "%Y_%m").replace(tzinfo=UTC)
-            if add_months(first, 1) <= before:
-                done += await self._drop_month(what, tables, name, add_months(first, 1))
-        for table in tables:
-            # What is too old for a partition of its own, as imported history may be.
-            done += await self._delete(f"{table}_default", f"{table} without a month", before, of=table)
-        return done
+            return (await connection.scalars(text(_MONTHS), {"tables": list(tables)})).all()
 
-    async def _drop_month(self, what: str, tables: tuple[str, ...], name: str, before: datetime) -> int:
+    async def _count(self, due: _Due) -> int:
+        query = f"SELECT count(*) FROM {due.table} WHERE {due.too_old}"
+        async with transaction(self._engine) as connection:
+            return await connection.scalar(text(query), due.bound) or 0
+
+    async def _drop_month(self, due: _Due, name: str) -> bool:
         try:
             async with transaction(self._engine) as connection:
                 # Whoever reads the log waits behind this, so it does not wait for long itself.
                 await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
                 if not await _is_mine(connection):
-                    return 0
-                if "outcomes" in tables:
+                    return False
+                if "outcomes" in due.tables:
                     exists = text("SELECT to_regclass(:name) IS NOT NULL")
                     if await connection.scalar(exists, {"name": f"outcomes_{name}"}):
                         await connection.execute(text(_NOTE_DROPPED.format(rows=f"outcomes_{name}")))
-                for table in tables:
+                for table in due.tables:
                     await connection.execute(text(f"DROP TABLE IF EXISTS {table}_{name}"))
-                values = {"what": what, "removed": f"the month {name.replace('_', '-')}", "before": before}
-                await connection.execute(_NOTE, values)
+                said = f"the month {name.replace('_', '-')}"
+                await connection.execute(_NOTE, {"what": due.what, "removed": said, "before": due.before})
         except PostgresUnavailable as error:
-            log.warning("the month %s of %s is not dropped yet: %s", name, what, error)
-            return 0
-        log.info("the month %s of %s was dropped: it is older than it may be", name, what)
-        return 1
+            log.warning("the month %s of %s is not dropped yet: %s", name, due.what, error)
+            return False
+        log.info("the month %s of %s was dropped: it is older than it may be", name, due.what)
+        return True
 
-    async def _delete(
-        self, table: str, what: str, before: datetime, condition: str = "true", *, of: str = "", **values: Any
-    ) -> int:
-        """Delete rows in batches; makes an entry if there were any."""
-        removed, condition = 0, f"{_TIME[of or table]} < :before AND {condition}"
-        columns, noted = "1", ""
-        if table == "outcomes_default":
+    async def _delete(self, due: _Due) -> int:
+        """Delete rows in batches; makes an entry if there were any. Returns how many there were."""
+        removed, columns, noted = 0, "1", ""
+        if due.table == "outcomes_default":
             columns, noted = "bucket, position", f", noted AS ({_NOTE_DROPPED.format(rows='gone')})"
+        query = _DELETE.format(table=due.table, condition=due.too_old, columns=columns, more=noted)
         while True:
             async with transaction(self._engine) as connection:
                 if not await _is_mine(connection):
                     break
-                query = _DELETE.format(table=table, condition=condition, columns=columns, more=noted)
-                bound = values | {"most": BATCH_SIZE, "before": before}
-                found = await connection.scalar(text(query), bound) or 0
+                found = await connection.scalar(text(query), due.bound | {"most": BATCH_SIZE}) or 0
             removed += found
             if not found:
                 break
         if removed:
             async with transaction(self._engine) as connection:
-                entry = {"what": what, "removed": f"{removed} rows", "before": before}
+                entry = {"what": due.what, "removed": f"{removed} rows", "before": due.before}
                 await connection.execute(_NOTE, entry)
-        return int(removed > 0)
+        return removed
 
 
 async def _is_mine(connection: AsyncConnection) -> bool:

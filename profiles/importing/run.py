@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.registers import RegisterCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
 from profiles.importing.suppressions import SuppressionCleaner
+from profiles.privacy.consent_rows import ConsentCleaner
 
 ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
 
@@ -46,8 +48,8 @@ class Cleaner(Protocol):
 class ImportRun:
     """A file whose structure is sound, and what has been read of it so far.
 
-    ``kind`` is customers, propensities, suppressions, registers or history; ``rows_total`` is the number of data rows
-    in the file.
+    ``kind`` is customers, consents, propensities, suppressions, registers or history; ``rows_total`` is the number of
+    data rows in the file.
     """
 
     def __init__(self, source: Source, cleaner: Cleaner) -> None:
@@ -104,6 +106,14 @@ def open_customers(
     """
     source = _open(data, file_format)
     return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells, channels, types))
+
+
+def open_consents(
+    data: Data, channels: Collection[str], now: datetime, file_format: FileFormat | None = None
+) -> ImportRun:
+    """Open a file of consents and objections in ``channels``, stated until ``now``; see ``open_customers``."""
+    source = _open(data, file_format)
+    return ImportRun(source, ConsentCleaner(source.schema, channels, now))
 
 
 def open_propensities(

@@ -18,7 +18,7 @@ from storage.postgres import transaction
 
 _NOTE = text("""
 INSERT INTO privacy_actions (action, subject, author, reason, details)
-VALUES (:action, nb_subject(:customer_id), :author, :reason, cast(:details AS jsonb))
+VALUES (:action, nb_subject(CAST(:customer_id AS text)), :author, :reason, cast(:details AS jsonb))
 """)
 _READ = """
 SELECT action_id, action, author, reason, details, done_at FROM privacy_actions
@@ -41,12 +41,12 @@ class PrivacyAction:
 async def note_action(
     connection: AsyncConnection,
     action: str,
-    customer_id: str,
+    customer_id: str | None,
     author: str,
     reason: str,
     details: Mapping[str, Any],
 ) -> None:
-    """Add an entry, in the transaction of ``connection``."""
+    """Add an entry, in the transaction of ``connection``. ``customer_id``: ``None`` if it is of no single person."""
     values = {"action": action, "customer_id": customer_id, "author": author, "reason": reason}
     await connection.execute(_NOTE, values | {"details": to_json(dict(details)).decode()})
 
@@ -58,9 +58,9 @@ class PrivacyTrail:
     engine: AsyncEngine
 
     async def note(
-        self, action: str, customer_id: str, author: str, reason: str = "", **details: Any
+        self, action: str, customer_id: str | None, author: str, reason: str = "", **details: Any
     ) -> None:
-        """Add an entry."""
+        """Add an entry. ``customer_id``: ``None`` for what concerns no single person."""
         async with transaction(self.engine) as connection:
             await note_action(connection, action, customer_id, author, reason, details)
 

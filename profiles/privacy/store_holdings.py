@@ -21,6 +21,10 @@ _SUPPRESSIONS = text(
     "SELECT list_id, reason, until, added_at, scope, reason_id FROM suppressions"
     " WHERE customer_id = :customer_id ORDER BY list_id"
 )
+_CONSENTS = text("""
+SELECT kind, purpose, channel, given, stated_at AS at, source, proof, expires_at, before, author, recorded_at
+FROM consent_records WHERE customer_id = :customer_id ORDER BY record_id DESC
+""")
 _REGISTERS = text("""
 SELECT r.list_id, r.reason, r.until, r.added_at
 FROM (SELECT cast(:customer_id AS text) AS customer_id) AS asked LEFT JOIN customers AS c USING (customer_id)
@@ -39,12 +43,14 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         record = (await connection.execute(_RECORD, values)).first()
         scores = (await connection.execute(_PROPENSITIES, values)).first()
         suppressions = (await connection.execute(_SUPPRESSIONS, values)).all()
+        consents = (await connection.execute(_CONSENTS, values)).all()
         registers = (await connection.execute(_REGISTERS, values)).all()
     return {
         "record": None if record is None else from_json(record.record) | {"updated_at": record.updated_at},
         "propensities": None
         if scores is None
         else {"scores": from_json(scores.scores), "updated_at": scores.updated_at},
+        "consent_records": [dict(row._mapping) for row in consents],
         "suppressions": [dict(row._mapping) for row in suppressions],
         "registers": [dict(row._mapping) for row in registers],
     }

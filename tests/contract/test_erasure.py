@@ -133,6 +133,8 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     }
     for customer_id in (ME, "other-1", "other-2"):
         await api.ok("PUT", f"/v1/customers/{customer_id}", json=record if customer_id == ME else {})
+    stated = {"purpose": CANARY, "channel": "web", "given": True, "source": CANARY, "proof": CANARY}
+    await api.ok("PATCH", f"/v1/customers/{ME}", json={"consent_records": [stated]})
     await api.ok(
         "POST",
         "/v1/imports/propensities",
@@ -323,7 +325,10 @@ async def test_others_are_left_alone(shop: Nextbest, lived: dict[str, Any], eras
 
 
 async def test_the_trail_has_the_erasure_without_the_id(shop: Nextbest, erased: Any) -> None:
-    (entry,) = (await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": ME}))["actions"]
+    found = (await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": ME}))["actions"]
+    entry, *before = found
+    assert {one["action"] for one in before} == {"recorded", "rectified"}
+    assert CANARY not in str(found)
     assert (entry["action"], entry["author"], entry["reason"]) == ("erased", "test ops", "request 4711")
     assert entry["details"]["decisions"] == 7
 
@@ -339,6 +344,7 @@ async def test_who_is_kept_out_is_not_stored_again_and_counts_as_suppressed(shop
     assert "readmit" in problem["detail"]
     for kind, content in {
         "customers": f"customer_id,attributes.age\n{me},4\nstayer,5\n",
+        "consents": f"customer_id,purpose,channel,given\n{me},marketing,web,true\nstayer,marketing,web,true\n",
         "propensities": f"customer_id,offer_id,propensity\n{me},gold,0.5\nstayer,gold,0.5\n",
         "history": f"customer_id,offer_id,decided_at,outcome\n{me},gold,2020-01-01T10:00:00Z,accepted\n"
         "stayer,gold,2020-01-01T10:00:00Z,accepted\n",
@@ -351,7 +357,7 @@ async def test_who_is_kept_out_is_not_stored_again_and_counts_as_suppressed(shop
     assert (await decide(api, me, "home"))["offers"]
     problem_of(await api.call("DELETE", f"/v1/customers/{me}/erasure"), 404)
     actions = (await api.ok("GET", "/v1/privacy/actions", params={"customer_id": me}))["actions"]
-    assert [entry["action"] for entry in actions] == ["readmitted", "erased"]
+    assert [entry["action"] for entry in actions] == ["recorded", "readmitted", "erased", "recorded"]
 
 
 async def test_who_is_not_kept_out_may_be_stored_again_at_once(shop: Nextbest) -> None:

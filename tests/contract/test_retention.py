@@ -147,3 +147,31 @@ async def test_a_log_is_not_dropped_while_limits_look_back_on_it(
 async def test_settings_that_are_wrong_are_refused(settings: Settings, value: str) -> None:
     with pytest.raises(ValueError, match=value.partition(":")[0]):
         Settings(**settings.model_dump() | {"retention": value})
+
+
+async def test_retention_can_be_tried_and_run_over_http_and_leaves_its_record(shop: Nextbest) -> None:
+    api = shop.api
+    path, old = "/v1/suppressions/tried/long-ago", "2000-01-01T00:00:00Z"
+    await api.ok("PUT", path, json={"reason": "x", "until": "2999-01-01T00:00:00Z"})
+    await rows(shop, "UPDATE suppressions SET until = :old WHERE list_id = 'tried' RETURNING 1", old=at(old))
+    settings = api.state.settings
+    with pytest.MonkeyPatch.context() as patch:
+        changed = settings.model_copy(update={"retention": "suppressions:90"})
+        patch.setattr(api.state, "settings", changed)
+        tried = await api.ok("POST", "/v1/privacy/retention", json={})
+        assert (tried["dry_run"], tried["days"]) == (True, {"suppressions": 90})
+        found = [one for one in tried["removed"] if one["what"] == "suppressions"]
+        assert [one["removed"] for one in found] == ["1 rows"]
+        assert await rows(shop, "SELECT 1 FROM suppressions WHERE list_id = 'tried'")
+        done = await api.ok("POST", "/v1/privacy/retention", json={"dry_run": False, "reason": "audit"})
+        assert [one["what"] for one in done["removed"]] == ["suppressions"]
+        assert not await rows(shop, "SELECT 1 FROM suppressions WHERE list_id = 'tried'")
+        assert (await api.ok("POST", "/v1/privacy/retention", json={}))["removed"] == []
+    _, run, first, *_ = (await api.ok("GET", "/v1/privacy/actions"))["actions"]
+    assert (run["action"], run["reason"], run["author"]) == ("retention", "audit", "test admin")
+    assert (run["details"]["dry_run"], first["details"]["dry_run"]) == (False, True)
+    assert run["details"]["removed"] == done["removed"]
+
+
+def at(text_: str) -> datetime:
+    return datetime.fromisoformat(text_)

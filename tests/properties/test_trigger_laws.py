@@ -42,7 +42,7 @@ ENTRIES: list[Entry] = [
     ("outcome", "quoted", {}),
     *(("event", name, {"name": name}) for name in ("a", "b", "c")),
     *(
-        ("trigger", name, DELIVER | body)
+        ("trigger", name, {**DELIVER, **body})
         for name, body in {
             "now": {"on": {"event": "a"}},
             "rare": {"on": {"event": "a"}, "again_after_s": RARE_S},

@@ -17,6 +17,7 @@ COVERED = {
     # HTTP: what is asked and answered, over HTTP.
     "app/api/arms/schemas.py": "contract/test_arms_api.py",
     "app/api/customers/editing.py": "contract/test_editing_customers.py",
+    "profiles/privacy/store_consents.py": "contract/test_consent_records.py",
     "app/api/catalogue/history_routes.py": "contract/test_catalogue_life.py",
     "app/api/catalogue/kind_routes.py": "contract/test_catalogue_kinds.py",
     "app/api/catalogue/routes.py": "contract/test_catalogue_api.py",

@@ -1,14 +1,14 @@
 """Changing a customer over HTTP: what is sent becomes a record, checked against the one that is stored."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Response
 
 from app.api.customers.schemas import CustomerBody, CustomerOut
-from app.api.deps import IfMatch, State
+from app.api.deps import IfMatch, Ops, State
 from app.api.merge_patch import check_echoes, check_ids, merged_body
 from app.api.schemas import answer_of
 from app.api.suppressions.schemas import SuppressionOut
@@ -19,7 +19,9 @@ from profiles.consents import OBJECTION_TO_ALL, join_entries, split_entries, unk
 from profiles.customer import ANY_CHANNEL, Customer, Profile, Suppression, scope_fields
 from profiles.declared import convert_attributes
 from profiles.errors import InvalidCustomer
+from profiles.privacy.consent_records import Statement, statement_problem
 from profiles.replacing import ERASED, check_erasures, record_version
+from storage import clock
 from storage.clock import to_datetime
 
 _ETAG = re.compile(r'(?:W/)?"([0-9a-f]{24})"')
@@ -33,11 +35,13 @@ _READ_ONLY = (
 class CustomerEdit:
     """One change of a customer, and the version of the record that the caller has seen.
 
+    ``author``: who changes it.
     ``expected``: that version; ``*`` for any, and an empty text for none yet. ``None``: the caller did not say.
     """
 
     state: ApiState
     response: Response
+    author: str
     expected: str | None
 
     async def put(self, customer_id: str, body: CustomerBody, confirmed: frozenset[str]) -> None:
@@ -51,21 +55,28 @@ class CustomerEdit:
             raise Problem(422, f"{unknown[0][:100]!r}: here it can be one of {known}", "confirm_removal")
         sent = body.model_dump(mode="json", include={"propensities", "suppressions"}, exclude_none=True)
         await self._check_read_only(customer_id, sent)
+        statements = self._statements(body)
+        keeps_consents = bool(statements) and not {"consents", "objections"} & body.model_fields_set
 
         def make(before: Customer | None) -> Customer:
             self._check_version(customer_id, before)
             known = before or Customer.unknown(customer_id)
             after = _record(customer_id, body, known, self.state)
+            if keeps_consents:
+                after = replace(after, consents=known.consents)
             check_erasures(known, after, confirmed, version_is_known=self.expected is not None)
             return after
 
-        await self._store(customer_id, make)
+        await self._store(customer_id, make, statements)
 
     async def patch(self, customer_id: str, patch: Mapping[str, Any]) -> None:
         """Change what a merge patch names; the ETag is sent. Raises ``NotFound``, and what ``put`` raises."""
         read_only = {name: patch[name] for name in ("propensities", "suppressions") if name in patch}
         await self._check_read_only(customer_id, read_only)
         named = {name: value for name, value in patch.items() if name not in read_only}
+        # Statements are about nothing that is stored, so they are checked by themselves.
+        stated = {name: named.pop(name) for name in ("consent_records",) if name in named}
+        statements = self._statements(merged_body(CustomerBody, {}, stated))
 
         def make(before: Customer | None) -> Customer:
             self._check_version(customer_id, before)
@@ -76,11 +87,28 @@ class CustomerEdit:
             check_ids(body, customer_id)
             return _record(customer_id, body, before, self.state)
 
-        await self._store(customer_id, make)
+        await self._store(customer_id, make, statements)
 
-    async def _store(self, customer_id: str, make: Callable[[Customer | None], Customer]) -> None:
-        stored, _ = await self.state.profiles.change_customer(customer_id, make)
+    async def _store(
+        self,
+        customer_id: str,
+        make: Callable[[Customer | None], Customer],
+        statements: Collection[Statement],
+    ) -> None:
+        stored, _ = await self.state.profiles.change_customer(customer_id, make, statements, self.author)
         send_etag(self.response, stored)
+
+    def _statements(self, body: CustomerBody) -> list[Statement]:
+        """Return what is stated in full. Raises ``InvalidCustomer`` for channels and times that cannot be."""
+        channels, now = self.state.current_catalogue().channels, to_datetime(clock.now_ms())
+        statements = [one.statement() for one in body.consent_records]
+        for place, one in enumerate(statements):
+            field = f"consent_records.{place}"
+            if one.channel not in (ANY_CHANNEL, *channels):
+                raise InvalidCustomer(f"{field}.channel", unknown_channel(channels))
+            if problem := statement_problem(one, now):
+                raise InvalidCustomer(f"{field}.{problem[0]}", problem[1])
+        return statements
 
     def _check_version(self, customer_id: str, before: Customer | None) -> None:
         if self.expected is None:
@@ -104,13 +132,14 @@ class CustomerEdit:
 
 async def _customer_edit(
     state: State,
+    key: Ops,
     response: Response,
     if_match: IfMatch = None,
     if_none_match: Annotated[
         str | None, Header(max_length=8, description="`*`: only if there is no record yet")
     ] = None,
 ) -> CustomerEdit:
-    return CustomerEdit(state, response, _expected_version(if_match, if_none_match))
+    return CustomerEdit(state, response, key.name, _expected_version(if_match, if_none_match))
 
 
 EditingCustomer = Annotated[CustomerEdit, Depends(_customer_edit)]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.api.schemas import Body, Echo, EchoedId, Number, examples, shown, storable
+from app.api.schemas import Body, Echo, EchoedId, Instant, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 from app.api.values import channel, form
 from profiles.limits import (
@@ -17,6 +17,7 @@ from profiles.limits import (
     MIN_INT,
     text_problem,
 )
+from profiles.privacy.consent_records import MAX_PROOF_CHARS, MAX_SOURCE_CHARS, Statement, StatementKind
 
 _CUSTOMER = {
     "attributes": {"age": 41, "household_size": 3},
@@ -25,6 +26,16 @@ _CUSTOMER = {
     "interests": {"coffee": 0.8},
     "consents": {"marketing": ["web", "email"]},
     "objections": {"profiling": ["*"]},
+}
+_STATEMENT = {
+    "kind": "consent",
+    "purpose": "marketing",
+    "channel": "email",
+    "given": True,
+    "at": "2026-03-01T09:30:00Z",
+    "source": "web form",
+    "proof": "form 4711",
+    "expires_at": "2028-03-01T00:00:00Z",
 }
 
 
@@ -60,6 +71,33 @@ Channel = Annotated[str, form(r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$", channel
 Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS), AfterValidator(storable)]
 
 
+class ConsentBody(Body):
+    """A consent or an objection with source, time and proof. It comes to what there is, and the newest counts."""
+
+    model_config = examples(_STATEMENT)
+
+    kind: StatementKind = "consent"
+    purpose: Key
+    channel: Channel = Field(description="a channel of the catalogue, '*' for all")
+    given: bool = Field(
+        description="false: a consent that is withdrawn or was refused, an objection that is lifted"
+    )
+    at: Instant | None = Field(
+        None, description="when it was stated; now if left out, and then it is new each time"
+    )
+    source: Annotated[str, StringConstraints(max_length=MAX_SOURCE_CHARS), AfterValidator(storable)] = Field(
+        "", description="where it was stated, such as a web form or a branch"
+    )
+    proof: Annotated[str, StringConstraints(max_length=MAX_PROOF_CHARS), AfterValidator(storable)] = Field(
+        "", description="where that can be looked up: a reference, a hash, a URL"
+    )
+    expires_at: Instant | None = Field(None, description="when a consent ends; no consent from then on")
+
+    def statement(self) -> Statement:
+        """Return it as it is stored."""
+        return Statement(**self.model_dump())
+
+
 class CustomerBody(Body):
     """Everything that is known about a customer. It replaces what was known before.
 
@@ -82,6 +120,12 @@ class CustomerBody(Body):
         max_length=MAX_ENTRIES,
         description="purpose -> channels of the catalogue, '*' for all. A channel that is named counts more than '*', "
         "and an objection more than a consent",
+    )
+    consent_records: list[ConsentBody] = Field(
+        default_factory=list,
+        max_length=MAX_ENTRIES,
+        description="consents and objections with source, time and proof. Alone, without `consents` and `objections`, "
+        "they leave what is in force of other channels as it is",
     )
     customer_id: EchoedId = None
     propensities: Annotated[dict[str, Number] | None, Echo()] = None

@@ -32,7 +32,7 @@ _FILE: dict[str, Any] = {
 
 @router.post("/{kind}", responses=problems(body=True), openapi_extra=_FILE)
 async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> ImportAnswer:
-    """Load customers, propensities, suppressions, registers, or history (decisions of others): CSV or Parquet.
+    """Load customers, consents, propensities, suppressions, registers, or history (of others), CSV or Parquet.
 
     Rows that cannot be loaded are reported one by one; all others are loaded. Sending a file twice does no harm.
     """
@@ -47,7 +47,7 @@ async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> I
             async for chunk in request.stream():
                 file.write(chunk)
         try:
-            report, new = await import_file(state, kind, path, file_format)
+            report, new = await import_file(state, kind, path, file_format, author=key.name)
         except ImportFileError as error:
             raise Problem(422, str(error), error.field or "body") from None
     return answer_of(ImportAnswer, report, new=new)

@@ -11,13 +11,15 @@ from app.api.paths import CUSTOMER_ID
 from app.api.privacy.schemas import (
     PersonOut,
     PersonQuery,
+    RetentionBody,
     RetentionEntry,
     RetentionOut,
+    RetentionRun,
     TrailEntry,
     TrailOut,
     TrailQuery,
 )
-from app.api.privacy.services import exporter_of
+from app.api.privacy.services import exporter_of, run_retention
 from app.api.schemas import PathCustomerId, answer_of
 from decisioning.privacy.store_retention import Retention
 from profiles.privacy.store_actions import PrivacyTrail
@@ -43,7 +45,7 @@ async def export_person(
 
 @router.get("/privacy/actions", responses=problems())
 async def read_privacy_trail(state: State, key: Ops, query: Annotated[TrailQuery, Query()]) -> TrailOut:
-    """The trail of exports and erasures, the newest first: who, when, why and how much, but of nobody's id."""
+    """The trail of what was done with the data of persons, the newest first: who, when, why, how much; no ids."""
     trail = PrivacyTrail(state.engine)
     found = await trail.read(query.customer_id, query.before, query.limit + 1)
     entries = found[: query.limit]
@@ -51,6 +53,12 @@ async def read_privacy_trail(state: State, key: Ops, query: Annotated[TrailQuery
         actions=[answer_of(TrailEntry, entry) for entry in entries],
         next=entries[-1].action_id if len(found) > query.limit else None,
     )
+
+
+@router.post("/privacy/retention", responses=problems(body=True))
+async def start_retention(body: RetentionBody, state: State, key: Ops) -> RetentionRun:
+    """Remove now what is older than it may be, or say what that would be (`dry_run`, the default)."""
+    return await run_retention(state, key.name, body.reason, dry=body.dry_run)
 
 
 @router.get("/privacy/retention", responses=problems())

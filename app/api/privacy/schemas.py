@@ -81,6 +81,7 @@ class PersonOut(BaseModel):
                 "updated_at": "2026-03-01T00:00:00Z",
             },
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
+            "consent_records": [],
             "suppressions": [],
             "registers": [],
             "contacts": [],
@@ -101,6 +102,9 @@ class PersonOut(BaseModel):
         None, description="the record as it is stored; null if there is none"
     )
     propensities: dict[str, Any] | None = Field(None, description="precomputed ones, by offer")
+    consent_records: list[dict[str, Any]] = Field(
+        default=[], description="consents and objections with source, time and proof, the newest first"
+    )
     suppressions: list[HeldSuppression] = Field(
         default=[], description="entries in suppression lists, ended ones too"
     )
@@ -150,6 +154,7 @@ class ErasureOut(BaseModel):
     model_config = shown(
         {
             "customers": 1,
+            "consent_records": 2,
             "propensities": 1,
             "suppressions": 0,
             "decisions": 12,
@@ -166,6 +171,7 @@ class ErasureOut(BaseModel):
     )
 
     customers: int = Field(description="records that were deleted")
+    consent_records: int = Field(description="records of consents and objections that were deleted")
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
@@ -193,10 +199,12 @@ class TrailQuery(Parameters):
 
 
 class TrailEntry(BaseModel):
-    """An action on somebody's data; it does not say whose: ask with a `customer_id`."""
+    """An action on the data of persons; it does not say whose: ask with a `customer_id`."""
 
     action_id: int
-    action: str = Field(description="exported, erased or readmitted")
+    action: str = Field(
+        description="recorded, rectified, imported, exported, erased, readmitted or retention"
+    )
     author: str
     reason: str
     details: dict[str, Any] = Field(description="how much of what")
@@ -235,6 +243,39 @@ class RetentionEntry(BaseModel):
     removed: str = Field(description="a month, or so many rows")
     before: datetime = Field(description="all that is removed is of before then")
     done_at: datetime
+
+
+class RetentionBody(Body):
+    """A run of retention. The reason is for the trail."""
+
+    model_config = examples({"dry_run": True}, {"dry_run": False, "reason": "before the audit"})
+
+    dry_run: bool = Field(True, description="nothing is removed; the answer says what would be")
+    reason: Annotated[str, AfterValidator(storable)] = Field("", max_length=500)
+
+
+class RetentionItem(BaseModel):
+    """Something that was older than it may be."""
+
+    what: str
+    removed: str = Field(description="a month, or so many rows")
+    before: datetime = Field(description="all of it is of before then")
+
+
+class RetentionRun(BaseModel):
+    """The result of a run of retention: what was removed, or would be."""
+
+    model_config = shown(
+        {
+            "dry_run": True,
+            "days": {"log": 730},
+            "removed": [{"what": "log", "removed": "the month 2024-02", "before": "2024-03-01T00:00:00Z"}],
+        }
+    )
+
+    dry_run: bool
+    days: dict[str, int] = Field(description="limits by table (`NEXTBEST_RETENTION` of this process)")
+    removed: list[RetentionItem]
 
 
 class RetentionOut(BaseModel):

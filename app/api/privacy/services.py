@@ -1,5 +1,8 @@
 """The services of privacy, made of the state of a process; commands use them as well."""
 
+from app.api.privacy.schemas import RetentionItem, RetentionRun
+from app.api.schemas import answer_of
+from app.config import parse_retention
 from app.state import ApiState
 from bandits.features import Encoder
 from bandits.onnx.model_inputs import FactsEncoder
@@ -8,8 +11,10 @@ from decisioning.policies.roster import Roster
 from decisioning.privacy.erasure_service import PersonEraser
 from decisioning.privacy.export_service import PersonExporter
 from decisioning.privacy.generalising import Generaliser
+from decisioning.privacy.retention_service import RetentionService
 from decisioning.privacy.store_customer_log import CustomerLog
 from decisioning.privacy.store_erasing import LogEraser
+from decisioning.privacy.store_retention import Retention
 from profiles.privacy.store_actions import PrivacyTrail
 from profiles.privacy.store_erasures import ErasureStore
 from storage import clock
@@ -23,6 +28,19 @@ def exporter_of(state: ApiState) -> PersonExporter:
         PrivacyTrail(state.engine),
         {number: offer_id for offer_id, number in state.numbers().items()},
     )
+
+
+async def run_retention(state: ApiState, author: str, reason: str, *, dry: bool) -> RetentionRun:
+    """Remove what is older than it may be by the settings of this process, or only look for it; it is in the trail.
+
+    Raises ``PostgresUnavailable``.
+    """
+    days = parse_retention(state.settings.retention)
+    found = await RetentionService(Retention(state.engine, days), state.catalogues).run(dry=dry)
+    removed = [answer_of(RetentionItem, one) for one in found]
+    details = RetentionRun(dry_run=dry, days=days, removed=removed).model_dump(mode="json")
+    await PrivacyTrail(state.engine).note("retention", None, author, reason, **details)
+    return RetentionRun(dry_run=dry, days=days, removed=removed)
 
 
 async def eraser_of(state: ApiState) -> PersonEraser:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from profiles.errors import UnconfirmedErasure
-from profiles.replacing import check_erasures, erasures_between, record_version
+from profiles.replacing import changes_between, check_erasures, erasures_between, record_version
 from tests.support.customers import customer
 
 
@@ -21,6 +21,26 @@ def test_a_version_is_that_of_all_that_is_known() -> None:
         {"consents": one.consents | {"research": ("!*",)}},
     ]
     assert len({record_version(customer(**other)) for other in ({}, *others)}) == 6
+
+
+def test_changes_are_counted_by_field() -> None:
+    one = customer()
+    assert changes_between(one, one) == {}
+    other = customer(
+        attributes=one.attributes | {"age": 42, "new": 1},
+        indicators={},
+        holdings=("loan", "boat"),
+        consents=one.consents | {"research": ("!*",)},
+    )
+    found = changes_between(one, other)
+    lost = set(one.holdings) ^ {"loan", "boat"}
+    assert found == {
+        "attributes": 2,
+        "indicators": len(one.indicators),
+        "holdings": len(lost),
+        "consents": 1,
+    }
+    assert changes_between(None, customer(attributes={"age": 1}))["records"] == 1
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -219,6 +221,36 @@ async def test_a_read_that_took_long_fills_nothing(engine: AsyncEngine, cache: R
     assert await cache.get(key_of("slow")) is None
     now_s = started_s + FILL_WITHIN_S - 1
     assert await store.fill(profile, started_s)
+
+
+async def test_a_profile_is_cached_until_a_consent_ends_and_no_longer(
+    engine: AsyncEngine, cache: Redis
+) -> None:
+    now_s = 100.0
+    store = ProfileStore(engine, cache, key_of, clock=lambda: now_s)
+    await store_customer(store, customer("ends"))
+    await cache.delete(key_of("ends"))
+    end = text(
+        "UPDATE customers SET consent_ends = jsonb_build_object('ads', jsonb_build_object('email',"
+        " jsonb_build_array(floor(extract(epoch FROM now() + cast(:after AS interval)) * 1000), false)))"
+        " WHERE customer_id = 'ends'"
+    )
+    async with engine.begin() as connection:
+        await connection.execute(end, {"after": timedelta(seconds=60)})
+    profile = await store.load("ends", {})
+    assert profile is not None
+    assert profile.customer.consents_to("ads", "email")
+    assert 50_000 < (profile.holds_for_ms or 0) <= 60_000
+    now_s += 1
+    assert await store.fill(profile, 100.0)
+    assert 0 < await cache.pttl(key_of("ends")) <= 59_000
+    await cache.delete(key_of("ends"))
+    assert not await store.fill(replace(profile, holds_for_ms=1500), 100.0)
+    async with engine.begin() as connection:
+        await connection.execute(end, {"after": timedelta(seconds=-1)})
+    ended = await store.load("ends", {})
+    assert ended is not None
+    assert (ended.customer.consents, ended.holds_for_ms) == ({}, None)
 
 
 async def test_readers_never_fall_behind_what_was_acknowledged(engine: AsyncEngine, redis_url: str) -> None:
