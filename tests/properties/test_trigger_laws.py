@@ -35,23 +35,21 @@ AT_ONCE = 4
 """Entries that one turn reads: more than that takes several."""
 DELIVER: dict[str, Any] = {"deliver": {"stream": "s"}, "placement": "home", "again_after_s": 0}
 RARE_S, BASKET_S, IDLE_S, QUOTED_S = 50, 30, 60, 40
+BODIES: dict[str, dict[str, Any]] = {
+    "now": {"on": {"event": "a"}},
+    "rare": {"on": {"event": "a"}, "again_after_s": RARE_S},
+    "cond": {"on": {"event": "a"}, "when": "customer.known"},
+    "basket": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S}},
+    "idle": {"on": {"idle": ["a", "b"], "after_s": IDLE_S}},
+    "quoted": {"on": {"outcome": "quoted", "unless": ["accepted"], "after_s": QUOTED_S}},
+}
 ENTRIES: list[Entry] = [
     ("group", "cards", {"name": "Cards", "goal": "grow"}),
     ("offer", "gold", {"name": "Gold", "group": "cards"}),
     ("placement", "home", {"channel": "web"}),
     ("outcome", "quoted", {}),
     *(("event", name, {"name": name}) for name in ("a", "b", "c")),
-    *(
-        ("trigger", name, {**DELIVER, **body})
-        for name, body in {
-            "now": {"on": {"event": "a"}},
-            "rare": {"on": {"event": "a"}, "again_after_s": RARE_S},
-            "cond": {"on": {"event": "a"}, "when": "customer.known"},
-            "basket": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S}},
-            "idle": {"on": {"idle": ["a", "b"], "after_s": IDLE_S}},
-            "quoted": {"on": {"outcome": "quoted", "unless": ["accepted"], "after_s": QUOTED_S}},
-        }.items()
-    ),
+    *(("trigger", name, DELIVER | body) for name, body in BODIES.items()),
 ]
 CATALOGUE = build_catalogue(1, ENTRIES, {"gold": 1})
 TABLES = "trigger_firings, trigger_waits, trigger_positions, trigger_scans"
