@@ -22,5 +22,7 @@ RETENTION_LOCK = 7_263_845_200
 """Remove what is older than it may be."""
 TRIGGERS_LOCK = 7_263_845_201
 """Follow the log for triggers, or count on nothing being made of it for them."""
+ALIASES_LOCK = 7_263_845_205
+"""Note that a visitor is a customer: so no two of them can become each other."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""

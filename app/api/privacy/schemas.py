@@ -24,6 +24,13 @@ class PersonQuery(Parameters):
     )
 
 
+class HeldAlias(BaseModel):
+    """A visitor who turned out to be the customer."""
+
+    visitor_id: str
+    merged_at: datetime
+
+
 class HeldSuppression(BaseModel):
     """An entry in a suppression list."""
 
@@ -78,6 +85,7 @@ class PersonOut(BaseModel):
                 "updated_at": "2026-03-01T00:00:00Z",
             },
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
+            "aliases": [],
             "suppressions": [],
             "registers": [],
             "contacts": [],
@@ -98,6 +106,9 @@ class PersonOut(BaseModel):
         None, description="the record as it is stored; null if there is none"
     )
     propensities: dict[str, Any] | None = Field(None, description="precomputed ones, by offer")
+    aliases: list[HeldAlias] = Field(
+        default=[], description="visitors whose events and decisions are the customer's"
+    )
     suppressions: list[HeldSuppression] = Field(
         default=[], description="entries in suppression lists, ended ones too"
     )
@@ -149,6 +160,7 @@ class ErasureOut(BaseModel):
             "customers": 1,
             "propensities": 1,
             "suppressions": 0,
+            "aliases": 1,
             "decisions": 12,
             "events": 3,
             "stream_entries": 2,
@@ -165,6 +177,7 @@ class ErasureOut(BaseModel):
     customers: int = Field(description="records that were deleted")
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
+    aliases: int = Field(description="visitors who are nobody's alias any more, and whose log was erased too")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
     events: int = Field(description="archived events that were deleted")
     stream_entries: int = Field(
