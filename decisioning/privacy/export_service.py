@@ -56,7 +56,8 @@ class PersonExporter:
         customer_id, log = names[0], self.customer_log
         reply = await self.decision_log.read(customer_id, True)
         held = await read_holdings(self.trail.engine, customer_id)
-        held |= await self.customer_log.triggers(customer_id)
+        triggers = [await log.triggers(name) for name in names]
+        held |= {what: [one for found in triggers for one in found[what]] for what in triggers[0]}
         return held | {
             "contacts": [
                 {
