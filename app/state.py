@@ -44,6 +44,10 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import ArchiveWatch
+from decisioning.merging.merge_service import MergeService
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_events import MarkedEvents
+from decisioning.merging.store_handover import Handover
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
@@ -146,6 +150,7 @@ class ApiState:
     decisions: DecisionService = field(init=False)
     feedback: FeedbackService = field(init=False)
     events: EventIntake = field(init=False)
+    merging: MergeService = field(init=False)
     simulations: SimulationService = field(init=False)
     without_offer: WithoutOfferService = field(init=False)
     interests: InterestsService = field(init=False)
@@ -185,6 +190,16 @@ class ApiState:
             lambda: self.current_catalogue().outcome_rules,
         )
         self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
+        self.log_reader = LogReader(self.redis, self.keys)
+        handover = Handover(self.redis, self.keys)
+        self.decision_log.hand_over = handover.hand_over_contacts
+        self.merging = MergeService(
+            AliasStore(self.engine),
+            handover,
+            MarkedEvents(self.engine, self.log_reader, self.keys),
+            self.current_catalogue,
+            clock.now_ms,
+        )
         self.simulations = SimulationService(
             partial(sample_profiles, self.engine),
             self.catalogues,
@@ -195,7 +210,6 @@ class ApiState:
         )
         self.interests = InterestsService(self.simulations)
         self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))
-        self.log_reader = LogReader(self.redis, self.keys)
         self.sessions = Sessions(SessionStore(self.engine))
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms

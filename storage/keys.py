@@ -67,6 +67,22 @@ class Keys:
         """The ids of the customer's events of the last days, each of which counts once."""
         return f"nb:{{b{self.bucket(customer_id)}}}:event-ids:{customer_id}"
 
+    def alias(self, visitor: str) -> str:
+        """Whose alias a visitor is, and changes of contacts that the customer has to be told."""
+        return self.aliases(self.bucket(visitor)) + visitor
+
+    def aliases(self, bucket: int) -> str:
+        """The prefix of the keys of the aliases in a bucket: the visitor's id follows."""
+        return f"nb:{{b{bucket}}}:alias:"
+
+    def handovers(self, bucket: int) -> str:
+        """The aliases in a bucket whose contacts have changed since their customers were told."""
+        return f"nb:{{b{bucket}}}:handovers"
+
+    def absorbed(self, customer_id: str) -> str:
+        """The aliases whose events and contacts have been added to a customer's."""
+        return f"nb:{{b{self.bucket(customer_id)}}}:absorbed:{customer_id}"
+
     def unconfirmed(self, bucket: int) -> str:
         """The bucket's decisions that wait for a word that they were presented, by the time until which they do."""
         return f"nb:{{b{bucket}}}:unconfirmed"

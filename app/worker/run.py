@@ -33,6 +33,7 @@ from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
 from app.worker.jobs import HEALTH, repeat
 from app.worker.learner import Learner
+from app.worker.merging.job import MergeJob
 from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
@@ -62,6 +63,9 @@ from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader, ParsedEntries
 from decisioning.log.store_watch import note_worker
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_events import MarkedEvents
+from decisioning.merging.store_handover import Handover
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_facts import choose_features
@@ -292,13 +296,19 @@ def _make_log_jobs(
 def _make_event_jobs(
     settings: Settings, to: _Connections, keys: Keys
 ) -> dict[str, Callable[[], Awaitable[float]]]:
-    """Make the job that takes events from a stream, if there is one."""
-    if not settings.event_stream:
-        return {}
+    """Make the jobs that finish merges of visitors, and take events from a stream, if there is one."""
     catalogues = CatalogueStore(to.engine)
+    merges = MergeJob(
+        AliasStore(to.engine),
+        Handover(to.redis, keys),
+        MarkedEvents(to.engine, LogReader(to.redis, keys), keys),
+        catalogues.load_newer,
+    )
+    if not settings.event_stream:
+        return {"merges": merges.round}
     inbox = Inbox(to.blocking, settings.event_stream, uuid4().hex)
     job = EventInbox(inbox, EventLog(to.pipe, keys), DeadLetters(to.engine), catalogues.load_newer)
-    return {"events": job.round}
+    return {"merges": merges.round, "events": job.round}
 
 
 def _make_trigger_jobs(

@@ -21,6 +21,14 @@ from profiles.customer import Profile
 from rules.evaluation import Evaluation
 
 
+class MovedCustomer(Exception):
+    """Who is to be decided for is an alias: what is asked is asked of ``customer_id``."""
+
+    def __init__(self, customer_id: str) -> None:
+        super().__init__(customer_id)
+        self.customer_id = customer_id
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionInputs:
     """A validated request. ``decision_id`` is the caller's own id, if any; ``baseline`` its own choice of offers."""

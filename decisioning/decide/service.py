@@ -23,6 +23,7 @@ from decisioning.decide.context import (
     DecisionInputs,
     EligibleOffers,
     EvaluatedRequest,
+    MovedCustomer,
     Selected,
     without_capacity,
     without_limited,
@@ -108,7 +109,7 @@ class DecisionService:
         deadline_ms = request.deadline_ms or context.view.placement.deadline_ms
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
-                decided = await self._decide(context)
+                context, decided = await self._decide_resolved(context)
                 explanation = self._explain(context, decided)
         except TimeoutError:
             decided, explanation = self._decide_defaults(context, DegradedReason.DEADLINE_EXCEEDED), {}
@@ -120,12 +121,33 @@ class DecisionService:
         """Wait a little for what still runs in the background."""
         await self._withdrawals.close()
 
+    async def _decide_resolved(self, context: DecisionContext) -> tuple[DecisionContext, Decided]:
+        """Walk the path; anew for the customer, with a context for that, if who is asked for is an alias."""
+        while True:
+            try:
+                return context, await self._decide(context)
+            except MovedCustomer as moved:
+                context = self._open(replace(context.request, customer_id=moved.customer_id))
+            except RedisUnavailable:  # while that was looked up
+                return context, self._decide_defaults(context, DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
+
+    async def _move(self, context: DecisionContext, customer_id: str) -> MovedCustomer:
+        """Return what makes the request be answered for a customer. Raises ``RedisUnavailable``."""
+        request = context.request
+        customer_id = await self._log.resolve(customer_id)
+        if request.decision_id is not None and not request.dry_run:
+            window_ms = context.view.placement.reward_window_s * 1000
+            await self._log.reassign(customer_id, request.decision_id, window_ms)
+        return MovedCustomer(customer_id)
+
     async def _decide(self, context: DecisionContext) -> Decided:
         """Walk the path. Raises ``TimeoutError`` from outside when the deadline passes, at any ``await``."""
         reading = await self._read(context)
         earlier = await self._find_earlier_answer(context, reading)
         if earlier is not None:
             return Decided(earlier)
+        if reading is not None and reading.moved is not None and not reading.here:
+            raise await self._move(context, reading.moved)
         profile = await self._load_profile(context, reading)
         if reading is not None and reading.here:
             reading = None  # what it was answered cannot be read just now: that stands, and nothing is logged beside it
@@ -194,7 +216,8 @@ class DecisionService:
         if reading is None:
             return None
         earlier, owner = reading.earlier, reading.owner
-        if owner is not None and not is_owner(owner, request.customer_id, context.decision_id):
+        owners = (request.customer_id, reading.moved or request.customer_id)
+        if owner is not None and not any(is_owner(owner, one, context.decision_id) for one in owners):
             raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
         if earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
             earlier = await self._find_archived_answer(context, is_claimed=reading.here)
@@ -390,6 +413,8 @@ class DecisionService:
             if reply.here:
                 earlier = reply.earlier or await self._find_archived_answer(context, is_claimed=True)
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
+            if reply.moved is not None:
+                raise await self._move(context, reply.moved)
             if reply.lost:
                 context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
                 snapshot = record.customer_snapshot

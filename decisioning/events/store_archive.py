@@ -12,6 +12,15 @@ from storage.postgres import transaction
 
 BATCH_SIZE = 500
 
+_BY_CUSTOMER = """
+WITH RECURSIVE behind AS (
+    SELECT alias, customer_id AS root FROM aliases
+    UNION ALL SELECT b.alias, a.customer_id FROM behind b JOIN aliases a ON a.alias = b.root
+), roots AS (SELECT alias, root FROM behind WHERE NOT EXISTS (SELECT FROM aliases WHERE alias = root))
+SELECT e.*, coalesce(r.root, e.customer_id) AS person FROM events e LEFT JOIN roots r ON r.alias = e.customer_id
+WHERE e.occurred_at >= :since ORDER BY person
+"""
+
 
 class EventArchive:
     """Reads archived events. Methods raise ``PostgresUnavailable``."""
@@ -33,19 +42,23 @@ class EventArchive:
             rows = await connection.execute(query, {"customers": list(customers), "ids": list(ids)})
             return {(row.customer_id, row.event_id) for row in rows}
 
-    async def by_customer(self, since_ms: int) -> AsyncIterator[Sequence[LoggedEvent]]:
-        """Yield the events of each customer who has any that happened since then (Unix ms)."""
-        query = text("SELECT * FROM events WHERE occurred_at >= :since ORDER BY customer_id")
+    async def by_customer(self, since_ms: int) -> AsyncIterator[tuple[str, Sequence[LoggedEvent]]]:
+        """Yield each customer who has events that happened since then (Unix ms), with these.
+
+        Those of visitors who signed in are the customer's, and name the visitor.
+        """
+        query, person = text(_BY_CUSTOMER), ""
         found: list[LoggedEvent] = []
         async with transaction(self._engine) as connection:
             stream = await connection.stream(
                 query, {"since": to_datetime(since_ms)}, execution_options={"yield_per": BATCH_SIZE}
             )
             async for rows in stream.partitions(BATCH_SIZE):
-                for one in map(event_of_row, rows):
-                    if found and found[0].event.customer_id != one.event.customer_id:
-                        yield found
+                for row in rows:
+                    if found and person != row.person:
+                        yield person, found
                         found = []
-                    found.append(one)
+                    person = row.person
+                    found.append(event_of_row(row))
         if found:
-            yield found
+            yield person, found

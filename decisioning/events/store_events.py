@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from profiles.events.declared import MAX_WINDOW_MS
 from profiles.events.definitions import EventDefinitions
 from profiles.events.event import Event
 from profiles.events.fold import Increment
+from profiles.limits import VISITOR_PREFIX
 from storage.clock import DAY_MS, HOUR_MS
 from storage.keys import Keys
 from storage.redis_pipe import Pipe
@@ -71,14 +72,19 @@ class EventLog:
         pipe.on_server = tell_again
 
     async def record(self, event: Event, effects: EventEffects, now_ms: int) -> Status:
-        """Record an event once: its id, its entry in the log and all its effects, or none of these."""
+        """Record an event once: its id, its entry in the log and all its effects, or none of these.
+
+        Of a visitor who is an alias by now, it is an event of the customer.
+        """
         customer_id = event.customer_id
-        keys = (
+        keys: tuple[str, ...] = (
             self._keys.log(self._keys.bucket(customer_id)),
             self._keys.events(customer_id),
             self._keys.event_ids(customer_id),
             self._keys.contact(customer_id),
         )
+        if customer_id.startswith(VISITOR_PREFIX):
+            keys = (*keys, self._keys.alias(customer_id))
         arguments: list[Any] = [
             id_mark(event.event_id),
             event.event_id,
@@ -98,5 +104,7 @@ class EventLog:
         reply = await self._pipe.function("nb_event", keys, *arguments)
         if reply == b"duplicate":
             return "duplicate"
+        if isinstance(reply, list):
+            return await self.record(replace(event, customer_id=reply[1].decode()), effects, now_ms)
         self._recent.note("nb_event", keys, arguments)
         return "recorded"

@@ -24,6 +24,10 @@ class DecisionLog(Protocol):
         with_events: bool = False,
     ) -> ReadReply: ...
 
+    async def resolve(self, customer_id: str) -> str: ...
+
+    async def reassign(self, customer_id: str, own_id: str, window_ms: int) -> None: ...
+
     def decide(
         self,
         decision: Decision,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -27,6 +27,7 @@ from decisioning.model.decision import Decision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
+from profiles.limits import VISITOR_PREFIX
 from storage.clock import DAY_MS
 from storage.errors import RedisUnavailable
 from storage.functions import function_name
@@ -76,7 +77,8 @@ class ReadReply:
 
     ``events``: what events told, if that was asked for, and there is anything.
     ``here``: the earlier decision is in Redis. Its header (``earlier``) may be in the archive only. ``withdrawn``: the
-    earlier decision was taken back not long ago, which the archive may not know yet.
+    earlier decision was taken back not long ago, which the archive may not know yet. ``moved``: the customer of whom
+    the one who was asked for is an alias: nothing else that was read counts but what is of the earlier decision.
     """
 
     profile: bytes | None
@@ -86,6 +88,7 @@ class ReadReply:
     here: bool = False
     withdrawn: bool = False
     events: bytes | None = None
+    moved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class DecideReply:
 
     ``here``: there is an earlier decision of the same id, whose header may be in the archive only. ``lapsed``: it came
     too late for the units of capacity that it was to use, and was not written. ``lost``: an offer has a limit, and
-    Redis has lost contacts that are still to be put back.
+    Redis has lost contacts that are still to be put back. ``moved``: it was not written, since its customer has become
+    an alias of that one.
     """
 
     written: bool
@@ -115,6 +119,7 @@ class DecideReply:
     reached: tuple[str, ...] = ()
     lapsed: bool = False
     lost: bool = False
+    moved: str | None = None
 
 
 class RecentWrites:
@@ -184,6 +189,8 @@ class RedisLog:
         self._for_earlier = for_earlier
         self._recent = RecentWrites()
         pipe.on_server = self._recent.tell_again
+        self.hand_over: Callable[[str], Awaitable[object]] | None = None
+        """Adds contacts of an alias to those of its customer: awaited before what made them is acknowledged."""
 
     async def read(
         self,
@@ -198,7 +205,9 @@ class RedisLog:
         What it named is not taken back any more. ``window_ms``: how long a decision under that id waits for outcomes.
         """
         bucket = self.keys.bucket(customer_id)
-        history = owner = extended = earlier = events = None
+        history = owner = extended = earlier = events = alias = None
+        if customer_id.startswith(VISITOR_PREFIX):
+            alias = self.pipe.call("HGET", self.keys.alias(customer_id), "to")
         if own_id is not None:
             # Earlier versions compare the id itself.
             mine = (
@@ -216,7 +225,7 @@ class RedisLog:
             events = self.pipe.call("GET", self.keys.events(customer_id))
         if with_history:
             history = self.pipe.call("ZRANGE", self.keys.contact(customer_id), 0, -1, "WITHSCORES")
-        calls = [c for c in (owner, extended, earlier, profile, events, history) if c is not None]
+        calls = [c for c in (alias, owner, extended, earlier, profile, events, history) if c is not None]
         try:
             await calls[-1]  # replies come in order: when the last is here, all are
             for call in calls:
@@ -229,8 +238,10 @@ class RedisLog:
                     call.exception()
         contacts = parse_history(history.result()) if history is not None else []
         told = None if events is None else events.result()
+        to = None if alias is None else alias.result()
+        moved = None if to is None else await self.resolve(to.decode())
         if own_id is None:
-            return ReadReply(profile.result(), contacts, events=told)
+            return ReadReply(profile.result(), contacts, events=told, moved=moved)
         assert owner is not None
         assert earlier is not None
         first, (status, *header) = owner.result(), earlier.result()
@@ -242,7 +253,27 @@ class RedisLog:
             status == b"here",
             status == b"withdrawn",
             told,
+            moved,
         )
+
+    async def resolve(self, customer_id: str) -> str:
+        """Return whose alias a visitor is in the end; all others are nobody's."""
+        return (await self.names_of(customer_id))[-1]
+
+    async def names_of(self, customer_id: str) -> list[str]:
+        """Return whose alias somebody is, one behind the other, from themselves to the customer in the end."""
+        names = [customer_id]
+        while names[-1].startswith(VISITOR_PREFIX):
+            to = await self._read("HGET", self.keys.alias(names[-1]), "to")
+            if to is None:
+                break
+            names.append(to.decode())
+        return names
+
+    async def reassign(self, customer_id: str, own_id: str, window_ms: int) -> None:
+        """Note that an own id of a visitor's is that of the customer whose alias the visitor is."""
+        mine = owner_note(self.keys.bucket(customer_id), customer_id, own_id)
+        await self._read("SET", self.keys.owner(own_id), mine, "PX", owner_ttl_ms(window_ms))
 
     def decide(
         self,
@@ -295,6 +326,8 @@ class RedisLog:
         confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
         keys = (*self._keys_of(bucket, customer_id, decision_id), self.keys.whole(bucket))
+        if customer_id.startswith(VISITOR_PREFIX):
+            keys = (*keys, self.keys.alias(customer_id))
         head = (
             (decision_id, now_ms, until_ms, until_ms - now_ms + GRACE_MS, contacts.keep_ms),
             (encode_decision(decision), candidates, base_propensities, factors, customer_id),
@@ -329,6 +362,8 @@ class RedisLog:
             return DecideReply(False, decode_decision(reply[1]) if reply[1] else None, here=True)
         if reply[0] == b"lost":
             return DecideReply(False, lost=True)
+        if reply[0] == b"moved":
+            return DecideReply(False, moved=reply[1].decode())
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
     async def claim(self, customer_id: str, decision_id: str) -> tuple[str, Decision | None]:
@@ -356,7 +391,7 @@ class RedisLog:
         """
         bucket = self.keys.bucket(customer_id)
         mark = self.keys.withdrawal(bucket, decision_id)
-        keys = (*self._keys_of(bucket, customer_id, decision_id), mark)
+        keys = (*self._keys_of(bucket, customer_id, decision_id), mark, *self._keys_of_aliases(bucket))
         arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS, attempt)
         await self._function("nb_withdraw", keys, arguments)
         self._recent.note("nb_withdraw", keys, arguments)
@@ -370,6 +405,13 @@ class RedisLog:
             self.keys.contact(customer_id),
             self.keys.unconfirmed(bucket),
         )
+
+    def _keys_of_aliases(self, bucket: int) -> tuple[str, str]:
+        return self.keys.aliases(bucket), self.keys.handovers(bucket)
+
+    async def _hand_over(self, visitor: str) -> None:
+        if self.hand_over is not None:
+            await self.hand_over(visitor)
 
     async def bucket_of(self, decision_id: str) -> int | None:
         """The bucket of a decision: from its id, or from the owner's note of a caller's own id."""
@@ -392,7 +434,12 @@ class RedisLog:
         follows: Consequences = NOTHING_FOLLOWS,
     ) -> tuple[str, str]:
         """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
-        keys = (self.keys.decision(bucket, decision_id), self.keys.log(bucket), self.keys.contacts(bucket))
+        keys = (
+            self.keys.decision(bucket, decision_id),
+            self.keys.log(bucket),
+            self.keys.contacts(bucket),
+            *self._keys_of_aliases(bucket),
+        )
         told = "" if value is None else repr(value)
         arguments = (
             *(decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms, follows.worth),
@@ -401,6 +448,8 @@ class RedisLog:
         reply = await self._function("nb_feedback", keys, arguments)
         if reply[0] in (b"recorded", b"late"):
             self._recent.note("nb_feedback", keys, arguments)
+        if len(reply) > 2:
+            await self._hand_over(reply[2].decode())
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
     async def append(
@@ -411,7 +460,8 @@ class RedisLog:
         contacts: Contacts = NO_CONTACTS,
     ) -> bool:
         """Append records made elsewhere, and contacts, once per ``mark``. False if they are there already."""
-        arguments: list[Any] = [OWNER_TTL_MS, contacts.keep_ms, len(contacts.members)]
+        customer_id = contacts.customer_id
+        arguments: list[Any] = [OWNER_TTL_MS, contacts.keep_ms, customer_id, len(contacts.members)]
         for at_ms, name in contacts.members:
             arguments += [at_ms, name]
         for record in records:
@@ -419,11 +469,14 @@ class RedisLog:
         keys = (
             self.keys.mark(bucket, mark),
             self.keys.log(bucket),
-            self.keys.contacts(bucket) + contacts.customer_id,
+            self.keys.contacts(bucket) + customer_id,
+            *self._keys_of_aliases(bucket),
         )
         reply = await self._function("nb_append", keys, arguments)
         if reply == b"ok":
             self._recent.note("nb_append", keys, arguments)
+        if contacts.members and customer_id.startswith(VISITOR_PREFIX):
+            await self._hand_over(customer_id)
         return bool(reply == b"ok")
 
     async def waiting(self, bucket: int, decision_id: str) -> dict[str, bytes]:
@@ -441,7 +494,7 @@ class RedisLog:
                     fields["h"] = record[b"h"]
         return fields
 
-    async def _read(self, *command: str) -> Any:
+    async def _read(self, *command: str | int) -> Any:
         try:
             return await self.pipe.call(*command)
         except RedisReplyError as error:

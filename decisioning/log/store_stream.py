@@ -275,7 +275,7 @@ class LogReader:
 
     async def release(self, due: Sequence[tuple[int, str]], now_ms: int) -> int:
         """Give back what unconfirmed decisions reserved; returns how many gave something back by this call."""
-        keys = (self._keys.log, self._keys.unconfirmed, self._keys.contacts)
+        keys = (self._keys.log, self._keys.unconfirmed, *self._of_contacts())
         return (await self._call_each("nb_release", due, keys, now_ms)).count(b"released")
 
     async def expire(self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int) -> int:
@@ -293,8 +293,11 @@ class LogReader:
     async def _expire(
         self, due: Sequence[tuple[int, str]], now_ms: int, grace_ms: int, keep: int
     ) -> list[bytes]:
-        keys = (self._keys.log, self._keys.pending, self._keys.unconfirmed, self._keys.contacts)
+        keys = (self._keys.log, self._keys.pending, self._keys.unconfirmed, *self._of_contacts())
         return await self._call_each("nb_expire", due, keys, now_ms, grace_ms, keep)
+
+    def _of_contacts(self) -> tuple[Callable[[int], str], ...]:
+        return self._keys.contacts, self._keys.aliases, self._keys.handovers
 
     async def settle(self, bucket: int, decision_id: str) -> None:
         """Make a decision due no more."""

@@ -1,11 +1,14 @@
 """An erasure: profile, log, files of exports, and an entry in the trail that does not say whose it was."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from decisioning.exporting.store_jobs import ExportStore, folder_name
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_handover import Handover
 from decisioning.privacy.export_files import PERSONAL, is_in_files, remove_files
 from decisioning.privacy.store_erasing import LogEraser
 from profiles.customer_id import checked_id
@@ -33,6 +36,8 @@ class PersonEraser:
 
     profiles: ErasureStore
     log: LogEraser
+    aliases: AliasStore
+    handover: Handover
     exports: ExportStore
     export_dir: Path
     trail: PrivacyTrail
@@ -49,11 +54,23 @@ class PersonEraser:
         customer_id = checked_id(customer_id)
         # The profile first: decisions that begin from now on know nothing of the customer any more. Those that have
         # begun may still log what they know.
-        counts = await self.profiles.erase(customer_id, keep_out=keep_out)
+        counts = Counter(await self.profiles.erase(customer_id, keep_out=keep_out))
+        aliases = [name for name, _ in await self.aliases.of(customer_id)]
+        for name in aliases:
+            counts.update(await self.profiles.erase(name, keep_out=False))
+        names = [customer_id, *aliases]
+        await self.aliases.finish(names)  # so that no worker goes on with them
         await self.sleep(self.longest_decision_s + SETTLE_MARGIN_S)
-        done, decision_ids = await self.log.erase(customer_id, self.clock_ms())
-        counts |= asdict(done)
-        removed = await self._remove_exports(customer_id, decision_ids)
+        decision_ids: set[str] = set()
+        for name in names:
+            erased, ids = await self.log.erase(name, self.clock_ms())
+            counts.update(asdict(erased))
+            decision_ids |= ids
+        # At last: until then a repeated erasure must know of them.
+        for name in names:
+            await self.handover.forget(name, await self.aliases.chain(name))
+        counts["aliases"] = await self.aliases.remove(names)
+        removed = sorted({e for name in names for e in await self._remove_exports(name, decision_ids)})
         await self.trail.note(
             "erased", customer_id, author, reason, kept_out=keep_out, exports=len(removed), **counts
         )

@@ -1,10 +1,11 @@
 """Everything that is held on a person, for the person: record, propensities, lists, contacts and the log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from decisioning.log.ports import DecisionLog
+from decisioning.merging.store_aliases import AliasStore
 from decisioning.privacy.entries import show_entry
 from decisioning.privacy.store_customer_log import CustomerLog
 from profiles.customer_id import checked_id
@@ -23,6 +24,7 @@ class PersonExporter:
     customer_log: CustomerLog
     decision_log: DecisionLog
     trail: PrivacyTrail
+    aliases: AliasStore
     offers: Mapping[int, str]
 
     async def page(
@@ -34,22 +36,28 @@ class PersonExporter:
         ``None``. Each call is noted in the trail. Raises ``InvalidCustomer`` and ``Unavailable``.
         """
         customer_id = checked_id(customer_id)
-        found = await self.customer_log.page(customer_id, before, limit + 1)
+        aliases = await self.aliases.of(customer_id)
+        names = [customer_id, *(name for name, _ in aliases)]
+        found = await self.customer_log.page(names, before, limit + 1)
         shown = found[:limit]
         answer: dict[str, Any] = {"customer_id": customer_id, "decisions": shown, "next": None}
         if len(found) > limit:
             answer["next"] = (to_ms(shown[-1]["decided_at"]), shown[-1]["decision_id"])
         if before is None:
-            answer |= await self._beside_the_archive(customer_id, {one["decision_id"] for one in shown})
+            answer["aliases"] = [{"visitor_id": name, "merged_at": at} for name, at in aliases]
+            answer |= await self._beside_the_archive(names, {one["decision_id"] for one in shown})
         await self.trail.note(
             "exported", customer_id, author, decisions=len(shown), first_page=before is None
         )
         return answer
 
-    async def _beside_the_archive(self, customer_id: str, ids: set[str]) -> dict[str, Any]:
+    async def _beside_the_archive(self, names: Sequence[str], ids: set[str]) -> dict[str, Any]:
+        """Read what is held beside archived decisions. ``names``: the customer, and then all aliases."""
+        customer_id, log = names[0], self.customer_log
         reply = await self.decision_log.read(customer_id, True)
         held = await read_holdings(self.trail.engine, customer_id)
-        held |= await self.customer_log.triggers(customer_id)
+        triggers = [await log.triggers(name) for name in names]
+        held |= {what: [one for found in triggers for one in found[what]] for what in triggers[0]}
         return held | {
             "contacts": [
                 {
@@ -62,9 +70,11 @@ class PersonExporter:
                 }
                 for contact in reply.history
             ],
-            "events": await self.customer_log.events(customer_id),
-            "told_by_events": await self.customer_log.told(customer_id),
-            "canary_tests": await self.customer_log.canary_tests(customer_id),
-            "not_archived": [show_entry(e) for e in await self.customer_log.not_archived(customer_id, ids)],
-            "set_aside": await self.customer_log.set_aside(customer_id, ids),
+            "events": [one for name in names for one in await log.events(name)],
+            "told_by_events": await log.told(customer_id),
+            "canary_tests": [one for name in names for one in await log.canary_tests(name)],
+            "not_archived": [
+                show_entry(entry) for name in names for entry in await log.not_archived(name, ids)
+            ],
+            "set_aside": [one for name in names for one in await log.set_aside(name, ids)],
         }

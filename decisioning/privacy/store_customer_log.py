@@ -25,7 +25,7 @@ CHUNK = 500
 
 _DECISIONS = """
 SELECT decision_id, decided_at, header::text AS header, candidates, priors, factors FROM decisions
-WHERE customer_id = :customer_id {before} ORDER BY decided_at DESC, decision_id DESC LIMIT :most
+WHERE customer_id = ANY(:names) {before} ORDER BY decided_at DESC, decision_id DESC LIMIT :most
 """
 _BEFORE = "AND (decided_at, decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
 _OUTCOMES = """
@@ -99,10 +99,13 @@ class CustomerLog:
         ]
 
     async def page(
-        self, customer_id: str, before: tuple[int, str] | None, limit: int
+        self, names: Sequence[str], before: tuple[int, str] | None, limit: int
     ) -> list[dict[str, Any]]:
-        """Read the newest archived decisions, older than ``before`` (Unix ms and id), with all that is kept of them."""
-        values: dict[str, Any] = {"customer_id": customer_id, "most": limit}
+        """Read the newest archived decisions, older than ``before`` (Unix ms and id), with all that is kept of them.
+
+        ``names``: the customer and all aliases.
+        """
+        values: dict[str, Any] = {"names": list(names), "most": limit}
         if before is not None:
             values |= {"at": to_datetime(before[0]), "id": before[1]}
         query = text(_DECISIONS.format(before="" if before is None else _BEFORE))

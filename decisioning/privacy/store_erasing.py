@@ -247,9 +247,9 @@ class LogEraser:
                     await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
 
     async def _forget_customer(self, job: _Erasing) -> None:
-        """Delete the history of contacts, what events told, and their ids."""
-        keys = self._keys
-        names = [keys.contact(job.customer_id), keys.events(job.customer_id), keys.event_ids(job.customer_id)]
+        """Delete the history of contacts, what events told, their ids, and what was added from aliases."""
+        keys, name = self._keys, job.customer_id
+        names = [keys.contact(name), keys.events(name), keys.event_ids(name), keys.absorbed(name)]
         async with redis_errors():
             await self._redis.delete(*names)
 

@@ -1,7 +1,7 @@
 """What events told, put back into Redis from the archive and the streams behind it.
 
-What is put back for a customer is the fold of all their events. So it replaces what is there, if that has not changed
-since before the last of these events was read; otherwise it is made anew.
+What is put back for a customer is the fold of all their events, those of aliases among them. So it replaces what is
+there, if that has not changed since before the last of these events was read; otherwise it is made anew.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,8 @@ from redis.asyncio import Redis
 from decisioning.events.store_archive import EventArchive
 from decisioning.events.store_events import HORIZON_MS, REMEMBER_MS, id_mark
 from decisioning.log.store_stream import LogReader
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_handover import NOTED_MS
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.position import StreamPosition
 from profiles.events.event import Event
@@ -37,6 +39,15 @@ class Kept:
     contact_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """A customer, or a visitor whom nobody knows, with all aliases and the archived events of them all."""
+
+    name: str
+    archived: Sequence[LoggedEvent]
+    aliases: Sequence[str] = ()
+
+
 @dataclass(slots=True)
 class _Behind:
     """The events of a stream behind what is archived, by customer, as far as it has been read."""
@@ -49,9 +60,17 @@ class EventRestorer:
     """Works beside a running system, while nothing is archived. ``fold``: what a customer's events have told."""
 
     def __init__(
-        self, archive: EventArchive, redis: "Redis", keys: Keys, fold: Fold, kept: Kept, now_ms: int
+        self,
+        archive: EventArchive,
+        aliases: AliasStore,
+        redis: "Redis",
+        keys: Keys,
+        fold: Fold,
+        kept: Kept,
+        now_ms: int,
     ) -> None:
         self._archive = archive
+        self._aliases = aliases
         self._redis: Any = redis
         self._reader = LogReader(redis, keys)
         self._keys = keys
@@ -67,20 +86,21 @@ class EventRestorer:
         """
         since_ms = self._now_ms - max(self._kept.state_ms, self._kept.contact_ms, REMEMBER_MS)
         self._behind = {bucket: _Behind(position) for bucket, position in archived.items()}
-        restored, waiting = 0, list[Sequence[LoggedEvent]]()
-        async for events in self._archive.by_customer(since_ms):
-            waiting.append(events)
+        restored, waiting = 0, list[_Person]()
+        async for name, events in self._archive.by_customer(since_ms):
+            waiting.append(_Person(name, events))
             if len(waiting) == BATCH_SIZE:
                 restored += await self._put_back(waiting)
                 waiting = []
         return restored + await self._put_back(waiting)
 
-    async def _put_back(self, customers: Sequence[Sequence[LoggedEvent]]) -> int:
+    async def _put_back(self, customers: Sequence[_Person]) -> int:
         """Put back the archived events of some customers; returns how many these are.
 
         Raises ``RedisUnavailable``, also if more is told of one of them whenever it is tried: nothing is whole then.
         """
-        left = list(customers)
+        aliases = await self._aliases.of_all([one.name for one in customers])
+        left = [_Person(one.name, one.archived, aliases.get(one.name, ())) for one in customers]
         for _ in range(MAX_TRIES):
             if not left:
                 break
@@ -91,27 +111,27 @@ class EventRestorer:
             )
         return len(customers)
 
-    async def _try(self, customers: Sequence[Sequence[LoggedEvent]]) -> list[Sequence[LoggedEvent]]:
+    async def _try(self, customers: Sequence[_Person]) -> list[_Person]:
         """Put back what is possible; returns the customers of whom something has changed meanwhile."""
-        names = [events[0].event.customer_id for events in customers]
         # In this order: whatever had changed the state by then is in the streams when they are read.
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.get(self._keys.events(name))
+            for one in customers:
+                pipe.get(self._keys.events(one.name))
             states = await pipe.execute()
-        for bucket in {self._keys.bucket(name) for name in names}:
+        for bucket in {self._keys.bucket(name) for one in customers for name in (one.name, *one.aliases)}:
             await self._read_on(bucket)
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for name, events, state in zip(names, customers, states, strict=True):
-                keys = (self._keys.events(name), self._keys.event_ids(name), self._keys.contact(name))
-                pipe.fcall(
-                    function_name("nb_restore_events"),
-                    len(keys),
-                    *keys,
-                    *self._arguments(name, events, state),
+            for one, state in zip(customers, states, strict=True):
+                keys = (
+                    self._keys.events(one.name),
+                    self._keys.event_ids(one.name),
+                    self._keys.contact(one.name),
+                    self._keys.absorbed(one.name),
                 )
+                arguments = self._arguments(one, state)
+                pipe.fcall(function_name("nb_restore_events"), len(keys), *keys, *arguments)
             replies = await pipe.execute()
-        return [events for events, reply in zip(customers, replies, strict=True) if reply != b"ok"]
+        return [one for one, reply in zip(customers, replies, strict=True) if reply != b"ok"]
 
     async def _read_on(self, bucket: int) -> None:
         behind = self._behind.setdefault(bucket, _Behind(StreamPosition.START))
@@ -126,10 +146,13 @@ class EventRestorer:
                 {bucket: behind.position}, count=10_000, block_ms=None, decisions=True, buckets=[bucket]
             )
 
-    def _arguments(self, name: str, archived: Sequence[LoggedEvent], state: bytes | None) -> list[Any]:
+    def _arguments(self, person: _Person, state: bytes | None) -> list[Any]:
         """Make the arguments of ``nb_restore_events``."""
-        behind = self._behind[self._keys.bucket(name)].events.get(name, [])
-        events = list({one.event.event_id: one for one in [*behind, *archived]}.values())
+        names = (*person.aliases, person.name)
+        behind = [one for name in names for one in self._behind[self._keys.bucket(name)].events.get(name, ())]
+        # Of an event that both a visitor and the customer had, the customer's is the one.
+        found = sorted([*behind, *person.archived], key=lambda one: one.event.customer_id == person.name)
+        events = list({one.event.event_id: one for one in found}.values())
         told = self._fold([one.event for one in events])
         since_ms = self._now_ms - HORIZON_MS
         ids = [one.event for one in events if one.event.at_ms > since_ms]
@@ -139,7 +162,10 @@ class EventRestorer:
             self._kept.state_ms,
             self._now_ms + REMEMBER_MS,
             self._kept.contact_ms,
+            NOTED_MS,
             len(ids),
+            len(person.aliases),
+            *person.aliases,
         ]
         for event in ids:
             arguments += (event.at_ms, id_mark(event.event_id))

@@ -32,6 +32,7 @@ from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_note, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
+from decisioning.merging.store_aliases import AliasStore
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import EventKey, LoggedEvent
 from decisioning.model.outcome import BUILT_IN, Identity
@@ -39,6 +40,7 @@ from decisioning.model.position import StreamPosition
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from decisioning.recovery.store_aliases import AliasRestorer
 from decisioning.recovery.store_events import EventRestorer, Kept
 from profiles.events.fold import fold
 from storage.clock import to_ms
@@ -121,6 +123,7 @@ class Rebuilder:
         self._archive = ArchiveReader(engine)
         self._events = EventArchive(engine)
         self._decisions = DecisionRestorer(engine, redis, keys)
+        self._aliases = AliasRestorer(AliasStore(engine), redis, keys, clock_ms)
 
     async def lost(self) -> bool:
         """Return whether Redis is behind Postgres: buckets are not whole, or arms are older than their archived folds.
@@ -185,8 +188,11 @@ class Rebuilder:
         for bucket in sorted(ended):
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
-        rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
-        rebuilt.customers = await self._rebuild_events(catalogue, archived)
+        known = None
+        while known != (known := await self._aliases.redirect()):  # until nobody has been merged meanwhile
+            rebuilt.decisions += await self._decisions.restore(self._clock_ms(), history_ms)
+            rebuilt.customers = await self._rebuild_events(catalogue, archived)
+            await self._aliases.hand_over()
         await self._feed.refresh()
         # Without those that are still being warmed up: whoever does it notices, and starts anew.
         for key in self._feed.live():
@@ -240,7 +246,13 @@ class Rebuilder:
         definitions = catalogue.event_definitions
         kept = Kept(kept_ms(definitions), catalogue.history_ms)
         restorer = EventRestorer(
-            self._events, self._redis, self._keys, partial(fold, definitions), kept, self._clock_ms()
+            self._events,
+            AliasStore(self._engine),
+            self._redis,
+            self._keys,
+            partial(fold, definitions),
+            kept,
+            self._clock_ms(),
         )
         return await restorer.restore(archived)
 

@@ -18,7 +18,7 @@ end
 -- Where the offers begin in the arguments of decide, and how many there are of each.
 local FIRST_OFFER, OFFER_FIELDS = 18, 6
 
--- keys: decision, log, pending, contact, unconfirmed, whole
+-- keys: decision, log, pending, contact, unconfirmed, whole, alias (of visitors alone)
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), run id of the server whose history must be whole for offers
 --       with limits ("1": of any, "" if it need not be), facts that policies learn from ("" for none), offers, then for
@@ -27,9 +27,10 @@ local FIRST_OFFER, OFFER_FIELDS = 18, 6
 --       behind the offers 1 if silence counts as soon as an offer is shown, which attempt at an own id this is ("" for other
 --       ids; the same attempt may be told again), 1 if the hash must be one that processes of earlier versions can
 --       read, too, and the signals that held and last, joined by ","
--- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"}
+-- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"} |
+--   {"moved", customer} (the visitor is an alias by now)
 local function decide(keys, args)
-  local decision, log, pending, contact, unconfirmed, whole = unpack(keys)
+  local decision, log, pending, contact, unconfirmed, whole, alias = unpack(keys)
   local id, now, until_ms, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
     presentation, confirm_until, needs_whole, facts, count = unpack(args, 1, 17)
   local behind = FIRST_OFFER + OFFER_FIELDS * tonumber(count)
@@ -42,6 +43,8 @@ local function decide(keys, args)
     if not is_same then redis.call('HSETNX', decision, 'g', '1') end
     return { 'exists', known }
   end
+  local to = merged_into(alias)
+  if to then return { 'moved', to } end
 
   local fields, ids, offers, expectations = {}, {}, {}, {}
   local lost = false
@@ -104,14 +107,15 @@ local function silence_of(known, offer)
   return known.m == 'implicit' and known.d or known['z:' .. offer] or ''
 end
 
--- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with)
+-- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with), aliases (the same of
+--       aliases), handovers
 -- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is worth ("" if it earns
 --       nothing: see 1_earned.lua), the reason that was told ("" for none), for what it suppresses other offers (causes,
 --       joined by ","), how long that matters (ms)
 -- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
---   {"too_early"}
+--   {"too_early"}; with the first ones also the customer, if that is an alias
 local function feedback(keys, args)
-  local decision, log, contacts = unpack(keys)
+  local decision, log, contacts, aliases, handovers = unpack(keys)
   local id, now, offer, outcome, value, occurred_at, skew_ms, worth, reason, causes, suppress_ms = unpack(args)
   local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
   local kept, released = 'o:' .. offer, 'rel:' .. offer
@@ -125,7 +129,10 @@ local function feedback(keys, args)
       accepted, rejected, gained, 'l:' .. offer })
   if not known.d then return { 'unknown' } end
   if not known[kept] then return { 'not_offered' } end
-  if known[recorded] then return { 'duplicate', known[recorded] } end
+  if known[recorded] then
+    -- Whoever was told last may not have come to hand it over.
+    return { 'duplicate', known[recorded], note_changed(aliases, handovers, known.cu) }
+  end
   if opposite and known[contrary] then return { 'contradicts', opposite } end
   worth = worth or ''
   local earned = known[gained] and parse_earned(known[gained])
@@ -153,12 +160,15 @@ local function feedback(keys, args)
       redis.call('HSET', decision, gained, told)
     end
   end
-  local decided = parse_offer(known[kept])
+  local decided, again = parse_offer(known[kept]), nil
   local keep_ms = tonumber(known.w or '0')
   if keep_ms > 0 then
     local contact = contacts .. known.cu
     local at = string.format('%.0f', math.min(occurred_ms, now_ms))
-    if known[released] and decided.counts then remember(contact, at, member(decided, 'd', id), keep_ms) end
+    if known[released] and decided.counts then
+      again = member(decided, 'd', id)
+      remember(contact, at, again, keep_ms)
+    end
     if LETTERED[outcome] then remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms) end
   end
   if causes and causes ~= '' then
@@ -183,7 +193,7 @@ local function feedback(keys, args)
     if field[2] ~= '' then record[#record + 1], record[#record + 2] = field[1], field[2] end
   end
   redis.call('XADD', log, '*', unpack(record))
-  return { late and 'late' or 'recorded', now }
+  return { late and 'late' or 'recorded', now, note_changed(aliases, handovers, known.cu, nil, again) }
 end
 
 -- The outcomes of an offer that are recorded: those of a kind, or none.
@@ -205,11 +215,11 @@ local function closed(offer, decided, reward, expected, silence)
 end
 
 -- Gives back what was reserved for offers of which nobody said in time that they were presented.
--- keys: decision, log, unconfirmed, contacts (as for feedback)
+-- keys: decision, log, unconfirmed, contacts, aliases, handovers (as for feedback)
 -- args: id, now
 -- returns "released" | "confirmed" | "early" | "gone"
 local function release(keys, args)
-  local decision, log, unconfirmed, contacts = unpack(keys)
+  local decision, log, unconfirmed, contacts, aliases, handovers = unpack(keys)
   local id, now = unpack(args)
   local due = redis.call('ZSCORE', unconfirmed, id)
   if not due then return 'gone' end
@@ -217,16 +227,18 @@ local function release(keys, args)
   if known.d and tonumber(now) < tonumber(due) then return 'early' end
   redis.call('ZREM', unconfirmed, id)
   if not known.d then return 'gone' end
-  local released = {}
+  local released, removed = {}, {}
   for _, offer in ipairs(split(known.os)) do
     if not answers(decision, offer).any then
       local decided = decided_offer(decision, offer)
-      redis.call('ZREM', contacts .. known.cu, member(decided, 'd', id))
+      removed[#removed + 1] = member(decided, 'd', id)
+      redis.call('ZREM', contacts .. known.cu, removed[#removed])
       redis.call('HSET', decision, 'rel:' .. offer, now)
       released[#released + 1] = closed(offer, decided, '-')
     end
   end
   if #released == 0 then return 'confirmed' end
+  note_changed(aliases, handovers, known.cu, removed)
   redis.call('XADD', log, '*', 't', 'released', 'id', id, 'd', known.d, 'at', now, 'ts', now,
     'p', known.p, 'pl', known.pl, 'os', table.concat(released, ','))
   return 'released'
@@ -243,11 +255,11 @@ end
 -- Closes a decision whose reward window has passed; what was not answered gets the default of its presentation, and
 -- of what was answered it is told that it counts from now on (cl): whoever compares rates must not count acceptances,
 -- which come at once, before silence, which comes now.
--- keys: decision, log, pending, unconfirmed, contacts (as for feedback)
+-- keys: decision, log, pending, unconfirmed, contacts, aliases, handovers (as for feedback)
 -- args: id, now, grace_ms, 1 if a decision that has left Redis is to stay due (it is closed from the archive)
 -- returns "expired" | "early" | "gone" | "left"
 local function expire(keys, args)
-  local decision, log, pending, unconfirmed, contacts = unpack(keys)
+  local decision, log, pending, unconfirmed, contacts, aliases, handovers = unpack(keys)
   local id, now, grace_ms, keep = unpack(args)
   local known = waiting(decision, { 'd', 'u', 'p', 'pl', 'm', 'os', 's', 'f', 'z' })
   if not known.d and keep == '1' then return redis.call('ZSCORE', pending, id) and 'left' or 'gone' end
@@ -256,7 +268,7 @@ local function expire(keys, args)
     return 'gone'
   end
   if tonumber(now) <= tonumber(known.u) then return 'early' end
-  release({ decision, log, unconfirmed, contacts }, { id, now })
+  release({ decision, log, unconfirmed, contacts, aliases, handovers }, { id, now })
   local open, settled = {}, {}
   local offers = split(known.os)
   for _, offer in ipairs(offers) do
@@ -282,24 +294,31 @@ local function expire(keys, args)
   return 'expired'
 end
 
--- Removes all contacts of a decision.
+-- Removes all contacts of a decision; returns their names.
 local function forget(decision, contact, id)
-  local known = waiting(decision, { 'd', 'p', 'os', 'sg' })
-  for _, signal in ipairs(split(known.sg or '')) do redis.call('ZREM', contact, signal_member(signal, id)) end
+  local known, names = waiting(decision, { 'd', 'p', 'os', 'sg' }), {}
+  for _, signal in ipairs(split(known.sg or '')) do
+    names[#names + 1] = signal_member(signal, id)
+    redis.call('ZREM', contact, names[#names])
+  end
   for _, offer in ipairs(split(known.os)) do
     local decided = decided_offer(decision, offer)
-    for kind in string.gmatch('dpcar', '.') do redis.call('ZREM', contact, member(decided, kind, id)) end
+    for kind in string.gmatch('dpcar', '.') do
+      names[#names + 1] = member(decided, kind, id)
+      redis.call('ZREM', contact, names[#names])
+    end
   end
+  return names
 end
 
 -- Takes back a decision whose answer could not be delivered as logged. The mark keeps a rebuild from bringing it back.
--- keys: decision, log, pending, contact, unconfirmed, mark
+-- keys: decision, log, pending, contact, unconfirmed, mark, aliases, handovers
 -- args: id, now, decided at, ttl of the mark (ms), the attempt that wrote it (see decide; "" for any)
 -- returns "withdrawn" | "gone" | "kept" (it has been handed out since)
 local function withdraw(keys, args)
-  local decision, log, pending, contact, unconfirmed, mark = unpack(keys)
+  local decision, log, pending, contact, unconfirmed, mark, aliases, handovers = unpack(keys)
   local id, now, decided_at, ttl_ms, attempt = unpack(args)
-  local known = waiting(decision, { 'd', 'p', 'pl', 'm', 'os', 'f', 'z', 'g', 'a' })
+  local known = waiting(decision, { 'd', 'cu', 'p', 'pl', 'm', 'os', 'f', 'z', 'g', 'a' })
   -- One that was put back from the archive does not know its attempt.
   if known.d ~= decided_at or (attempt ~= '' and (known.a or attempt) ~= attempt) then return 'gone' end
   if known.g then return 'kept' end
@@ -315,7 +334,7 @@ local function withdraw(keys, args)
     local silence = kept['r:' .. offer .. ':accepted'] and '' or silence_of(known, offer)
     offers[#offers + 1] = closed(offer, decided_offer(decision, offer), '-', expected_of(decision, ids, offer), silence)
   end
-  forget(decision, contact, id)
+  note_changed(aliases, handovers, known.cu, forget(decision, contact, id))
   redis.call('XADD', log, '*', 't', 'withdrawn', 'id', id, 'd', known.d, 'at', now, 'ts', now,
     'p', known.p, 'pl', known.pl, 'os', table.concat(offers, ','), 'f', known.f or '')
   redis.call('SET', mark, known.d, 'PX', ttl_ms)

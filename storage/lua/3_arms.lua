@@ -1,18 +1,19 @@
 -- Appends records that were made elsewhere (imported history, outcomes after a decision has left Redis), once per mark.
--- keys: mark, log, contact
--- args: ttl_ms, history_ms, contacts, then for each contact: time, member; then for each record: number of fields and
+-- keys: mark, log, contact, aliases, handovers
+-- args: ttl_ms, history_ms, customer ("" without contacts), contacts, then for each contact: time, member; then for each record: number of fields and
 --       values, fields and values
 -- returns "ok" | "duplicate"
 local function append(keys, args)
-  local mark, log, contact = unpack(keys)
-  local ttl_ms, history_ms, contacts = unpack(args, 1, 3)
+  local mark, log, contact, aliases, handovers = unpack(keys)
+  local ttl_ms, history_ms, customer, contacts = unpack(args, 1, 4)
   if not redis.call('SET', mark, '1', 'NX', 'PX', ttl_ms) then return 'duplicate' end
-  local at, keep_ms = 4, tonumber(history_ms)
+  local at, keep_ms = 5, tonumber(history_ms)
   for _ = 1, tonumber(contacts) do
     local time, name = unpack(args, at, at + 1)
     if keep_ms > 0 then remember(contact, time, name, keep_ms) end
     at = at + 2
   end
+  if at > 5 then note_changed(aliases, handovers, customer) end
   while at <= #args do
     local count = tonumber(args[at])
     redis.call('XADD', log, '*', unpack(args, at + 1, at + count))

@@ -61,15 +61,17 @@ local function unpacked(packed)
 end
 
 -- Records an event: remembers its id, appends it to the log, changes what is known of the customer.
--- keys: log, state, ids (of the customer's events, by time), contact
+-- keys: log, state, ids (of the customer's events, by time), contact, alias (of visitors alone)
 -- args: mark of the id, id, customer, type, occurred at, now, properties (JSON), time from which ids are remembered (ms),
 --       how long the state (ms) and contacts (ms, 0 for none) are kept, contacts, then each contact (member of the history),
 --       and for each increment: field, index, amount, keep, value ("" for a sum)
--- returns "recorded" | "duplicate"
+-- returns "recorded" | "duplicate" | {"moved", customer} (the visitor is an alias by now)
 local function record_event(keys, args)
-  local log, state, ids, contact = unpack(keys)
+  local log, state, ids, contact, alias = unpack(keys)
   local mark, id, customer, kind, at, now, properties, since, state_ms, contact_ms, contacts = unpack(args, 1, 11)
   local first = 12 + tonumber(contacts)
+  local to = merged_into(alias)
+  if to then return redis.call('ZSCORE', ids, mark) and 'duplicate' or { 'moved', to } end
   local known = #args >= first and unpacked(redis.call('GET', state)) or {}
   if redis.call('ZADD', ids, 'NX', at, mark) == 0 then return 'duplicate' end
   redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
@@ -104,18 +106,22 @@ local function record_event(keys, args)
 end
 
 -- Puts back what the archive knows of a customer's events, if the state is still as it was when they were read.
--- keys: state, ids, contact
+-- keys: state, ids, contact, absorbed
 -- args: state as it was read ("" for none), new state ("" for none), how long it is kept (ms), until when ids are kept (Unix
---       ms), how long contacts are kept (ms), number of ids, then each as time and mark, then each contact as time and member
+--       ms), how long contacts are kept (ms), how long what is noted of aliases is kept (ms), number of ids and of aliases
+--       whose events are among these, then each alias, each id as time and mark, and each contact as time and member
 -- returns "ok" | "conflict"
 local function restore_events(keys, args)
-  local state, ids, contact = unpack(keys)
-  local expected, packed, state_ms, ids_until, contact_ms, count = unpack(args, 1, 6)
+  local state, ids, contact, absorbed = unpack(keys)
+  local expected, packed, state_ms, ids_until, contact_ms, noted_ms, count, aliases = unpack(args, 1, 8)
   if (redis.call('GET', state) or '') ~= expected then return 'conflict' end
   if packed ~= '' then redis.call('SET', state, packed, 'PX', state_ms) end
-  local first = 7 + 2 * tonumber(count)
-  for i = 7, first - 1, 2 do redis.call('ZADD', ids, 'NX', args[i], args[i + 1]) end
-  if first > 7 then redis.call('PEXPIREAT', ids, ids_until) end
+  local from = 9 + tonumber(aliases)
+  local first = from + 2 * tonumber(count)
+  for i = 9, from - 1 do redis.call('HSET', absorbed, 'e:' .. args[i], '1') end
+  if from > 9 then redis.call('PEXPIRE', absorbed, noted_ms) end
+  for i = from, first - 1, 2 do redis.call('ZADD', ids, 'NX', args[i], args[i + 1]) end
+  if first > from then redis.call('PEXPIREAT', ids, ids_until) end
   for i = first, #args, 2 do remember(contact, args[i], args[i + 1], tonumber(contact_ms)) end
   return 'ok'
 end

@@ -14,6 +14,10 @@ redis.register_function{ function_name = 'nb_replace', callback = replace, flags
 redis.register_function('nb_restore', restore)
 redis.register_function('nb_event', record_event)
 redis.register_function('nb_restore_events', restore_events)
+redis.register_function('nb_redirect', redirect)
+redis.register_function('nb_unite', unite)
+redis.register_function('nb_absorb', absorb)
+redis.register_function{ function_name = 'nb_handed_over', callback = handed_over, flags = { 'allow-oom' } }
 redis.register_function('nb_open', open_pool)
 redis.register_function('nb_lease', lease)
 redis.register_function{ function_name = 'nb_return', callback = return_lease, flags = { 'allow-oom' } }

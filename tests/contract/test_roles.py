@@ -42,6 +42,7 @@ ROLES_OF: dict[str, set[Role]] = {
     **{
         f"patch_{what}": {"ops", "admin"} for what in ("group", "offer", "treatment", "placement", "customer")
     },
+    "merge_visitor": {"frontend", "ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},
@@ -186,7 +187,7 @@ async def test_everything_under_v1_needs_a_key(api: Instance) -> None:
 async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
     """Promised: the key of a front end opens what a front end needs, and neither the catalogue nor decisions by id."""
     assert {name for name, roles in ROLES_OF.items() if "frontend" in roles} == {
-        *("decide", "record_feedback", "record_feedback_batch", "find_scripts", "read_desk"),
+        *("decide", "record_feedback", "record_feedback_batch", "find_scripts", "read_desk", "merge_visitor"),
         *(
             f"record_{what}"
             for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")

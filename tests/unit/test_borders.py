@@ -31,6 +31,7 @@ ROOMS = {
         "catalog",
         "log",
         "events",
+        "merging",
         "capacity",
         "learning",
         "rollout",

@@ -19,10 +19,12 @@ async def read_customer_told(customer_id: PathCustomerId, state: State, key: Rea
     """Read what a customer's events tell now, as the next decision knows it: aggregates, and interests by their rank.
 
     There need not be a record of the customer, nor an event: counts and sums are 0 then, and what is not known is left
-    out.
+    out. Of a visitor who has signed in, it is what events tell of the customer.
     """
     catalogue, now_ms = state.current_catalogue(), clock.now_ms()
     reading = await state.decision_log.read(customer_id, False, with_events=True)
+    if reading.moved is not None:
+        reading = await state.decision_log.read(reading.moved, False, with_events=True)
     told = told_by(catalogue.event_definitions, reading.events, now_ms)
     return CustomerTold(
         customer_id=customer_id,

@@ -25,6 +25,13 @@ class PersonQuery(Parameters):
     )
 
 
+class HeldAlias(BaseModel):
+    """A visitor who turned out to be the customer."""
+
+    visitor_id: str
+    merged_at: datetime
+
+
 class HeldSuppression(BaseModel):
     """An entry in a suppression list."""
 
@@ -82,6 +89,7 @@ class PersonOut(BaseModel):
             },
             "propensities": {"scores": {"gold": 0.12}, "updated_at": "2026-03-01T00:00:00Z"},
             "consent_records": [],
+            "aliases": [],
             "suppressions": [],
             "registers": [],
             "contacts": [],
@@ -104,6 +112,9 @@ class PersonOut(BaseModel):
     propensities: dict[str, Any] | None = Field(None, description="precomputed ones, by offer")
     consent_records: list[dict[str, Any]] = Field(
         default=[], description="consents and objections with source, time and proof, the newest first"
+    )
+    aliases: list[HeldAlias] = Field(
+        default=[], description="visitors whose events and decisions are the customer's"
     )
     suppressions: list[HeldSuppression] = Field(
         default=[], description="entries in suppression lists, ended ones too"
@@ -157,6 +168,7 @@ class ErasureOut(BaseModel):
             "consent_records": 2,
             "propensities": 1,
             "suppressions": 0,
+            "aliases": 1,
             "decisions": 12,
             "events": 3,
             "stream_entries": 2,
@@ -174,6 +186,7 @@ class ErasureOut(BaseModel):
     consent_records: int = Field(description="records of consents and objections that were deleted")
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
+    aliases: int = Field(description="visitors who are nobody's alias any more, and whose log was erased too")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
     events: int = Field(description="archived events that were deleted")
     stream_entries: int = Field(

@@ -7,6 +7,8 @@ from app.state import ApiState
 from bandits.features import Encoder
 from bandits.onnx.model_inputs import FactsEncoder
 from bandits.sequential_policy import is_sequential
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_handover import Handover
 from decisioning.policies.roster import Roster
 from decisioning.privacy.erasure_service import PersonEraser
 from decisioning.privacy.export_service import PersonExporter
@@ -26,6 +28,7 @@ def exporter_of(state: ApiState) -> PersonExporter:
         CustomerLog(state.engine, state.redis, state.keys),
         state.decision_log,
         PrivacyTrail(state.engine),
+        AliasStore(state.engine),
         {number: offer_id for offer_id, number in state.numbers().items()},
     )
 
@@ -50,6 +53,8 @@ async def eraser_of(state: ApiState) -> PersonEraser:
     return PersonEraser(
         erasures_of(state),
         LogEraser(state.engine, state.redis, state.keys, generaliser_of(state.roster)),
+        AliasStore(state.engine),
+        Handover(state.redis, state.keys),
         state.exports,
         state.settings.export_dir,
         PrivacyTrail(state.engine),

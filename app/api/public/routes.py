@@ -107,7 +107,8 @@ async def tell_publicly(body: PublicFeedback, state: State, caller: Caller) -> R
     placements = caller.key.placements
     if asker.placements is not None:
         placements &= asker.placements
-    own = OwnFeedback(state.feedback.batch(), state, asker.customer_id, placements)
+    names = frozenset(await state.decision_log.names_of(asker.customer_id))
+    own = OwnFeedback(state.feedback.batch(), state, names, placements)
     answer = await answer_batch(own, body.outcomes(), state)
     return Response(to_json(answer.model_copy(update={"degraded": None})), media_type="application/json")
 
@@ -129,11 +130,14 @@ def _asker(body: _Asker, caller: PublicCaller) -> Bearer:
 
 @dataclass(frozen=True, slots=True)
 class OwnFeedback:
-    """Records outcomes of the decisions of one customer at some placements; all others are not found."""
+    """Records outcomes of the decisions of one customer at some placements; all others are not found.
+
+    ``names``: the customer's id, or that of a visitor and of whom the visitor is by now.
+    """
 
     service: FeedbackService
     state: ApiState
-    customer_id: str
+    names: frozenset[str]
     placements: frozenset[str]
     found: dict[str, Decision | None] = field(default_factory=dict)
     looking: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -152,7 +156,7 @@ class OwnFeedback:
         # The same answer for what there is not and for what is another's: nobody can find out which.
         if (
             decision is None
-            or decision.customer_id != self.customer_id
+            or decision.customer_id not in self.names
             or decision.placement not in self.placements
         ):
             raise NotFound("decision", feedback.decision_id)
@@ -160,7 +164,7 @@ class OwnFeedback:
 
     async def _decision(self, decision_id: str) -> Decision | None:
         bucket = bucket_of_generated(decision_id)
-        if bucket is not None and bucket != self.state.keys.bucket(self.customer_id):
+        if bucket is not None and bucket not in map(self.state.keys.bucket, self.names):
             return None  # another's, whether there is one or not
         async with self.looking[decision_id]:
             if decision_id not in self.found:

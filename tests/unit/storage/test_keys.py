@@ -27,10 +27,13 @@ def test_all_keys_of_a_customer_share_a_slot(customer: str, buckets: int) -> Non
     of_decision = [keys.decision(bucket, "d"), keys.withdrawal(bucket, "d"), keys.mark(bucket, "m")]
     of_customer = [keys.profile(customer), keys.contact(customer)]
     of_customer += [keys.events(customer), keys.event_ids(customer)]
+    of_customer += [keys.alias(customer), keys.absorbed(customer)]
+    of_bucket += [keys.aliases(bucket), keys.handovers(bucket)]
     found = [*of_bucket, *of_decision, *of_customer]
     assert {slot_tag(key) for key in found} == {f"b{bucket}"}
     assert len(set(found)) == len(found)
     assert keys.contact(customer) == keys.contacts(bucket) + customer
+    assert keys.alias(customer) == keys.aliases(bucket) + customer
 
 
 def test_keys_of_a_policy_share_a_slot_in_their_turn() -> None:

@@ -33,7 +33,7 @@ def own_feedback(looked: Looked) -> OwnFeedback:
     """Feedback of a visitor at `home`."""
     service: Any = SimpleNamespace(archive=looked)
     state: Any = SimpleNamespace(decision_log=looked, keys=KEYS)
-    return OwnFeedback(service, state, VISITOR, frozenset({"home"}))
+    return OwnFeedback(service, state, frozenset({VISITOR}), frozenset({"home"}))
 
 
 async def test_an_id_of_another_bucket_is_looked_up_nowhere() -> None:

@@ -1,0 +1,1 @@
+"""Merges of visitors that are to be finished."""

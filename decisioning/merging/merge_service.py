@@ -1,0 +1,99 @@
+"""Merging visitors into the customers who they turn out to be.
+
+An alias is noted in Postgres first: from then on it is true, and whatever is cut off in between is done by whoever
+comes next, a repeated request or the worker. All steps may be repeated.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.errors import Invalid
+from decisioning.events.store_events import kept_ms
+from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_events import MarkedEvents
+from decisioning.merging.store_handover import Handover
+from profiles.customer_id import checked_id
+from profiles.events.fold import Increment, increments_of
+from profiles.limits import VISITOR_PREFIX
+
+FINISH_AFTER_S = 5.0
+"""Longer than a server that takes over from another may be behind: what it does not know by then is told again."""
+BATCH_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A visitor is a customer, since ``merged_at``; ``fresh``: since this very request."""
+
+    visitor: str
+    customer_id: str
+    merged_at: datetime
+    fresh: bool
+
+
+def visitor_id_of(sent: str) -> str:
+    """Return the id of a visitor, with or without ``visitor:`` in front. Raises ``Invalid``."""
+    visitor = sent if sent.startswith(VISITOR_PREFIX) else f"{VISITOR_PREFIX}{sent}"
+    if visitor == VISITOR_PREFIX or ":" in visitor.removeprefix(VISITOR_PREFIX):
+        raise Invalid(
+            "visitor_id",
+            "is not the id of a visitor: send 'visitor:' and what the page calls its 'visitor_id'; customers"
+            " whom somebody has stored cannot be merged into each other",
+        )
+    return visitor
+
+
+@dataclass(frozen=True, slots=True)
+class MergeService:
+    """Merges, and finishes what others began. ``catalogue``: its definitions say what events tell."""
+
+    aliases: AliasStore
+    handover: Handover
+    events: MarkedEvents
+    catalogue: Callable[[], Catalogue]
+    clock_ms: Callable[[], int]
+
+    async def merge(self, customer_id: str, visitor_id: str, author: str) -> Merged:
+        """Make a visitor part of a customer. When it returns, the next decision for either knows what both did.
+
+        Raises ``Invalid``, ``Conflict``, ``ErasedCustomer``, and ``Unavailable``: then it may be half done, and is
+        finished by the worker, or by a repeated call.
+        """
+        customer_id, visitor = checked_id(customer_id), visitor_id_of(checked_id(visitor_id))
+        alias, stands_for, fresh = await self.aliases.add(visitor, customer_id, author)
+        await self.handover.redirect([(visitor, alias.customer_id)], self.clock_ms())
+        await self._hand_over(visitor)
+        return Merged(visitor, stands_for, alias.merged_at, fresh)
+
+    async def finish(self, older_s: float = FINISH_AFTER_S) -> int:
+        """Finish merges older than so many seconds, and hand over what came since; returns how many there were.
+
+        Raises ``Unavailable``.
+        """
+        found = await self.aliases.unfinished(older_s, BATCH_SIZE)
+        await self.handover.redirect([(one.alias, one.customer_id) for one in found], self.clock_ms())
+        for one in found:
+            await self._hand_over(one.alias)
+            await self.handover.drop_events(one.alias)
+        if found:
+            await self.aliases.finish([one.alias for one in found])
+        waiting = await self.handover.waiting()
+        for visitor in waiting:
+            await self.handover.hand_over_contacts(visitor)
+        return len(found) + len(waiting)
+
+    async def _hand_over(self, visitor: str) -> None:
+        definitions = self.catalogue().event_definitions
+
+        async def find(alias: str, marks: Collection[bytes]) -> Sequence[Sequence[Increment]]:
+            names = {alias, *(name for name, _ in await self.aliases.of(alias))}
+            events = await self.events.find(names, marks, self.clock_ms())
+            return [increments_of(definitions, event) for event in events]
+
+        # Contacts first: limits must not be exceeded by what has happened already.
+        await self.handover.hand_over_contacts(visitor)
+        await self.handover.hand_over_events(
+            visitor, definitions, kept_ms(definitions), self.clock_ms(), find
+        )
