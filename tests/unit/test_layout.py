@@ -78,6 +78,8 @@ COVERED = {
     "decisioning/catalog/store_checks.py": "contract/test_catalogue_life.py",
     "decisioning/catalog/store_entries.py": "contract/test_catalogue_life.py",
     "decisioning/events/intake_service.py": "contract/test_events_api.py",
+    "decisioning/events/store_population.py": "contract/test_population.py",
+    "app/api/upkeep.py": "contract/test_versions.py",
     "decisioning/events/store_inbox.py": "contract/test_event_inbox.py",
     "decisioning/events/store_events.py": "contract/test_events_api.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",
