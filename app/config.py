@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     expire_interval_ms: int = Field(250, ge=1, le=60_000, description="how often reward windows are closed")
     guard_interval_ms: int = Field(1000, ge=10, le=60_000, description="how often canaries are looked at")
     drift_interval_ms: int = Field(5000, ge=10, le=600_000, description="how often drift is looked for")
+    population_interval_s: int = Field(
+        3600, ge=1, le=604_800, description="how often it is found out what is usual among all customers"
+    )
     drift_horizon_s: int = Field(
         600, ge=1, le=31_536_000, description="drift: what is not accepted by then counts as not accepted"
     )

@@ -71,8 +71,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
-    customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers, erasure, imports, exports,
-    reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
+    customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers, erasure, imports,
+    exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
     policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [

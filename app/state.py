@@ -33,6 +33,7 @@ from decisioning.evaluation.store_comparison import ComparisonReader
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.events.intake_service import EventIntake
 from decisioning.events.store_events import EventLog
+from decisioning.events.store_population import PopulationStore
 from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.arms_service import ArmsService
 from decisioning.learning.replica import ArmReplica
@@ -157,10 +158,12 @@ class ApiState:
     arms_reports: ArmsService = field(init=False)
     log_reader: LogReader = field(init=False)
     sessions: Sessions = field(init=False)
+    population: PopulationStore = field(init=False)
 
     def __post_init__(self) -> None:
         cached = CachedProfiles(self.profiles, self.numbers)
         pools = Pools(self.pipe, self.keys)
+        self.population = PopulationStore(self.redis)
         self.feed = RosterFeed(self.policies, self.roster)
         self.followers = TaskSet(ArmFollower(self.arms, self.replica, self._note_arms_loaded).follow)
         self.capacity_leases = LeaseHolder(
@@ -178,6 +181,7 @@ class ApiState:
             entropy=lambda: timed_entropy(clock.now_ms(), os.urandom(10)),
             capacity=self.capacity_leases,
             policy_budget_ms=self.settings.policy_budget_ms,
+            population=lambda: self.population.current,
             on_missing=_count_missing,
             on_decided=_count_decided if self.tracing is None else self._trace_decided,
         )

@@ -16,6 +16,10 @@ LATEST_ID_MS = 4_102_444_800_000
 HISTORY_ID = re.compile(r"past-[0-9a-f]{32}")
 ALL_PROFILES = "nb:{b*}:profile:*"
 """A pattern of the keys of all cached profiles."""
+ALL_EVENTS = "nb:{b*}:events:*"
+"""A pattern of the keys of what all customers' events have made."""
+POPULATION = "nb:population"
+"""A hash: what is usual among all customers, by what is compared with it."""
 FUNCTIONS = "nb:functions"
 """A hash: when each version of the function library was last used (Unix ms, by the server's clock)."""
 

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from app.keys import KeyStore, KeyUse
+from decisioning.events.store_population import PopulationStore
 from decisioning.log.store_watch import ArchiveWatch
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.failures import FailureLog
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 FUNCTIONS_PAUSE_S = 0.02
 ARCHIVE_WATCH_S = 5.0
 KEY_USE_S = 5.0
+POPULATION_S = 15.0
 
 
 class Kept(Protocol):
@@ -31,11 +33,26 @@ class Kept(Protocol):
     redis_claim: RedisClaim
     key_use: KeyUse
     key_store: KeyStore
+    population: PopulationStore
 
 
 def upkeep(state: Kept) -> list[Coroutine[Any, Any, None]]:
     """Make the tasks of a process; each runs until it is cancelled."""
-    return [_keep_functions(state), _watch_archive(state), _keep_claim(state), _note_key_use(state)]
+    return [
+        _keep_functions(state),
+        _watch_archive(state),
+        _keep_claim(state),
+        _note_key_use(state),
+        _read_population(state),
+    ]
+
+
+async def _read_population(state: Kept) -> None:
+    """Read again and again what is usual among all customers."""
+    while not cancelled():
+        with contextlib.suppress(RedisUnavailable):
+            await state.population.refresh()
+        await asyncio.sleep(POPULATION_S)
 
 
 async def _watch_archive(state: Kept) -> None:

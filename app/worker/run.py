@@ -48,11 +48,13 @@ from bandits.sequential_policy import is_sequential
 from bandits.sums import OfferGroups
 from decisioning.capacity.store_pools import CapacityLog, Pools
 from decisioning.capacity.store_replenish import CapacityKeeper
+from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore
 from decisioning.evaluation.store_shadows import ShadowStore
 from decisioning.events.store_events import EventLog
 from decisioning.events.store_inbox import Inbox
+from decisioning.events.store_population import PopulationStore, PopulationSurvey
 from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
@@ -84,6 +86,7 @@ from decisioning.rollout.store_drift import DriftStore
 from decisioning.rollout.store_results import archived_until_ms
 from decisioning.triggers.store_delivery import FiringDeliveries
 from decisioning.triggers.store_following import TriggerStore
+from profiles.events.definitions import EventDefinitions
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.failures import FailureLog
@@ -287,10 +290,27 @@ def _make_log_jobs(
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         **_make_event_jobs(settings, to, keys),
+        "population": _make_survey(settings, to),
         **_make_trigger_jobs(to, keys, parsed, decision_log),
         **_make_rollout_jobs(settings, to, keys, reader, archive),
         **_make_alert_jobs(to, reader, archive, pools, webhooks),
     }
+
+
+def _make_survey(settings: Settings, to: _Connections) -> Callable[[], Awaitable[float]]:
+    """Make the job that finds out what is usual among all customers."""
+    catalogues = CatalogueStore(to.engine)
+    catalogue: Catalogue | None = None
+
+    async def definitions() -> EventDefinitions:
+        nonlocal catalogue
+        catalogue = await catalogues.load_newer(catalogue)
+        return catalogue.event_definitions
+
+    survey = PopulationSurvey(
+        PopulationStore(to.redis), definitions, clock.now_ms, settings.population_interval_s
+    )
+    return survey.round
 
 
 def _make_event_jobs(

@@ -21,7 +21,7 @@ _DEFAULTS = Aggregate("", "", "count")
 _NO_LENGTH = "must be a length of time such as 30m, 24h or 7d"
 _CASES = ("open", "overdue")
 _OWN = {
-    **dict.fromkeys(("of", "periods", "min_periods"), ("deviation",)),
+    **dict.fromkeys(("of", "periods", "min_periods", "against"), ("deviation",)),
     "unit": ("recency",),
     **dict.fromkeys(("key", "closed_by"), _CASES),
     "due": ("overdue",),
@@ -123,15 +123,23 @@ def _check_times(aggregate: Aggregate) -> Iterator[Invalid]:
             yield Invalid("window", f"is missing: {what}, such as 7d")
     else:
         yield from _check_length("window", window)
-    if tile is not None and function in ("last", "deviation", *_CASES):
+    if tile is not None and (function in ("last", *_CASES) or _has_habit(aggregate)):
         yield Invalid("tile", f"means nothing to {function}: leave it out")
     elif tile is not None and window is not None:
         yield from _check_tile(window, tile)
-    if function == "deviation" and aggregate.min_periods > aggregate.periods:
+    if aggregate.against == "all":
+        for field in ("periods", "min_periods"):
+            if getattr(aggregate, field) != getattr(_DEFAULTS, field):
+                yield Invalid(field, "means nothing where all customers are compared: leave it out")
+    elif function == "deviation" and aggregate.min_periods > aggregate.periods:
         yield Invalid("min_periods", f"there are only {aggregate.periods} periods")
     for field, alone in _OWN.items():
         if function not in alone and getattr(aggregate, field) != getattr(_DEFAULTS, field):
             yield Invalid(field, f"means something to {' and '.join(alone)} alone: leave it out")
+
+
+def _has_habit(aggregate: Aggregate) -> bool:
+    return aggregate.function == "deviation" and aggregate.against == "self"
 
 
 def _check_length(field: str, text: str) -> Iterator[Invalid]:

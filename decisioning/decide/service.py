@@ -49,6 +49,7 @@ from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile, decode_cached
 from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
+from profiles.events.population import NOBODY, Population
 from rules.evaluation import Facts
 from storage.errors import FunctionsUnavailable, PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys, generated_id, is_reserved
@@ -76,6 +77,7 @@ class DecisionService:
         entropy: Callable[[], bytes],
         capacity: CapacityReservations | None = None,
         policy_budget_ms: float = 20.0,
+        population: Callable[[], Population] = lambda: NOBODY,
         on_missing: Callable[[Mapping[str, int]], None] | None = None,
         on_decided: Callable[[Decision], None] | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class DecisionService:
         self._clock_ms = clock_ms
         self._entropy = entropy
         self._capacity = capacity or NoCapacity()
+        self._population = population
         self._on_missing = on_missing
         self._on_decided = on_decided
         self._rule_results = RuleResultCache()
@@ -275,7 +278,7 @@ class DecisionService:
         definitions = self._definitions_for(context)
         if reading is None or definitions is NO_DEFINITIONS:
             return NOTHING_TOLD
-        return told_by(definitions, reading.events, context.now_ms)
+        return told_by(definitions, reading.events, context.now_ms, self._population())
 
     def _evaluate(
         self, context: DecisionContext, customer: CustomerState, told: Told = NOTHING_TOLD

@@ -11,6 +11,7 @@ from decisioning.model.decision import CustomerSnapshot
 from profiles.customer import Scalar
 from profiles.events.definitions import EventDefinitions, selected
 from profiles.events.fold import State
+from profiles.events.population import NOBODY, Population, compared_with_all
 from profiles.events.reading import read_aggregates, read_interests
 
 _DECODER = msgpack.Decoder(State)
@@ -56,16 +57,21 @@ class ToldDefinitions:
         return found
 
 
-def told_by(definitions: EventDefinitions, packed: bytes | None, now_ms: int) -> Told:
+def told_by(
+    definitions: EventDefinitions, packed: bytes | None, now_ms: int, population: Population = NOBODY
+) -> Told:
     """Read the state of a customer, as it is kept in Redis; ``None``: no event has told anything yet.
 
-    Of a state that cannot be read nothing is known.
+    Of a state that cannot be read nothing is known. ``population``: what is usual among all customers.
     """
     try:
         state = _DECODER.decode(packed) if packed else {}
     except DecodeError:
         return NOTHING_TOLD
-    return Told(read_aggregates(definitions, state, now_ms), read_interests(definitions, state, now_ms))
+    values = read_aggregates(definitions, state, now_ms)
+    if definitions.against_all and population:
+        values = {**values, **compared_with_all(definitions, state, now_ms, population)}
+    return Told(values, read_interests(definitions, state, now_ms))
 
 
 def told_of(snapshot: CustomerSnapshot) -> Told:

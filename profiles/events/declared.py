@@ -7,6 +7,7 @@ from typing import Literal
 
 Function = Literal["count", "sum", "mean", "last", "recency", "deviation", "open", "overdue"]
 Measure = Literal["count", "sum", "mean"]
+Against = Literal["self", "all"]
 Unit = Literal["seconds", "hours", "days"]
 
 MIN_WINDOW_MS, MAX_WINDOW_MS = 60_000, 1100 * 86_400_000
@@ -32,9 +33,9 @@ class Aggregate:
     ``where``: a condition on ``event.<property>`` that an event must meet. ``property``: what is summed up, averaged or
     remembered. ``window``: how far back it looks; for ``deviation`` the length of a period. ``tile``: the length of a
     tile, a sixtieth of the window unless given. For ``deviation``: ``of`` is what is compared, with that of the
-    ``periods`` before, of which at least ``min_periods`` must be known. ``unit``: of ``recency``. For ``open`` and
-    ``overdue``, which count cases: ``key`` is the property that tells one from another, ``closed_by`` the type of
-    events that close one, and ``due`` the property that says by when.
+    ``periods`` before, of which at least ``min_periods`` must be known; or ``against`` all customers. ``unit``: of
+    ``recency``. For ``open`` and ``overdue``, which count cases: ``key`` is the property that tells one from another,
+    ``closed_by`` the type of events that close one, and ``due`` the property that says by when.
     """
 
     aggregate_id: str
@@ -51,6 +52,7 @@ class Aggregate:
     key: str | None = None
     closed_by: str | None = None
     due: str | None = None
+    against: Against = "self"
     name: str = ""
     description: str = ""
 

@@ -91,8 +91,9 @@ class EventDefinitions:
     ``conditions``: all distinct conditions by type of events. ``counts``, ``sums`` and ``means`` name the fields of
     aggregates and the place of their window in ``windows``; ``last`` the field and the window in ms, if any;
     ``recency`` the field and the ms of the unit; ``concepts`` the field and the half-life in ms;
-    ``cases`` the beginning of the fields, whether only those past due count, and the window in ms, if any.
-    ``defaults``: what is read where nothing is known.
+    ``cases`` the beginning of the fields, whether only those past due count, and the window in ms, if any;
+    ``against_all`` what the distribution is found under, the fields of counts and sums ("" if there is none), whether
+    it is their mean, and the window's place. ``defaults``: what is read where nothing is known.
     """
 
     contributions: Mapping[str, tuple[Contribution, ...]]
@@ -107,6 +108,7 @@ class EventDefinitions:
     habits: tuple[tuple[str, Habit], ...] = ()
     concepts: tuple[tuple[str, str, int], ...] = ()
     cases: tuple[tuple[str, str, bool, int | None], ...] = ()
+    against_all: tuple[tuple[str, str, str, str, bool, int], ...] = ()
     defaults: Mapping[str, int | float] = field(default_factory=dict)
 
 
@@ -124,7 +126,9 @@ def prepare(
         function: [a for a in aggregates if a.function == function]
         for function in ("count", "sum", "mean", "last", "recency", "deviation", "open", "overdue")
     }
-    windows = list(dict.fromkeys(window_of(a) for f in ("count", "sum", "mean") for a in of[f]))
+    compared = [a for a in of["deviation"] if a.against == "all"]
+    windowed = [*of["count"], *of["sum"], *of["mean"], *compared]
+    windows = list(dict.fromkeys(window_of(a) for a in windowed))
     at = {window: place for place, window in enumerate(windows)}
     return EventDefinitions(
         contributions={type_: tuple(found) for type_, found in contributions.items()},
@@ -141,7 +145,18 @@ def prepare(
         ),
         last=tuple((a.aggregate_id, field_name(a, "l"), _length_ms(a)) for a in of["last"]),
         recency=tuple((a.aggregate_id, field_name(a, "t"), UNIT_MS[a.unit]) for a in of["recency"]),
-        habits=tuple((a.aggregate_id, _habit(a)) for a in of["deviation"]),
+        habits=tuple((a.aggregate_id, _habit(a)) for a in of["deviation"] if a.against == "self"),
+        against_all=tuple(
+            (
+                a.aggregate_id,
+                field_name(a, "u"),
+                field_name(a, "n"),
+                field_name(a, "s") if a.of != "count" else "",
+                a.of == "mean",
+                at[window_of(a)],
+            )
+            for a in compared
+        ),
         concepts=tuple((c.concept_id, field_name(c, "w"), duration_ms(c.half_life)) for c in concepts),
         cases=tuple(
             (a.aggregate_id, field_name(a, "c") + "/", a.function == "overdue", _length_ms(a))
@@ -179,6 +194,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         recency=among(definitions.recency),
         habits=among(definitions.habits),
         cases=among(definitions.cases),
+        against_all=among(definitions.against_all),
         concepts=tuple(one for one in definitions.concepts if one[0] in concepts),
         defaults={name: value for name, value in definitions.defaults.items() if name in aggregates},
     )
@@ -190,6 +206,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         chosen.recency,
         chosen.habits,
         chosen.cases,
+        chosen.against_all,
         chosen.concepts,
     )
     return chosen if any(parts) else NO_DEFINITIONS
@@ -198,7 +215,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
 def window_of(aggregate: Aggregate) -> Window:
     """Return the window of an aggregate, with its tiles; of a deviation, the period."""
     length = duration_ms(aggregate.window or "")
-    if aggregate.function == "deviation":
+    if aggregate.function == "deviation" and aggregate.against == "self":
         return Window(length, -(-length // PERIOD_TILES))
     return Window(
         length, -(-length // WINDOW_TILES) if aggregate.tile is None else duration_ms(aggregate.tile)
@@ -243,11 +260,14 @@ def contributions_of(thing: Aggregate | Concept) -> Iterator[tuple[str, Contribu
         window, keep = window_of(thing), 0
         measure = thing.of if thing.function == "deviation" else thing.function
         number = None if measure == "count" else own
-        if thing.function == "deviation":
+        against_all = thing.function == "deviation" and thing.against == "all"
+        if thing.function == "deviation" and not against_all:
             yield thing.event, Contribution(field_name(thing, "f"), "first", where, number)
             keep = PERIOD_TILES * (thing.periods + 1)
         tiles = window.tile_ms, keep or window.keep
-        if measure in ("count", "mean"):
+        if (
+            measure in ("count", "mean") or against_all
+        ):  # whether there is any event is counted for sums as well
             yield thing.event, Contribution(field_name(thing, "n"), "one", where, number, *tiles)
         if measure in ("sum", "mean"):
             yield thing.event, Contribution(field_name(thing, "s"), "property", where, number, *tiles)
@@ -276,6 +296,8 @@ def field_name(thing: Aggregate | Concept, part: str) -> str:
         window = () if thing.function in ("last", "open", "overdue") else (thing.window, thing.tile)
         if thing.function in ("open", "overdue"):
             habit = (thing.key, thing.closed_by, thing.due)
+        elif thing.against == "all":
+            habit = (thing.of, thing.against)
         meaning = (
             "aggregate",
             thing.aggregate_id,

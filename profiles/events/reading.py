@@ -20,6 +20,22 @@ MAX_DEVIATION = 10.0
 _decode = json.Decoder().decode
 
 
+def measured(definitions: EventDefinitions, state: State, now_ms: int) -> dict[str, float]:
+    """Return what is compared with all customers, by what its distribution is found under.
+
+    Left out is what there was no event of in its window.
+    """
+    found: dict[str, float] = {}
+    edges = [_Edges(window, now_ms) for window in definitions.windows] if definitions.against_all else []
+    for _, usual, count_field, sum_field, is_mean, window in definitions.against_all:
+        tiles = state.get(count_field)
+        count = edges[window].total(tiles) if tiles else 0
+        if count:
+            total = edges[window].total(state[sum_field]) / MILLION if sum_field else float(count)
+            found[usual] = total / count if is_mean else total
+    return found
+
+
 def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) -> Mapping[str, Scalar]:
     """Return the value of each aggregate by its id; one that has none is left out.
 

@@ -89,6 +89,8 @@ COVERED = {
     "decisioning/merging/store_aliases.py": "contract/test_merging.py",
     "decisioning/merging/store_handover.py": "properties/test_merging_laws.py",
     "decisioning/privacy/erasure_service.py": "contract/test_erasure.py",
+    "decisioning/events/store_population.py": "contract/test_population.py",
+    "app/api/upkeep.py": "contract/test_versions.py",
     "decisioning/events/store_inbox.py": "contract/test_event_inbox.py",
     "decisioning/events/store_events.py": "contract/test_events_api.py",
     "decisioning/evaluation/store_comparison.py": "contract/test_shadows.py",

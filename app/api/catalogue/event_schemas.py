@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from app.api.schemas import Body, Cel, Id, Name, Text, examples, storable
 from app.api.values import duration, form
-from profiles.events.declared import MAX_PERIODS, MAX_WEIGHT, Function, Measure, Unit
+from profiles.events.declared import MAX_PERIODS, MAX_WEIGHT, Against, Function, Measure, Unit
 
 Duration = Annotated[str, form(r"^[1-9][0-9]{0,6}[smhd]$", duration)]
 Title = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
@@ -83,6 +83,9 @@ class AggregateBody(Body):
     )
     min_periods: int = Field(
         3, ge=2, le=MAX_PERIODS, description="with fewer of them there is no `deviation`"
+    )
+    against: Against = Field(
+        "self", description="what `deviation` compares with: the customer's own habit, or all customers"
     )
     unit: Unit = Field("days", description="of `recency`")
     key: Name | None = Field(None, description="of `open` and `overdue`: the property that tells cases apart")

@@ -25,7 +25,7 @@ async def read_customer_told(customer_id: PathCustomerId, state: State, key: Rea
     reading = await state.decision_log.read(customer_id, False, with_events=True)
     if reading.moved is not None:
         reading = await state.decision_log.read(reading.moved, False, with_events=True)
-    told = told_by(catalogue.event_definitions, reading.events, now_ms)
+    told = told_by(catalogue.event_definitions, reading.events, now_ms, state.population.current)
     return CustomerTold(
         customer_id=customer_id,
         at=to_datetime(now_ms),

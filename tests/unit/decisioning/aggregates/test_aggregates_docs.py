@@ -24,13 +24,14 @@ def catalogue_of(*documents: str) -> Catalogue:
 
 
 def test_the_examples_are_catalogues() -> None:
-    first, segments, cases, session = EXAMPLES
+    first, segments, against_all, cases, session = EXAMPLES
     whole = catalogue_of(first, segments)
     attributes = whole.checker.vocabulary.attributes
     assert {path for path in attributes if path.startswith("events.")} == {
         f"events.{id_}" for id_ in whole.aggregates
     }
     assert attributes["events.last_reason"].values == ("bill", "fault", "cancel")
+    assert set(catalogue_of(against_all).aggregates) == {"complaints_vs_all"}
     assert set(catalogue_of(cases).aggregates) == {"open_cases", "open_complaints", "broken_promises"}
     assert set(catalogue_of(session).segments) == {"comparing_loans"}
 
@@ -38,7 +39,7 @@ def test_the_examples_are_catalogues() -> None:
 def test_functions_and_what_they_are_without_events() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", PAGE, re.MULTILINE))
     assert list(rows) == list(get_args(Function))
-    whole = catalogue_of(EXAMPLES[0], EXAMPLES[2])
+    whole = catalogue_of(EXAMPLES[0], EXAMPLES[3])
     read = read_aggregates(whole.event_definitions, {}, 0)
     for name, aggregate in whole.aggregates.items():
         told = rows[aggregate.function]
