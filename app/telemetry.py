@@ -12,6 +12,8 @@ from typing import Any, Literal
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from storage.redaction import format_traceback
+
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 LogFormat = Literal["text", "json"]
 
@@ -84,15 +86,15 @@ def _add_request_id(_: object, __: str, event: structlog.typing.EventDict) -> st
     return event
 
 
-def configure_logs(level: str, form: LogFormat = "text") -> None:
-    """Structured lines on standard error, for our own loggers and those of the libraries.
+def log_formatter(form: LogFormat = "text") -> logging.Formatter:
+    """Make what writes a line of the log: ``text`` (logfmt), or ``json``, with the id of the request.
 
-    ``form``: ``text`` (logfmt), or ``json``: an object a line, with the id of the request where it is about one.
+    Of errors a line has no messages that may quote personal data (``storage.redaction``).
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(format_traceback),
     ]
     render: structlog.typing.Processor
     if form == "json":
@@ -100,16 +102,19 @@ def configure_logs(level: str, form: LogFormat = "text") -> None:
         render = structlog.processors.JSONRenderer(default=str)
     else:
         render = structlog.processors.LogfmtRenderer(sort_keys=False, bool_as_flag=False)
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                render,
-            ],
-        )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
+
+
+def configure_logs(level: str, form: LogFormat = "text") -> None:
+    """Structured lines on standard error, for our own loggers and those of the libraries.
+
+    ``form``: ``text`` (logfmt), or ``json``: an object a line, with the id of the request where it is about one.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(log_formatter(form))
     root = logging.getLogger()
     # In place of all others, so that libraries do not write lines of another form.
     root.handlers[:] = [handler]

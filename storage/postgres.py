@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from storage.addresses import parse_postgres
@@ -24,6 +24,8 @@ POSTGRES_ERRORS = (
     OSError,  # refused and broken connections, and all that took too long: TimeoutError is one of its kinds
 )
 """All that the drivers raise."""
+_ABOUT_DATA = ("22", "23")
+"""Classes of SQL states whose messages quote what was stored or sent: data, and constraints."""
 _NOT_MIGRATED = {"42P01", "42703"}
 """SQL states: undefined table, undefined column."""
 
@@ -143,6 +145,9 @@ def where(tests: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _reason(cause: BaseException) -> str:
-    """Shorten what the server or the driver says to a line."""
+    """Shorten what the server or the driver says to a line; of an error about data, which quotes it, the kind."""
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(cause, StatementError) or (state or "").startswith(_ABOUT_DATA):
+        return type(cause).__name__
     said = str(cause).partition("\n")[0] or type(cause).__name__
     return f"{said}; run 'nextbest migrate'" if getattr(cause, "sqlstate", None) in _NOT_MIGRATED else said

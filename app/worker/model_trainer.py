@@ -22,6 +22,7 @@ from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage.errors import Unavailable
 from storage.failures import FailureLog
+from storage.redaction import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class ModelTrainer:
         packed_s = time.monotonic()
         if failures:
             self._failures.note(
-                self.key, "%s failed on %d outcomes: %r", self.key, len(failures), failures[0]
+                self.key, "%s failed on %d outcomes: %s", self.key, len(failures), describe_error(failures[0])
             )
         moves = [(b, loaded.positions.get(b, StreamPosition.START), last) for b, last in batch.last.items()]
         epoch = await self.models.replace(self.key, token, loaded.epoch, moves, blob)

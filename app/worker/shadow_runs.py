@@ -23,6 +23,7 @@ from decisioning.model.decision import LoggedDecision
 from decisioning.policies.roster import Roster
 from storage import clock
 from storage.failures import FailureLog
+from storage.redaction import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class ShadowRunner:
         except Exception as raised:  # whatever a shadow does wrong must not stop the others
             error = f"{type(raised).__name__}: {raised}"
             SHADOW_FAILURES.labels(key, "error").inc()
-            self._failures.note(key, "shadow %s failed: %s", key, error, error=raised)
+            self._failures.note(key, "shadow %s failed: %s", key, describe_error(raised), error=raised)
         took_us = (time.perf_counter_ns() - started_ns) // 1000
         # A single slow turn may be a pause of the process; only several in a row are the policy's own.
         health.slow = health.slow + 1 if took_us > SLOW_MS * 1000 else 0

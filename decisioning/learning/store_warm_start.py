@@ -44,6 +44,7 @@ from decisioning.policies.store import PolicyStore, finish_warm_start
 from storage import clock
 from storage.keys import Keys
 from storage.locks import ARCHIVER_LOCK
+from storage.redaction import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ async def fold_archive(
         async for outcomes in in_order:
             count, failures = await asyncio.to_thread(teach_outcomes, outcomes, spec, policy, model)
             if failures:
-                log.warning("%s failed on %d outcomes: %r", key, len(failures), failures[0])
+                log.warning("%s failed on %d outcomes: %s", key, len(failures), describe_error(failures[0]))
             read, taught = read + len(outcomes), taught + count
             await on_progress(read)
         return Folded(key, {MODEL_FIELD: await asyncio.to_thread(policy.pack, model)}, read, taught)

@@ -59,6 +59,18 @@ def test_every_error_of_the_redis_driver_is_translated() -> None:
         (postgres_errors("knit"), TimeoutError(), PostgresUnavailable, "cannot knit: TimeoutError"),
         (postgres_errors(), TimeoutError(), PostgresUnavailable, "postgres did not answer: TimeoutError"),
         (postgres_errors(), OSError("no\nhow"), PostgresUnavailable, "postgres did not answer: no"),
+        (
+            postgres_errors(),
+            asyncpg.exceptions.DataError("invalid input for query argument $1: 'ann'"),
+            PostgresUnavailable,
+            "postgres did not answer: DataError",
+        ),
+        (
+            postgres_errors(),
+            asyncpg.exceptions.InvalidTextRepresentationError('invalid input syntax: "ann"'),
+            PostgresUnavailable,
+            "postgres did not answer: InvalidTextRepresentationError",
+        ),
     ],
 )
 async def test_the_message_says_what_failed_and_how(
