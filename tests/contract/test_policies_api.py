@@ -297,7 +297,7 @@ async def test_shares_of_groups(shop: Nextbest) -> None:
     done = await shop.api.ok("PATCH", f"{path}/guardrails", json={"margin": None})
     assert (done["guardrails"]["margin"], done["guardrails"]["alpha"]) == (0.0, 0.05)
     problem_of(await shop.api.call("PATCH", f"{path}/guardrails", json={"margins": 1}), 422, "margins")
-    assert (await shop.api.call("PATCH", f"{path}/autopilot", json={"min_days": 3})).status_code == 409
+    assert (await shop.api.call("PATCH", f"{path}/autopilot", json={"min_days": 3})).status_code == 404
 
 
 async def test_a_deleted_placement_takes_its_policies_along(shop: Nextbest) -> None:

@@ -21,10 +21,11 @@ from app.api.deployments.schemas import (
 from app.api.deps import Reader, State, problems
 from app.api.merge_patch import MergePatch, merge_patch_of, merged_body
 from app.api.schemas import Id, answer_of
+from app.errors import Problem
 from app.state import ApiState
 from bandits.policy import PolicyKey
 from decisioning.catalog.store import Published
-from decisioning.errors import Conflict, Invalid
+from decisioning.errors import Invalid
 from decisioning.model.deployment import Autopilot, ControlGroup, Deployment, Guardrails, champion_of
 from decisioning.model.entities import Placement
 from decisioning.policies.store_rows import RegisteredPolicy
@@ -110,14 +111,14 @@ async def put_autopilot(placement_id: Id, body: AutopilotBody, edit: Staging) ->
 
 @router.patch(
     "/autopilot",
-    responses=problems(404, 409, 412, body=True),
+    responses=problems(404, 412, body=True),
     openapi_extra=merge_patch_of({"min_days": 3, "reason": "weekends are different"}),
 )
 async def patch_autopilot(placement_id: Id, body: MergePatch, edit: Staging) -> StagesOut:
     """Change what is named of the autopilot's settings while it is on (JSON Merge Patch); null: the default."""
     autopilot = edit.state.current_catalogue().deployment(placement_id).autopilot
     if autopilot is None:
-        raise Conflict("the autopilot is off: switch it on with PUT")
+        raise Problem(404, "the autopilot is off: switch it on with PUT")
     current = {field: getattr(autopilot, field) for field in AutopilotBody.model_fields if field != "reason"}
     return await put_autopilot(placement_id, merged_body(AutopilotBody, current, body), edit)
 
