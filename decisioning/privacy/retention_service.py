@@ -50,7 +50,7 @@ def least_days_of_triggers(catalogue: Catalogue) -> int:
 
 
 def least_days_of(catalogue: Catalogue, event_type: str) -> int:
-    """Return for how long events of a type matter: their ids, aggregates over them, and contacts that they are.
+    """Return for how long events of a type matter: their ids, aggregates over them, waits of triggers, and contacts.
 
     A lost Redis gets these back from the archive. What is remembered of the last event matters for ever, and is not
     waited for.
@@ -59,6 +59,11 @@ def least_days_of(catalogue: Catalogue, event_type: str) -> int:
         one.tile_ms * one.keep
         for one in catalogue.event_definitions.contributions.get(event_type, ())
         if one.keep > 1
+    ]
+    windows_ms += [
+        (on.after_s or 0) * 1000
+        for on in (trigger.on for trigger in catalogue.triggers.values())
+        if event_type in (on.event, *on.idle, *on.unless)
     ]
     if catalogue.event_types[event_type].contact is not None:
         windows_ms.append(catalogue.history_ms)

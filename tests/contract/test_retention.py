@@ -120,6 +120,42 @@ async def test_rows_of_other_tables_go_as_well(shop: Nextbest) -> None:
     assert {r[0] for r in await rows(shop, "SELECT position FROM dead_letters")} == {"1-0"}
 
 
+async def test_firings_go_when_they_can_fire_no_more(shop: Nextbest) -> None:
+    query = (
+        "INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause, fired_at,"
+        " deadline_at) VALUES (gen_random_uuid(), 't', 1, 'x', :name, '{}', now() - cast(:age AS interval), now())"
+    )
+    for age in (20, 40, 70):
+        await rows(shop, query + " RETURNING 1", name=f"{age}", age=timedelta(days=age))
+    yearly = {
+        "on": {"outcome": "accepted"},
+        "placement": "home",
+        "deliver": {"stream": "s"},
+        "again_after_s": 60 * 86_400,
+    }
+    await shop.api.ok("PUT", "/v1/triggers/seldom", json=yearly)
+    assert await job(shop, "triggers:30").enforce() == 1
+    assert {r[0] for r in await rows(shop, "SELECT occasion FROM trigger_firings")} == {"20", "40"}
+    await shop.api.ok("DELETE", "/v1/triggers/seldom")
+    assert await job(shop, "triggers:30").enforce() == 1
+    assert {r[0] for r in await rows(shop, "SELECT occasion FROM trigger_firings")} == {"20"}
+
+
+async def test_events_are_kept_while_triggers_look_back_on_them(shop: Nextbest) -> None:
+    await shop.api.ok("PUT", "/v1/event-types/sign-in", json={"name": "Sign-in", "retention_days": 20})
+    query = "INSERT INTO events VALUES ('i', 'x', 'sign-in', :at, 0, '{}', '{}', 0, '1-0') RETURNING 1"
+    await rows(shop, query, at=NOW - timedelta(days=50))
+    idle = {
+        "on": {"idle": ["sign-in"], "after_s": 60 * 86_400},
+        "placement": "home",
+        "deliver": {"stream": "s"},
+    }
+    await shop.api.ok("PUT", "/v1/triggers/idle", json=idle)
+    assert await job(shop, "").enforce() == 0
+    await shop.api.ok("DELETE", "/v1/triggers/idle")
+    assert await job(shop, "").enforce() == 1
+
+
 async def test_a_log_is_not_dropped_before_its_windows_are_over(shop: Nextbest) -> None:
     await past(shop, "in a long window", NOW - timedelta(days=200))
     place = {"channel": "web", "control_share": 0, "reward_window_s": 366 * 86_400}
@@ -143,7 +179,9 @@ async def test_a_log_is_not_dropped_while_limits_look_back_on_it(
     assert "in a long limit" in await customers(shop)
 
 
-@pytest.mark.parametrize("value", ["log", "log:x", "log:59", "none:3", "events:0", "events:7", "log:99999"])
+@pytest.mark.parametrize(
+    "value", ["log", "log:x", "log:59", "none:3", "events:0", "events:7", "log:99999", "triggers:29"]
+)
 async def test_settings_that_are_wrong_are_refused(settings: Settings, value: str) -> None:
     with pytest.raises(ValueError, match=value.partition(":")[0]):
         Settings(**settings.model_dump() | {"retention": value})
