@@ -34,6 +34,7 @@ DECISION_COLUMNS = (
     "grp",
     "holdouts",
     "catalog_version",
+    "offered",
 )
 _OFFERED = ("decision_id", "offer_id", "outcome", "policy", "placement", "bucket")
 _TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
@@ -245,6 +246,7 @@ def decision_row(d: LoggedDecision) -> tuple[Any, ...]:
         decision.group,
         None if decision.holdouts is None else list(decision.holdouts),
         decision.catalog_version,
+        len(decision.numbers),
     )
 
 
