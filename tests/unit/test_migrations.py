@@ -155,3 +155,33 @@ def test_answers_of_windows_that_earlier_versions_closed_count_as_closed(url: st
     assert rows(url, closed) == [("a", 1.0), ("b", 0.0), ("d", None)]
     migrations.downgrade(url, "0011")
     assert rows(url, "SELECT decided, accepted, ignored FROM acceptance") == [(7, 2, 2)]
+
+
+def test_consents_of_before_have_a_record_of_unknown_time_and_changes_of_earlier_builds_one_too(
+    url: str,
+) -> None:
+    migrations.upgrade(url, "0039")
+    consents = json.dumps({"ads": ["email", "!sms"], "old": []})
+    run(url, f"INSERT INTO customers (customer_id, consents) VALUES ('ann', '{consents}'), ('bob', '{{}}')")
+    migrations.upgrade(url)
+    said = "SELECT kind, purpose, channel, given, stated_at IS NULL, before FROM consent_records ORDER BY record_id"
+    assert sorted(rows(url, said), key=repr) == [
+        ("consent", "ads", "email", True, True, None),
+        ("objection", "ads", "sms", True, True, None),
+        ("objection", "old", "*", True, True, None),
+    ]
+    # As a process of an earlier build writes it.
+    run(url, """UPDATE customers SET consents = '{"ads": ["!*"]}' WHERE customer_id = 'ann'""")
+    changed = rows(url, said + " OFFSET 3")
+    assert sorted((kind, purpose, channel, given) for kind, purpose, channel, given, *_ in changed) == [
+        ("consent", "ads", "email", False),
+        ("objection", "ads", "*", True),
+        ("objection", "ads", "sms", False),
+        ("objection", "old", "*", False),
+    ]
+    assert [json.loads(str(row[5])) for row in changed if row[1] == "ads"] == [["email", "!sms"]] * 3
+    run(url, "UPDATE customers SET attributes = '{\"age\": 1}'")
+    assert len(rows(url, said)) == 7
+    migrations.downgrade(url, "0039")
+    migrations.upgrade(url)
+    assert [row[:5] for row in rows(url, said)] == [("objection", "ads", "*", True, True)]
