@@ -30,6 +30,8 @@ Value = str | float | int | bool
 class Attribute:
     """One attribute: its path (``customer.age``), type, unit, allowed values (all if empty) and description.
 
+    ``values_from``: what names the values in place of ``values``: the reasons of the catalogue.
+
     ``list`` is a list of strings. A ``number`` is a double in CEL: compare it with ``3.0``, not with ``3``.
     """
 
@@ -38,6 +40,7 @@ class Attribute:
     description: str = ""
     unit: str | None = None
     values: tuple[Value, ...] = ()
+    values_from: Literal["reasons"] | None = None
 
 
 _OF_TYPE: Mapping[str, tuple[type, ...]] = {

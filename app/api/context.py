@@ -1,6 +1,7 @@
 """Contexts of requests: free JSON within bounds, so that it can be logged, and looked at by rules in time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic_core import to_json
@@ -29,6 +30,24 @@ def check_context(context: Mapping[str, Any], limit: int) -> None:
     if size > limit:
         raise Invalid("context", f"has {size} bytes; at most {limit} are taken")
     _check_value(context, "context", 0)
+
+
+def check_reasons(
+    context: Mapping[str, Any], paths: Iterable[Sequence[str]], reasons: Collection[str]
+) -> None:
+    """Raise ``Invalid``, naming the field, for a reason that the catalogue does not declare.
+
+    ``paths``: where reasons are named, below the context.
+    """
+    for path in paths:
+        value: Any = context
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        for told in value if isinstance(value, list) else [value]:
+            if told is not None and told not in reasons:
+                near = get_close_matches(str(told), reasons, n=1, cutoff=0.6)
+                hint = f"did you mean {near[0]!r}?" if near else "GET /v1/reasons lists them"
+                raise Invalid(".".join(("context", *path)), f"there is no reason {told!r}; {hint}")
 
 
 def _check_value(value: Any, path: str, depth: int) -> None:

@@ -4,7 +4,7 @@ Immutable; a change builds the next one beside it, checked as a whole, and swaps
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from decisioning.catalog.kinds import (
     EVENT,
     KINDS,
     OFFER,
+    REASON,
     SEGMENT,
     TREATMENT,
     ContextWeight,
@@ -258,6 +259,12 @@ class Catalogue:
         return frozenset(found)
 
     @cached_property
+    def told_reasons(self) -> tuple[tuple[str, ...], ...]:
+        """The paths below ``context`` under which requests name a reason of the catalogue."""
+        paths = (a.path.split(".") for a in self.attributes.values() if a.values_from is not None)
+        return tuple(tuple(path[1:]) for path in paths if path[0] == "context")
+
+    @cached_property
     def customer_types(self) -> Mapping[str, str]:
         """The types that the vocabulary declares for attributes of customers, by name."""
         names = {
@@ -295,7 +302,11 @@ def checker_for(
 def checker_of_sections(sections: Sections) -> Checker:
     """Return the checker of the vocabulary of a catalogue. Raises ``VocabularyError``."""
     derived = derived_attributes(*(sections[kind.section] for kind in (AGGREGATE, CONCEPT, EVENT)))
-    attributes, segments = sections[ATTRIBUTE.section].values(), sections[SEGMENT.section]
+    reasons, segments = tuple(sorted(sections[REASON.section])), sections[SEGMENT.section]
+    attributes = (
+        a if a.values_from is None else replace(a, values=reasons)
+        for a in sections[ATTRIBUTE.section].values()
+    )
     return checker_for(tuple(attributes), tuple(sorted(segments)), tuple(derived))
 
 

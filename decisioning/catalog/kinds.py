@@ -93,6 +93,17 @@ def _check_scope(
     yield from _missing(f"{prefix}group", GROUP, scoped.group, things)
 
 
+def _check_attribute(attribute: Attribute, things: Sections) -> Iterator[Invalid]:
+    if attribute.values_from is None:
+        return
+    if attribute.values:
+        yield Invalid(
+            "values", "the reasons of the catalogue are the values: leave these out, or values_from"
+        )
+    if attribute.type not in ("string", "list"):
+        yield Invalid("type", f"reasons are named by texts: a string or a list, not {attribute.type}")
+
+
 def _check_offer(offer: Offer, things: Sections) -> Iterator[Invalid]:
     if offer.group not in things[GROUP.section]:
         yield MissingThing(
@@ -219,7 +230,7 @@ _DEMANDS = (
 )
 """What an offer, a group and a goal demand."""
 
-ATTRIBUTE = Kind("attribute", "attributes", "path", Attribute)
+ATTRIBUTE = Kind("attribute", "attributes", "path", Attribute, check=_check_attribute)
 SEGMENT = Kind(
     "segment",
     "segments",

@@ -13,7 +13,13 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     # path, body, what replaces some of it
     (
         "attributes/customer.region",
-        {"type": "string", "description": "where", "unit": "code", "values": ["north", "south"]},
+        {
+            "type": "string",
+            "description": "where",
+            "unit": "code",
+            "values": ["north", "south"],
+            "values_from": None,
+        },
         {"values": []},
     ),
     ("segments/known", {"when": "customer.known", "description": "on file"}, {"when": "!customer.known"}),

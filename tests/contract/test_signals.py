@@ -212,3 +212,19 @@ async def test_what_leads_nowhere_is_refused(
     (error,) = found["errors"]
     assert error["field"].endswith(field)
     assert said in str(error)
+
+
+async def test_the_reason_of_a_call_is_one_of_the_catalogue(peace: Nextbest) -> None:
+    api = peace.api
+    bad = {"type": "int", "values_from": "reasons"}
+    problem_of(await api.call("PUT", "/v1/attributes/context.reason", json=bad), 422)
+    await api.ok("PUT", "/v1/attributes/context.reason", json={"type": "string", "values_from": "reasons"})
+    assert await offered(api, "caller", context={"reason": "complaint"}) == EVERYTHING
+    assert await offered(api, "caller", context={"mood": "good"}) == EVERYTHING
+    body = {"customer_id": "caller", "placement": "wide", "context": {"reason": "complaints"}}
+    found = problem_of(await api.call("POST", "/v1/decisions", json=body), 422, "context.reason")
+    assert "did you mean 'complaint'?" in found["detail"]
+    wrong = {"when": "context.reason == 'complaints'"}
+    assert "complaint" in (await api.call("PUT", "/v1/segments/calling", json=wrong)).text
+    questions = {q["name"]: q["values"] for q in (await api.ok("GET", "/v1/desk"))["questions"]}
+    assert questions["reason"] == ["complaint", "in-peace"]

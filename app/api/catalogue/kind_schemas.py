@@ -36,6 +36,10 @@ class AttributeBody(Body):
     description: Text = ""
     unit: Annotated[str, StringConstraints(max_length=40)] | None = None
     values: list[bool | Whole | Number | Name] = Field(default_factory=list, max_length=1000)
+    values_from: Literal["reasons"] | None = Field(
+        None,
+        description="in place of `values`: the reasons of the catalogue; requests that name another are refused",
+    )
 
 
 class SegmentBody(Body):

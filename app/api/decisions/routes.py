@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
 from app.api.body import DirectRoute, JsonRoute
-from app.api.context import check_context
+from app.api.context import check_context, check_reasons
 from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
 from app.api.deps import Decider, Reader, State, problems
@@ -36,6 +36,9 @@ async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
         )
     if body.context:
         check_context(body.context, state.settings.context_bytes)
+        catalogue = state.current_catalogue()
+        if catalogue.told_reasons:
+            check_reasons(body.context, catalogue.told_reasons, catalogue.reasons)
     answer = await state.decisions.decide(
         DecisionInputs(
             customer_id=body.customer_id,

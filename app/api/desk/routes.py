@@ -30,7 +30,7 @@ async def read_desk(state: State, key: Frontend) -> DeskOut:
         DeskQuestion(
             name=path.removeprefix(CONTEXT), type=a.type, description=a.description, values=list(a.values)
         )
-        for path, a in sorted(catalogue.attributes.items())
-        if path.startswith(CONTEXT)
+        for path, a in sorted(catalogue.checker.vocabulary.attributes.items())
+        if path.startswith(CONTEXT) and path in catalogue.attributes
     ]
     return DeskOut(placements=placements, questions=questions)

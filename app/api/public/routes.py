@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 
 from app.api.body import DirectRoute, check_json, is_json, parse_batch
-from app.api.context import check_context
+from app.api.context import check_context, check_reasons
 from app.api.deps import State, problems
 from app.api.feedback.routes import answer_batch
 from app.api.feedback.schemas import FeedbackBatchAnswer, Recorded
@@ -60,6 +60,9 @@ async def decide_publicly(body: PublicDecisionRequest, state: State, caller: Cal
         raise Problem(403, f"this token is not for the placement {body.placement!r}", "placement")
     if body.context:
         check_context(body.context, state.settings.context_bytes)
+        catalogue = state.current_catalogue()
+        if catalogue.told_reasons:
+            check_reasons(body.context, catalogue.told_reasons, catalogue.reasons)
     answer = await state.decisions.decide(
         DecisionInputs(
             customer_id=asker.customer_id,

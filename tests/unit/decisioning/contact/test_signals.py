@@ -206,8 +206,11 @@ def test_a_reason_that_is_not_declared_is_refused() -> None:
 
 
 def test_the_page_has_a_catalogue_that_can_be_loaded() -> None:
-    (block,) = re.findall(r"```yaml\n(nextbest: 1\nreasons.*?)```", PAGE, re.DOTALL)
+    block, reasons = re.findall(r"```yaml\n(nextbest: 1\nreasons.*?)```", PAGE, re.DOTALL)
     catalogue = build_catalogue(1, from_yaml(block, check_entry), {})
+    told = build_catalogue(1, from_yaml(reasons, check_entry), {})
+    assert told.checker.vocabulary.attributes["context.reason"].values == ("bill", "fault")
+    assert told.told_reasons == (("reason",),)
     assert sorted(catalogue.signals) == ["angry", "complaining", "detractor"]
     assert set(ATTRIBUTES) >= {"context.reason"}
 
