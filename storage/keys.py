@@ -40,6 +40,9 @@ INSTALLATION = "nb:installation"
 DATABASE = "nb:database"
 """A mark of a Redis database, by which it is known wherever its data go."""
 
+OUTBOXES = "nb:outboxes"
+"""A set: the streams that triggers have delivered to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:

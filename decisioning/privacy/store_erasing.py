@@ -23,6 +23,7 @@ from decisioning.privacy.entries import StreamEntry, is_event_of
 from decisioning.privacy.generalising import Generaliser
 from decisioning.privacy.pseudonym import PREFIX, pseudonymise, pseudonymise_unreadable
 from decisioning.privacy.store_customer_log import CustomerLog
+from decisioning.privacy.store_outboxes import Outboxes
 from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_ms
 from storage.functions import function_name
@@ -98,6 +99,7 @@ class LogEraser:
         self._keys = keys
         self._log = CustomerLog(engine, redis, keys)
         self._set_aside = SetAside(engine)
+        self._outboxes = Outboxes(redis)
         self._generaliser = generaliser
 
     async def erase(self, customer_id: str, now_ms: int) -> tuple[ErasedLog, set[str]]:
@@ -120,6 +122,8 @@ class LogEraser:
             # Behind the streams, which tell of decisions that something set aside is about.
             await self._erase_set_aside(connection, job)
             await self._forget_customer(job)
+        # Outside of the transaction, whose end deletes the firings: none of them is delivered after it.
+        job.done.stream_entries += await self._outboxes.erase(customer_id)
         return job.done, job.ids
 
     async def _erase_triggers(self, connection: AsyncConnection, job: _Erasing) -> None:

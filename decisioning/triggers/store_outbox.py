@@ -4,6 +4,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from storage.keys import OUTBOXES
 from storage.redis import redis_errors
 
 MAX_ENTRIES = 100_000
@@ -15,10 +16,14 @@ class TriggerStreams:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
+        self._noted: set[str] = set()
 
     async def put(self, stream: str, firing_id: str, body: str) -> None:
         """Put an entry with the fields ``id`` and ``body``, the JSON that a webhook would get."""
         async with redis_errors():
+            if stream not in self._noted:  # so that an erasure finds it
+                await self._redis.sadd(OUTBOXES, stream)
+                self._noted.add(stream)
             await self._redis.xadd(
                 stream, {"id": firing_id, "body": body}, maxlen=MAX_ENTRIES, approximate=True
             )

@@ -1,6 +1,7 @@
 """An erasure leaves nothing of a person anywhere, and replays, learning and reports as they were."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.privacy.erasure_service import SETTLE_MARGIN_S, PersonEraser
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.triggers.store_outbox import TriggerStreams
 from profiles.privacy.store_erasures import TABLES
 from storage import clock
 from storage.functions import function_name
@@ -178,6 +180,9 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         "PUT", f"/v1/suppressions/register/{ME}", json={"reason": CANARY, "until": "2021-01-01T00:00:00Z"}
     )
     await triggers.follow()
+    streams = TriggerStreams(state.redis)
+    await streams.put("nb:triggered", "f1", json.dumps({"data": {"customer_id": ME, "cause": CANARY}}))
+    await streams.put("nb:triggered", "f2", json.dumps({"data": {"customer_id": "else"}}))
     await api.ok("POST", "/v1/events", json=call | {"event_id": f"{CANARY}-2"}, role="frontend")
     async with state.engine.begin() as connection:
         bucket = state.keys.bucket(ME)
@@ -248,6 +253,8 @@ async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) ->
     async def gone() -> bool:
         return await stored_with(shop, CANARY) == []
 
+    redis: Any = shop.api.state.redis
+    assert [entry[b"id"] for _, entry in await redis.xrange("nb:triggered")] == [b"f2"]
     assert await Triggers(shop).follow() == 0, "nothing is made of what was in the stream"
     # The mark in the cache of profiles that nothing is known lives for five seconds.
     await eventually(gone, "nothing to be left of the person", progress=lambda: None)
