@@ -21,7 +21,7 @@ from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support.installation import Installation
-from tests.support.waiting import DEADLINE_S, wait_until
+from tests.support.waiting import DEADLINE_S, eventually
 
 T = TypeVar("T")
 POLICY = "thompson@1"
@@ -109,22 +109,17 @@ def wait_caught_up(
     explain: Callable[[], object] = lambda: "",
 ) -> None:
     """Wait until learner and archiver have done everything that there is, for as long as they get on."""
-    reached: object = None
 
-    async def caught_up(found: Stores) -> bool:
-        nonlocal reached
-        done = await found.caught_up(policy)
-        reached = found.reached
-        return done
+    async def wait(found: Stores) -> None:
+        await eventually(
+            lambda: found.caught_up(policy),
+            f"the learner of {policy} and the archiver to catch up",
+            timeout_s=timeout_s,
+            progress=lambda: found.reached,
+            explain=lambda: f"reached {found.reached}\n{explain()}",
+        )
 
-    what = f"the learner of {policy} and the archiver to catch up"
-    wait_until(
-        lambda: look(installation, caught_up),
-        what,
-        timeout_s=timeout_s,
-        progress=lambda: reached,
-        explain=lambda: f"reached {reached}\n{explain()}",
-    )
+    look(installation, wait)
 
 
 def folded(outcomes: list[Outcome]) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ DEADLINE_S = 60.0
 MAX_WAIT_S = 500.0
 """However much goes on. Less than a test may take (``timeout`` in pyproject.toml), so that the wait is named."""
 PAUSE_S = 0.01
+MAX_PAUSE_S = 0.25
 
 
 class Deadline:
@@ -55,9 +56,11 @@ def wait_until(
 ) -> T:
     """Call ``condition`` until it returns something true, and return that. See `Deadline`."""
     deadline = Deadline(what, timeout_s=timeout_s, progress=progress, explain=explain)
+    looked_s = time.monotonic()
     while not (found := condition()):
         deadline.check(found)
-        time.sleep(PAUSE_S)
+        time.sleep(_pause_s(looked_s))
+        looked_s = time.monotonic()
     return found
 
 
@@ -71,9 +74,11 @@ async def eventually(
 ) -> T:
     """Await ``condition`` until it returns something true, and return that. See `Deadline`."""
     deadline = Deadline(what, timeout_s=timeout_s, progress=progress, explain=explain)
+    looked_s = time.monotonic()
     while not (found := await condition()):
         deadline.check(found)
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(_pause_s(looked_s))
+        looked_s = time.monotonic()
     return found
 
 
@@ -86,3 +91,11 @@ async def within(awaited: Awaitable[T], what: str, timeout_s: float = DEADLINE_S
         if not limit.expired():
             raise
         raise AssertionError(f"waited {timeout_s:.1f} s for {what}") from None
+
+
+def _pause_s(looked_s: float) -> float:
+    """Return how long to wait before the next look, after one that began at ``looked_s``.
+
+    As long as it took, within bounds: a look that is expensive must not take the time that what is waited for needs.
+    """
+    return min(max(PAUSE_S, time.monotonic() - looked_s), MAX_PAUSE_S)
