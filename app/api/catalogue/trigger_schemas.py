@@ -73,6 +73,7 @@ class TriggerBody(Body):
             "when": "customer.age >= 30",
             "placement": "desk",
             "deliver": {"webhook": "https://example.com/hooks/nextbest", "secret": "triggers"},
+            "within_s": 3600,
         },
         {
             "name": "Looked, and did not order",
