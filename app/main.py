@@ -45,13 +45,13 @@ from app.api.rules import routes as rules
 from app.api.scripts import routes as scripts
 from app.api.suppressions import routes as suppressions
 from app.api.triggers import routes as firings
-from app.collector import settle_collector
 from app.config import Settings, get_settings
 from app.console.oidc import provider_of
 from app.console.routes import add_console
 from app.console.sessions import Sessions
 from app.errors import install_error_handlers
 from app.keys import ApiKey, KeyUse
+from app.processes.collector import settle_collector
 from app.publishable.gate import PublicGate
 from app.publishable.settings import PublishableKeys
 from app.security import KeyCheck

@@ -17,9 +17,9 @@ from app.config import ConfigError, Settings, factory_modules
 from app.console.sessions import Sessions, SessionStore
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
+from app.processes.tasks import TaskSet
 from app.publishable.settings import PublishableKeys
 from app.publishable.store import PublishableStore
-from app.tasks import TaskSet
 from app.tracing.opening import Tracing
 from bandits.river.pipeline_policy import allow_factories
 from decisioning.capacity.store_leases import LeaseHolder

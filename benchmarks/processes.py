@@ -16,7 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.embedded.server_urls import ServerUrls
-from app.supervise import Child, Command, logged
+from app.processes.supervise import Child, Command, logged
 from benchmarks.machine import BenchError, Cores
 from benchmarks.plan import ROOT
 

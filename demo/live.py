@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from app.supervise import Child
+from app.processes.supervise import Child
 from demo.client import ApiClient, DemoError, Json
 from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB

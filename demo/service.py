@@ -15,7 +15,7 @@ from redis import Redis
 
 from app.embedded.server_urls import ServerUrls
 from app.keys import KeyStore
-from app.supervise import Child, Command, logged
+from app.processes.supervise import Child, Command, logged
 from demo.client import ApiClient, DemoError
 from storage.addresses import parse_postgres, parse_redis
 from storage.postgres import make_engine

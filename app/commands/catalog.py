@@ -12,8 +12,8 @@ from app.catalog_schema import document_schema
 from app.commands.catalogues import Catalogues, Comparison, DatabaseCatalogues, ServedCatalogues
 from app.commands.remote import KEY_FILE_OPTION, KEY_OPTION, URL_OPTION, remote
 from app.commands.terminal import fail
+from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.diff import Difference
-from decisioning.catalog.warning import CatalogueWarning
 
 app = typer.Typer()
 

@@ -13,12 +13,12 @@ from app.commands.log import with_state
 from app.commands.remote import Remote
 from app.commands.terminal import author, describe_document, fail, on_database, read_file
 from app.state import ApiState
+from decisioning.catalog.checking.warning import CatalogueWarning
+from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
 from decisioning.catalog.summary import ChangedThing, Summary, plan_application
-from decisioning.catalog.warning import CatalogueWarning
-from decisioning.catalog.warnings import catalogue_warnings
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, DocumentError, read_document, to_yaml
 from storage import clock
 

@@ -12,9 +12,9 @@ import typer
 import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.model_files import with_model_file
-from app.commands.policy_check import check
-from app.commands.policy_evaluate import evaluate_policy
+from app.commands.policy.model_files import with_model_file
+from app.commands.policy.policy_check import check
+from app.commands.policy.policy_evaluate import evaluate_policy
 from app.commands.terminal import author, fail, on_database, read_file
 from app.specs import MAX_SPEC_BYTES, history_warnings, spec_of, warnings_of, with_dates, yaml_values
 from bandits.policy import PolicyKey, PolicySpec

@@ -11,8 +11,8 @@ import uvloop
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
 from app.embedded.server_urls import ServerUrls
+from app.processes.supervise import Command, Supervisor
 from app.servers import server_urls, watched_servers
-from app.supervise import Command, Supervisor
 from app.telemetry import configure_logs, prepare_metrics
 from storage.addresses import parse_postgres
 from storage.postgres import POSTGRES_ERRORS

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.metrics import ARCHIVE_LAG, ARCHIVED, DEAD_LETTERS, LEARNER_STILL, SET_ASIDE
-from app.worker.still_learners import MAX_STILL_S, StillLearners
+from app.worker.learning.still_learners import MAX_STILL_S, StillLearners
 from bandits.sequential_policy import is_sequential
 from bandits.state import is_forgotten
 from decisioning.learning.store_arms import ArmStore

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from app.tasks import TaskSet
+from app.processes.tasks import TaskSet
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.policies.roster import Roster
 from decisioning.policies.store_roster import RosterFeed

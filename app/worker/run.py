@@ -14,16 +14,15 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.health.checks import check_postgres, check_redis
-from app.collector import settle_collector
 from app.config import ConfigError, Settings, factory_modules, parse_retention, webhook_hosts
+from app.processes.collector import settle_collector
+from app.processes.tasks import TaskSet
 from app.state import check_installation
-from app.tasks import TaskSet
 from app.tracing.opening import Tracing, open_tracing
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
 from app.worker.autopilot import AutopilotJob
-from app.worker.default_features import DefaultFeatures
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.event_inbox import EventInbox
@@ -32,13 +31,14 @@ from app.worker.export_runs import ExportRunner
 from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
 from app.worker.jobs import HEALTH, repeat
-from app.worker.learner import Learner
+from app.worker.learning.default_features import DefaultFeatures
+from app.worker.learning.learner import Learner
+from app.worker.learning.model_trainer import ModelTrainer, train_until_cancelled
+from app.worker.learning.relinearising import RelinearisingJob
 from app.worker.merging.job import MergeJob
-from app.worker.model_trainer import ModelTrainer, train_until_cancelled
 from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.privacy.retention import RetentionJob
-from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
 from app.worker.triggers.deliveries import TriggerDeliveries
 from app.worker.triggers.making import make_trigger_job

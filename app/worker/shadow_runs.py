@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.metrics import SHADOW_CHOICES, SHADOW_FAILURES, SHADOW_LAG, SHADOW_SKIPPED
-from app.tasks import TaskSet
+from app.processes.tasks import TaskSet
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore

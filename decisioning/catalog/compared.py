@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.warning import CatalogueWarning
+from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.contact.own_history import LONG_WINDOW_S
 from rules.history import find_calls
 from rules.tokens import Token, compared_with, literal, tokens

@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checking.losses import check_confirmed, inherited_losses, losses_between
+from decisioning.catalog.checking.mistakes import find_mistakes
 from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.losses import check_confirmed, inherited_losses, losses_between
-from decisioning.catalog.mistakes import find_mistakes
 from decisioning.catalog.store_checks import (
     check_deployments,
     check_life,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from decisioning.catalog.checking.losses import losses_between
 from decisioning.catalog.diff import Difference, changes_between, differences, with_kept
 from decisioning.catalog.kind import TIMES, Entry
 from decisioning.catalog.kinds import KINDS, section_path
-from decisioning.catalog.losses import losses_between
 
 
 @dataclass(frozen=True, slots=True)

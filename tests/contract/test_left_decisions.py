@@ -6,7 +6,7 @@ import pytest
 
 from app.worker.archiver import ArchiverJob
 from app.worker.expirer import Expirer
-from app.worker.still_learners import StillLearners
+from app.worker.learning.still_learners import StillLearners
 from bandits.policy import PolicySpec
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.store_redis import RedisLog

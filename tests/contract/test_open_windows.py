@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.commands.policy_evaluate import result_lines
+from app.commands.policy.policy_evaluate import result_lines
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from storage import clock
 from storage.clock import to_iso

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.worker.model_trainer import ModelTrainer
+from app.worker.learning.model_trainer import ModelTrainer
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import BUILT_IN

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.worker.archiver import ArchiverJob
-from app.worker.learner import Learner
+from app.worker.learning.learner import Learner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.learning.store_arms import GENERATION, Arms
 from decisioning.log.store_archive import Archiver, ArchiveReader
@@ -252,7 +252,7 @@ async def test_a_large_batch_is_folded_in_parts(
     api: Api, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More arms at once than one fold takes; only what cannot be divided, one entry, is folded as it is."""
-    monkeypatch.setattr("app.worker.learner.MAX_FIELDS_PER_FOLD", 1)
+    monkeypatch.setattr("app.worker.learning.learner.MAX_FIELDS_PER_FOLD", 1)
     told = await asyncio.to_thread(use, api, 50)
     async with stores(installation) as found:
         before = await found.arms.load_epoch(POLICY)

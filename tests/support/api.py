@@ -19,9 +19,9 @@ from app.tracing.opening import OnFolded, Tracing
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
 from app.worker.export_runs import ExportRunner, run_export
-from app.worker.learner import Learner
+from app.worker.learning.learner import Learner
+from app.worker.learning.relinearising import RelinearisingJob
 from app.worker.policy_jobs import WarmStartJob
-from app.worker.relinearising import RelinearisingJob
 from app.worker.shadow_runs import ShadowRunner
 from decisioning.catalog.store import CatalogueStore
 from decisioning.evaluation.store_jobs import EvaluationStore

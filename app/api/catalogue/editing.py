@@ -18,9 +18,9 @@ from app.keys import ApiKey, Role
 from app.security import Allow
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checking.warnings import warnings_of_change
 from decisioning.catalog.kinds import KINDS
 from decisioning.catalog.store import ANY_VERSION
-from decisioning.catalog.warnings import warnings_of_change
 from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
 from storage import clock

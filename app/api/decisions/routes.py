@@ -13,8 +13,8 @@ from app.api.deps import Decider, Reader, State, problems
 from app.api.schemas import DecisionId
 from app.errors import Problem
 from app.metrics import DEGRADED
+from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.compared import context_warnings
-from decisioning.catalog.warning import CatalogueWarning
 from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible

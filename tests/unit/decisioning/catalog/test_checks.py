@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from decisioning.catalog.catalogue import build_catalogue
+from decisioning.catalog.checking.mistakes import find_mistakes
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.mistakes import find_mistakes
 from decisioning.errors import Invalid
 
 GROUP: Entry = ("group", "cards", {"name": "Cards", "goal": "grow"})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.worker.model_trainer import first_part
+from app.worker.learning.model_trainer import first_part
 from bandits.features import Feature
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.commands.policy_evaluate import _parse_time, evaluate_policy, result_lines
+from app.commands.policy.policy_evaluate import _parse_time, evaluate_policy, result_lines
 
 INTERVAL = {"value": 0.25, "low": 0.125, "high": 0.5}
 RESULT: dict[str, Any] = {

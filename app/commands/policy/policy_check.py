@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from app.commands.model_files import with_model_file
+from app.commands.policy.model_files import with_model_file
 from app.commands.terminal import describe_error, fail, read_file
 from app.config import get_settings
 from app.specs import MAX_SPEC_BYTES, spec_of, yaml_values

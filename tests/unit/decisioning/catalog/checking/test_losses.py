@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from decisioning.catalog.catalogue import build_catalogue
+from decisioning.catalog.checking.losses import Loss, check_confirmed, inherited_losses, losses_between
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.losses import Loss, check_confirmed, inherited_losses, losses_between
 from decisioning.errors import UnconfirmedRemoval
 
 RULE = {"name": "adult", "tier": "eligibility", "when": "customer.age >= 18"}

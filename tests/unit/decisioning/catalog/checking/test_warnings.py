@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from decisioning.catalog.catalogue import Catalogue, build_catalogue
+from decisioning.catalog.checking.warnings import about, catalogue_warnings, warnings_of_change
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.warnings import about, catalogue_warnings, warnings_of_change
 from tests.support.shop import NOW_MS
 
 TREATMENT = {"channel": "web", "language": "en", "title": "T", "message": ""}

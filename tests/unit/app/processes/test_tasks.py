@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.tasks import TaskSet
+from app.processes.tasks import TaskSet
 
 
 async def test_tasks_start_and_end_with_their_keys() -> None:

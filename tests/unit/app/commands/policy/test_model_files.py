@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.model_files import with_model_file
+from app.commands.policy.model_files import with_model_file
 from bandits.onnx.model_file import MAX_MODEL_BYTES, decode_model
 from decisioning.errors import Invalid
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from app.worker.model_trainer import first_part
+from app.worker.learning.model_trainer import first_part
 from decisioning.log.store_stream import Batch
 from decisioning.model.position import StreamPosition as At
 from tests.support.logged import ACCEPTED

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.model_files import with_model_file
+from app.commands.policy.model_files import with_model_file
 from app.commands.terminal import describe_error, fail, on_database, progress_bar, read_file
 from app.specs import MAX_SPEC_BYTES, candidate_body, yaml_values
 from bandits.errors import BanditsError

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from app.worker import learner as module
-from app.worker.learner import Learner
+from app.worker.learning import learner as module
+from app.worker.learning.learner import Learner
 from bandits.policy import FloatArray
 from decisioning.learning.store_arms import Arms
 from decisioning.log.store_shares import BucketShares

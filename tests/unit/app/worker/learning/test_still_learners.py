@@ -1,6 +1,6 @@
 """Since when a learner stands still: in each bucket, since workers share them."""
 
-from app.worker.still_learners import StillLearners
+from app.worker.learning.still_learners import StillLearners
 from decisioning.model.position import StreamPosition
 
 

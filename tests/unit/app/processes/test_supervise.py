@@ -14,7 +14,7 @@ from app.commands.service import require_free_port, service_commands
 from app.config import ConfigError, Settings
 from app.embedded.process import find_process
 from app.embedded.server_urls import ServerUrls
-from app.supervise import Command, RestartLimits, Supervisor
+from app.processes.supervise import Command, RestartLimits, Supervisor
 from tests.support.waiting import DEADLINE_S, wait_until
 
 QUICK = RestartLimits(first_delay_s=0.01, max_delay_s=0.02, steady_s=60, max_attempts=3, grace_s=60)
@@ -22,7 +22,7 @@ QUICK = RestartLimits(first_delay_s=0.01, max_delay_s=0.02, steady_s=60, max_att
 # Runs a supervisor over the Python programs given as arguments, as `nextbest up` does.
 SUPERVISOR = """
 import sys
-from app.supervise import Command, RestartLimits, Supervisor
+from app.processes.supervise import Command, RestartLimits, Supervisor
 limits = RestartLimits(first_delay_s=0.01, max_delay_s=0.02, max_attempts=1000, grace_s=float(sys.argv[1]))
 commands = [Command(f"c{n}", (sys.executable, "-c", code)) for n, code in enumerate(sys.argv[2:])]
 sys.exit(Supervisor(commands, limits).run())

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
-from app.commands import policy_check
+from app.commands.policy import policy_check
 from bandits.conformance.checks import checks_for
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy

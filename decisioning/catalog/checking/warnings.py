@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.compared import KnownValues, compared_warnings, history_warnings
 from decisioning.catalog.kinds import (
     CAPACITY,
@@ -26,7 +27,6 @@ from decisioning.catalog.kinds import (
     section_path,
     top_level_kinds,
 )
-from decisioning.catalog.warning import CatalogueWarning
 from decisioning.model.entities import (
     DEFAULT_HOLD_S,
     Capacity,

@@ -1,0 +1,1 @@
+"""Processes of the service: how they are kept running, and settle."""

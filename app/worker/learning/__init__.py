@@ -1,0 +1,1 @@
+"""Jobs by which policies learn."""

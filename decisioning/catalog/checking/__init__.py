@@ -1,0 +1,1 @@
+"""Looks at changes of the catalogue: what would be lost, and what is likely to be a mistake."""
