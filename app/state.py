@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.upkeep import upkeep
-from app.config import ConfigError, Settings, factory_modules
+from app.config import ConfigError, Settings, factory_modules, parse_roles
 from app.console.sessions import Sessions, SessionStore
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
@@ -214,7 +214,8 @@ class ApiState:
         )
         self.interests = InterestsService(self.simulations)
         self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))
-        self.sessions = Sessions(SessionStore(self.engine))
+        roles = parse_roles(self.settings.oidc_roles) if self.settings.oidc_issuer else {}
+        self.sessions = Sessions(SessionStore(self.engine), roles.values())
         self.arms_reports = ArmsService(
             self.roster, self.replica, self.arms, partial(selections, self.engine), clock.now_ms
         )

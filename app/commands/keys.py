@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.commands.terminal import fail, on_database
+from app.console.sessions import SessionStore
 from app.errors import reason_of
 from app.keys import ROLES, KeyNotFound, KeyStore
 from app.publishable.settings import (
@@ -108,6 +109,15 @@ def revoke(key_id: str = typer.Argument(..., help="the key's id, see 'keys list'
     if not on_database(revoked):
         typer.secho(f"there is no key {key_id!r} in force", err=True)
         raise typer.Exit(1)
+
+
+@app.command("end-sessions")
+def end_sessions(
+    subject: str = typer.Argument(..., help="the person's id at the provider ('sub'), as in the audit trail"),
+) -> None:
+    """End the sessions of a person who signed in with a provider, in every process within a second."""
+    ended = on_database(lambda engine: SessionStore(engine).end_of(subject))
+    typer.echo(f"{ended} sessions ended")
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ from app.api.body import JsonRoute
 from app.api.deps import State
 from app.console.files import TYPES, load_files
 from app.console.oidc import Attempt, Provider, SignInRefused
-from app.console.sessions import COOKIE, CSRF_HEADER, SESSION_S, csrf_token, read_cookie
+from app.console.sessions import COOKIE, CSRF_HEADER, SESSION_S, Session, csrf_token, read_cookie
 from app.errors import Problem
 from app.keys import ApiKey, hash_key
 from storage.clock import to_iso
@@ -77,7 +77,8 @@ async def read_session(request: Request, state: State) -> Response:
     session = await state.sessions.find(token)
     if key is None or session is None:
         return _answer(_signed_out(request))
-    return _answer(_describe(key, token, int(session.ends_at.timestamp() * 1000)))
+    name = key.name if session.person is None else session.person.name
+    return _answer(_describe(key, name, token, session))
 
 
 async def sign_in(body: SignIn, request: Request, state: State) -> Response:
@@ -89,7 +90,7 @@ async def sign_in(body: SignIn, request: Request, state: State) -> Response:
         raise Problem(401, "this key is not in force", "key")
     token, session = await state.sessions.begin(key)
     state.key_use.used.add(key.key_id)
-    answer = _answer(_describe(key, token, int(session.ends_at.timestamp() * 1000)))
+    answer = _answer(_describe(key, key.name, token, session))
     _set_session(answer, token, request)
     return answer
 
@@ -188,13 +189,13 @@ def _address_of(request: Request, path: str) -> str:
     return str(request.base_url).rstrip("/") + path
 
 
-def _describe(key: ApiKey, token: str, ends_ms: int) -> dict[str, Any]:
+def _describe(key: ApiKey, name: str, token: str, session: Session) -> dict[str, Any]:
     return {
         "signed_in": True,
-        "name": key.name,
+        "name": name,
         "role": key.role,
         "csrf_token": csrf_token(token),
-        "ends_at": to_iso(ends_ms),
+        "ends_at": to_iso(int(session.ends_at.timestamp() * 1000)),
     }
 
 

@@ -8,7 +8,7 @@ its time, when somebody signs out, and with its key, in every process as soon as
 import asyncio
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -46,7 +46,9 @@ class Session:
     def key_among(self, keys: Mapping[bytes, ApiKey]) -> ApiKey | None:
         """Return the key that it stands for; ``None`` if that is not among those in force."""
         if self.person is not None:
-            return ApiKey(f"person:{self.person.subject}", self.person.name, self.person.role)
+            # People choose their names, so what they change is signed with the provider's own id, too.
+            author = f"{self.person.name} ({self.person.subject})"
+            return ApiKey(f"person:{self.person.subject}", author, self.person.role)
         return next((key for key in keys.values() if key.key_id == self.key_id), None)
 
 
@@ -101,12 +103,21 @@ class SessionStore:
                 text("DELETE FROM console_sessions WHERE hash = :hash"), {"hash": digest}
             )
 
+    async def end_of(self, subject: str) -> int:
+        """Delete all sessions of a person; returns how many."""
+        async with transaction(self._engine) as connection:
+            ended = await connection.execute(
+                text("DELETE FROM console_sessions WHERE subject = :subject"), {"subject": subject}
+            )
+            return int(ended.rowcount)
+
 
 class Sessions:
-    """The sessions that this process knows."""
+    """The sessions that this process knows. ``roles``: those that people have here whom a provider vouches for."""
 
-    def __init__(self, store: SessionStore) -> None:
+    def __init__(self, store: SessionStore, roles: Collection[str] = ()) -> None:
         self._store = store
+        self._roles = frozenset(roles)
         self._known: dict[bytes, Session] = {}
         self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
 
@@ -144,7 +155,8 @@ class Sessions:
                 self._known[digest] = session
         if session is None or session.ends_at <= clock.to_datetime(clock.now_ms()):
             return None
-        return session
+        # The settings of today count: a role that nobody may have any more ends with a restart.
+        return session if session.person is None or session.person.role in self._roles else None
 
     async def key_of(
         self, headers: Mapping[bytes, bytes], method: str, keys: Mapping[bytes, ApiKey]

@@ -7,12 +7,13 @@ Why a pool that is kept by these readings is never exceeded, and by how much at 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.capacity.forecast import FORECAST_DECISIONS, Reading, Share, count_holds
-from decisioning.capacity.leasing import TOTAL, Period, period_at
+from decisioning.capacity.leasing import Period, period_at
 from decisioning.capacity.store_pools import Pools
 from decisioning.model.entities import Capacity
 from storage.clock import DAY_MS, to_datetime
@@ -43,8 +44,11 @@ WHERE d.header ? 'capacity' AND unit ->> 'capacity_id' = :capacity
 """
 
 
-def _reading_sql(capacity: Capacity) -> str:
-    """Build the statement of a reading: one, so that all of it is of one moment."""
+def _reading_sql(capacity: Capacity, with_previous: bool) -> str:
+    """Build the statement of a reading: one, so that all of it is of one moment.
+
+    ``with_previous``: what the period before has given out matters still.
+    """
     using, is_presented = _USING[capacity.counting], capacity.counting == "presented"
     key = "(customer_id, offer_id)" if capacity.once_per_customer else "(decision_id, decided_at, offer_id)"
     shown = f"""
@@ -52,6 +56,11 @@ def _reading_sql(capacity: Capacity) -> str:
     FROM {_OF_CAPACITY} AND {_SHOWN} AND d.decided_at >= :starts AND unit ->> 'period' = :period
         AND NOT EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.outcome = 'withdrawn')
     """
+    before = f"""
+    SELECT count(*) FROM {_OF_CAPACITY} AND unit ->> 'period' = :previous AND d.decided_at >= :previous_starts
+    """
+    if not with_previous:
+        before = "SELECT 0"
     used_before = """
     AND NOT EXISTS (SELECT FROM used u WHERE u.customer_id = d.customer_id AND u.offer_id = unit ->> 'offer_id')
     """
@@ -79,8 +88,7 @@ SELECT
     (SELECT count(DISTINCT {key}) FROM held WHERE period = :period) AS held,
     (SELECT count(DISTINCT {key}) FROM held) AS held_in_all,
     (SELECT count(DISTINCT {key}) FROM used) AS counted,
-    (SELECT count(*) FROM {_OF_CAPACITY}
-        AND unit ->> 'period' = :previous AND d.decided_at >= :previous_starts) AS units_before
+    ({before}) AS units_before
 """
 
 
@@ -141,21 +149,20 @@ class LaterCounter:
 
     async def read(self, capacity: Capacity, period: Period, now_ms: int) -> Reading:
         """Read what is held and used up in a period, at a time (Unix ms)."""
-        previous = _period_before(capacity, period)
+        values: dict[str, Any] = {
+            "capacity": capacity.capacity_id,
+            "period": period.period_id,
+            "starts": to_datetime(period.starts_ms),
+            "starts_ms": period.starts_ms,
+            "ends_ms": period.ends_ms,
+            "held_since": to_datetime(now_ms - 1000 * capacity.hold_s),
+        }
+        with_previous = _is_held_from_before(capacity, period, now_ms)
+        if with_previous:
+            previous = _period_before(capacity, period)
+            values |= {"previous": previous.period_id, "previous_starts": to_datetime(previous.starts_ms)}
         async with transaction(self.engine) as connection:
-            found = await connection.execute(
-                text(_reading_sql(capacity)),
-                {
-                    "capacity": capacity.capacity_id,
-                    "period": period.period_id,
-                    "starts": to_datetime(period.starts_ms),
-                    "starts_ms": period.starts_ms,
-                    "ends_ms": period.ends_ms,
-                    "held_since": to_datetime(now_ms - 1000 * capacity.hold_s),
-                    "previous": previous.period_id,
-                    "previous_starts": to_datetime(previous.starts_ms),
-                },
-            )
+            found = await connection.execute(text(_reading_sql(capacity, with_previous)), values)
             row = found.one()
         return Reading(row.units, row.held, row.held_in_all - row.held, row.counted, row.units_before)
 
@@ -165,7 +172,7 @@ class LaterCounter:
         The pool of that period knows: what it has given out is in the log, or will be, or comes back. It is asked after
         the log was read, so what comes in meanwhile is counted twice rather than not at all.
         """
-        if capacity.per == "total" or now_ms - 1000 * capacity.hold_s >= period.starts_ms:
+        if not _is_held_from_before(capacity, period, now_ms):
             return 0
         books = await self.pools.books(capacity.capacity_id, _period_before(capacity, period))
         return 0 if books is None else max(books.given_out - reading.units_before, 0)
@@ -195,5 +202,10 @@ class LaterCounter:
         return self._shares[capacity][1]
 
 
+def _is_held_from_before(capacity: Capacity, period: Period, now_ms: int) -> bool:
+    """Return whether decisions of the period before may hold units at a time (Unix ms)."""
+    return capacity.per != "total" and now_ms - 1000 * capacity.hold_s < period.starts_ms
+
+
 def _period_before(capacity: Capacity, period: Period) -> Period:
-    return TOTAL if period.period_id == TOTAL.period_id else period_at(capacity, period.starts_ms - 1)
+    return period_at(capacity, period.starts_ms - 1)

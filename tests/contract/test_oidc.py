@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from app.console.oidc import OidcSettings, Provider
 from app.console.routes import ATTEMPT_COOKIE
-from app.console.sessions import COOKIE
+from app.console.sessions import COOKIE, SessionStore
 from tests.support.api import Instance, Nextbest, problem_of
 from tests.support.oidc_provider import CLIENT, SECRET, OidcProvider, oidc_provider
 
@@ -28,14 +28,20 @@ async def served() -> AsyncIterator[OidcProvider]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def process(shop: Nextbest, served: OidcProvider) -> AsyncIterator[Instance]:
     """A process that takes the provider's word."""
-    async with shop.another(
-        oidc_issuer=served.issuer,
-        oidc_client_id=CLIENT,
-        oidc_client_secret=SECRET,
-        oidc_role_claim="groups",
-        oidc_roles="nb-admins:admin, nb-ops:ops,nb-ds:scientist",
-    ) as instance:
+    async with shop.another(**settings_of(served)) as instance:
         yield instance
+
+
+def settings_of(
+    provider: OidcProvider, roles: str = "nb-admins:admin, nb-ops:ops,nb-ds:scientist"
+) -> dict[str, str]:
+    return {
+        "oidc_issuer": provider.issuer,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SECRET,
+        "oidc_role_claim": "groups",
+        "oidc_roles": roles,
+    }
 
 
 @pytest.fixture
@@ -100,17 +106,32 @@ async def test_who_is_vouched_for_is_let_in_with_the_role_of_a_claim_and_is_the_
     assert (told["signed_in"], told["name"], told["role"]) == (True, "Ada", "ops")
     headers = {"Cookie": f"{COOKIE}={cookie_of(answer, COOKIE)}", "X-CSRF-Token": told["csrf_token"]}
     body = {"name": "Cards", "goal": "grow", "lever": 3}
-    # In a process that did not see the sign-in, too.
-    for api in (door, shop.api):
-        changed = await api.call("PUT", "/v1/groups/cards", role=None, headers=headers, json=body)
-        assert changed.status_code == 200, changed.text
-        trail = await api.ok("GET", "/v1/catalog?kind=group&id=cards")
-        assert trail[0]["author"] == "Ada"
-        body["lever"] = 4
+    changed = await door.call("PUT", "/v1/groups/cards", role=None, headers=headers, json=body)
+    assert changed.status_code == 200, changed.text
+    trail = await door.ok("GET", "/v1/catalog?kind=group&id=cards")
+    assert trail[0]["author"] == "Ada (u-17)"
     missing = {name: value for name, value in headers.items() if name == "Cookie"}
     problem_of(await door.call("PUT", "/v1/groups/cards", role=None, headers=missing, json=body), 403)
     refused = await door.call("POST", "/v1/placements/home/policies", role=None, headers=headers, json={})
     assert refused.status_code == 403
+
+
+async def test_a_session_is_good_in_all_processes_as_long_as_they_know_its_role(
+    shop: Nextbest, door: Instance, provider: OidcProvider
+) -> None:
+    answer = await sign_in(door)
+    async with shop.another(**settings_of(provider)) as other:
+        assert (await session_of(other, answer))["role"] == "ops"
+        assert (await session_of(shop.api, answer))["signed_in"] is False  # there is no provider
+        ended = await SessionStore(shop.api.state.engine).end_of("u-17")
+        assert ended >= 1
+        for api in (door, other):
+            await api.state.refresh()
+            assert (await session_of(api, answer))["signed_in"] is False
+        again = await sign_in(door)
+        assert (await session_of(other, again))["signed_in"]
+    async with shop.another(**settings_of(provider, "nb-ds:scientist")) as other:
+        assert (await session_of(other, again))["signed_in"] is False
 
 
 async def test_cookies_of_a_sign_in_are_for_the_browser_alone(door: Instance) -> None:
