@@ -242,7 +242,6 @@ async def test_the_field_at_fault_is_named(api: Instance, name: str, field: str,
 @pytest.mark.parametrize(
     ("name", "path", "value"),
     [
-        ("POST /v1/feedback/batch", ("items", 0, "value"), 10**400),
         ("PUT /v1/offers/other", ("contact_limits", 0, "max"), 0),
         ("PUT /v1/offers/other", ("contact_limits", 0, "window_s"), 1e9),
         ("PUT /v1/customers/ann", ("attributes", "age"), [35]),

@@ -209,6 +209,13 @@ def _main() -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(by_modules | order["env"])
+    if METRICS not in os.environ:
+        # The code makes metrics for several processes by now. A command line finds them a folder; others do not.
+        folder = (
+            Path(order["env"].get("NEXTBEST_DATA_DIR", tempfile.gettempdir())) / "metrics" / str(os.getpid())
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[METRICS] = str(folder)
     sys.argv[1:] = order["arguments"]
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
