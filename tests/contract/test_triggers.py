@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.worker.archiver import TRIM_INTERVAL_S, ArchiverJob
 from storage import clock
 from storage.clock import DAY_MS, HOUR_MS, to_ms
 from tests.support.api import Nextbest, decide, problem_of, tell
@@ -198,13 +199,49 @@ async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
     triggers.ahead_ms = 0
 
 
-async def test_what_triggers_have_not_seen_stays_in_the_streams(triggers: Triggers) -> None:
+async def test_what_triggers_have_not_seen_stays_in_the_streams_unless_redis_is_nearly_full(
+    triggers: Triggers,
+) -> None:
     await triggers.declare("kept", {"event": "login"})
-    for number in range(3):
-        await triggers.tell("login", "kept", f"kept-{number}")
-        await triggers.nextbest.worker.drain()
-    assert await triggers.follow() >= 3
-    assert [occasion for _, occasion in await triggers.fired("kept")] == [f"event kept-{n}" for n in range(3)]
+    state, job = triggers.nextbest.api.state, triggers.nextbest.worker._archive
+    redis: Any = state.redis
+    log = state.keys.log(state.keys.bucket("kept"))
+    archiver = ArchiverJob(
+        job.archiver,
+        job.reader,
+        job.arms,
+        job.feed,
+        0.0,
+        retain_ms=0,
+        also_needed=triggers.job.follower.store.still_needed,  # type: ignore[attr-defined]
+    )
+
+    async def tell(first: int) -> None:
+        for number in range(first, first + 12):
+            await triggers.tell("login", "kept", f"kept-{number}")
+        await triggers.nextbest.worker.learn()
+        for _ in range(2):
+            archiver._trimmed_s = -TRIM_INTERVAL_S
+            await archiver.round()
+
+    await redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
+    try:
+        await tell(0)
+        assert await redis.xlen(log) >= 12
+        assert await triggers.follow() == 12
+        assert [occasion for _, occasion in await triggers.fired("kept")] == [
+            f"event kept-{number}" for number in range(12)
+        ]
+        await tell(12)
+        assert 12 <= await redis.xlen(log) < 18, "what they have seen is trimmed"
+        used = (await redis.info("memory"))["used_memory"]
+        await redis.config_set("maxmemory", int(used / 0.95))
+        archiver._trimmed_s = -TRIM_INTERVAL_S
+        await archiver.round()
+        assert await redis.xlen(log) < 6
+    finally:
+        await redis.config_set("maxmemory", 0)
+        await redis.config_set("stream-node-max-entries", 100)
 
 
 async def test_one_worker_at_a_time_follows(triggers: Triggers) -> None:
