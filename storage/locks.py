@@ -24,6 +24,8 @@ TRIGGERS_LOCK = 7_263_845_201
 """Follow the log for triggers, or count on nothing being made of it for them."""
 TRIGGER_DAYS_LOCK = 7_263_845_202
 """Look for customers whose day it is, for triggers."""
+TRIGGER_SEEDS_LOCK = 7_263_845_206
+"""Begin waits of triggers with the archive, or count on none being begun."""
 ALIASES_LOCK = 7_263_845_205
 """Note that a visitor is a customer: so no two of them can become each other."""
 WARMING_SPACE = 7_263_846

@@ -110,16 +110,21 @@ class ArchiverJob:
     async def _trim(
         self, archived: Mapping[int, StreamPosition], arms: Iterable[Mapping[int, StreamPosition]]
     ) -> None:
-        """Trim the streams behind what is archived, folded into all ``arms``, and older than ``retain_ms``."""
+        """Trim the streams behind what is archived, and folded into all ``arms``.
+
+        Unless Redis is nearly full, also behind what is older than ``retain_ms``, and what others have read.
+        """
         durable = dict(archived)
         self._trimmed_s = time.monotonic()
         for folded in arms:
             for bucket, position in durable.items():
                 durable[bucket] = min(position, folded.get(bucket, StreamPosition.START))
-        if self.also_needed is not None:
+        # Where memory is short, only what is not durable yet is worth it.
+        is_nearly_full = await self.reader.is_nearly_full()
+        if self.also_needed is not None and not is_nearly_full:
             for bucket, position in (await self.also_needed(clock.now_ms())).items():
                 durable[bucket] = min(position, durable.get(bucket, StreamPosition.START))
-        if self.retain_ms and not await self.reader.is_nearly_full():
+        if self.retain_ms and not is_nearly_full:
             since = StreamPosition(f"{clock.now_ms() - self.retain_ms}-0")
             durable = {bucket: min(position, since) for bucket, position in durable.items()}
         await self.reader.trim({b: p for b, p in durable.items() if p != StreamPosition.START})

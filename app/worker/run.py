@@ -336,7 +336,7 @@ def _make_trigger_jobs(
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that make triggers fire."""
     job = make_trigger_job(to.engine, to.patient, to.redis, to.blocking, keys, parsed, decision_log)
-    return {"triggers": job.round, "days of triggers": job.look_for_days}
+    return {"triggers": job.round, "days of triggers": job.look_for_days, "settling of triggers": job.settle}
 
 
 def _make_rollout_jobs(

@@ -28,7 +28,7 @@ from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_ms
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
-from storage.locks import ARCHIVER_LOCK, TRIGGERS_LOCK
+from storage.locks import ARCHIVER_LOCK, TRIGGER_SEEDS_LOCK, TRIGGERS_LOCK
 from storage.postgres import transaction
 from storage.redis import redis_errors
 
@@ -129,7 +129,8 @@ class LogEraser:
     async def _erase_triggers(self, connection: AsyncConnection, job: _Erasing) -> None:
         """Delete what fired for the customer and what is waited for; what is in the streams fires no more."""
         # Behind the streams: whoever follows them holds the right, and reads them anew when it is free again.
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": TRIGGERS_LOCK})
+        for lock in (TRIGGERS_LOCK, TRIGGER_SEEDS_LOCK):
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
         values = {"customer_id": job.customer_id}
         for table in _TRIGGERS:
             query = text(f"DELETE FROM {table} WHERE customer_id = :customer_id")

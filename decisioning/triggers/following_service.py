@@ -18,7 +18,7 @@ from decisioning.model.trigger import Trigger
 from decisioning.privacy.pseudonym import PREFIX as ERASED
 from decisioning.triggers.firing import Firing
 from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
-from storage.clock import to_iso
+from storage.clock import DAY_MS, to_iso
 
 ENTRIES_BATCH_SIZE = 500
 MAX_DUE = 1000
@@ -47,8 +47,8 @@ class Turn(FiringTurn, Protocol):
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
     async def scanned(self) -> dict[str, int]: ...
     async def scan(self, trigger_id: str, until_ms: int) -> None: ...
-    async def seed(self, trigger_id: str, types: Sequence[str], after_s: int, now_ms: int) -> None: ...
-    async def forget_others(self, trigger_ids: Sequence[str]) -> None: ...
+    async def begin_seeding(self, trigger_id: str, since_ms: int, until_ms: int) -> None: ...
+    async def forget_scans(self, trigger_ids: Sequence[str]) -> None: ...
 
 
 class Turns(Protocol):
@@ -116,14 +116,13 @@ class TriggerFollower:
 
         ``None`` if somebody else is at it.
         """
-        if not plan.triggers and self._rests:
+        if not catalogue.triggers and self._rests:
             return Followed()
         async with self.store.turn() as turn:
             if turn is None:
                 return None
             if not plan.triggers:
-                await turn.rest()
-                result = Followed()
+                result = await self._rest(turn)
             else:
                 if self._settled != catalogue.version:
                     await self._settle(turn, plan)
@@ -132,14 +131,23 @@ class TriggerFollower:
         self._rests, self._settled = not plan.triggers, catalogue.version
         return result
 
+    async def _rest(self, turn: Turn) -> Followed:
+        """Follow nothing. Paused triggers may go on: what they wait for is kept, unless it falls due meanwhile."""
+        if not self._rests:
+            await turn.rest()
+        due = await turn.due(self.clock_ms(), MAX_DUE)
+        await turn.drop([wait.key for wait in due])
+        return Followed(more=len(due) == MAX_DUE)
+
     async def _settle(self, turn: Turn, plan: Plan) -> None:
-        """Forget triggers that are not declared any more, and begin with those that are new."""
-        await turn.forget_others(list(plan.triggers))
+        """Begin with triggers that are new, or live again; what the archive is needed for is only noted."""
+        await turn.forget_scans(list(plan.triggers))
         scanned, now_ms = await turn.scanned(), self.clock_ms()
         for trigger in (*plan.idle, *plan.dated):
             if trigger.trigger_id not in scanned:
                 if trigger.on.after_s is not None:
-                    await turn.seed(trigger.trigger_id, trigger.on.idle, trigger.on.after_s, now_ms)
+                    since_ms = now_ms - trigger.on.after_s * 1000
+                    await turn.begin_seeding(trigger.trigger_id, since_ms, now_ms + DAY_MS)
                 await turn.scan(trigger.trigger_id, now_ms)
 
     async def _take(self, turn: Turn, catalogue: Catalogue, plan: Plan) -> Followed:

@@ -5,6 +5,7 @@ All that one turn writes becomes durable with its end, all or nothing.
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from pydantic_core import to_json
@@ -12,11 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.model.position import StreamPosition
+from decisioning.model.trigger import Trigger
 from decisioning.triggers.firing import Firing
 from decisioning.triggers.store_firings import insert_firings, last_fired
 from decisioning.triggers.waiting import Wait, WaitKey
 from storage.clock import HOUR_MS, to_datetime, to_ms
-from storage.locks import TRIGGERS_LOCK
+from storage.locks import TRIGGER_SEEDS_LOCK, TRIGGERS_LOCK
 from storage.postgres import transaction
 
 MAX_LAG_MS = HOUR_MS
@@ -62,19 +64,44 @@ _SCANNED = text("""
 INSERT INTO trigger_scans VALUES (:trigger_id, :until)
 ON CONFLICT (trigger_id) DO UPDATE SET scanned_until = excluded.scanned_until
 """)
+_BEGIN_SEEDING = text("""
+INSERT INTO trigger_seeds (trigger_id, since, until) VALUES (:trigger_id, :since, :until)
+ON CONFLICT (trigger_id) DO UPDATE SET since = excluded.since, until = excluded.until
+""")
+_TO_SEED = text("""
+SELECT trigger_id, since, until FROM trigger_seeds WHERE trigger_id = ANY(:ids) ORDER BY trigger_id LIMIT 1 FOR UPDATE
+""")
+# The newest event of a customer begins the wait, and what the log has told meanwhile is newer than the archive.
 _SEED = text("""
 INSERT INTO trigger_waits (trigger_id, customer_id, key, since, due_at, occasion, cause)
-SELECT DISTINCT ON (customer_id) :trigger_id, customer_id, '', occurred_at,
-    occurred_at + cast(:after_s AS integer) * interval '1 s', 'event ' || event_id,
-    jsonb_build_object('event', type, 'event_id', event_id, 'occurred_at', occurred_at)
-FROM events WHERE type = ANY(:types) AND occurred_at > :since
-ORDER BY customer_id, occurred_at DESC, event_id DESC
-ON CONFLICT (trigger_id, customer_id, key) DO NOTHING
+SELECT * FROM (
+    SELECT DISTINCT ON (customer_id) cast(:trigger_id AS text), customer_id, '', occurred_at,
+        occurred_at + cast(:after_s AS integer) * interval '1 s', 'event ' || event_id,
+        jsonb_build_object('event', type, 'event_id', event_id, 'occurred_at', occurred_at)
+    FROM events WHERE type = ANY(:types) AND occurred_at > :since AND occurred_at <= :until
+    ORDER BY customer_id, occurred_at DESC, event_id DESC
+) AS new WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
+ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
+    occasion = excluded.occasion, cause = excluded.cause
+WHERE trigger_waits.since < excluded.since
 """)
-_FORGET = (
-    "DELETE FROM trigger_waits WHERE NOT trigger_id = ANY(:ids)",
-    "DELETE FROM trigger_scans WHERE NOT trigger_id = ANY(:ids)",
+_SEEDED = text("UPDATE trigger_seeds SET until = :until WHERE trigger_id = :trigger_id")
+_ALL_SEEDED = text("DELETE FROM trigger_seeds WHERE trigger_id = :trigger_id")
+# From one id to the next in the primary key, however many rows each of them has.
+_WAITING = text("""
+WITH RECURSIVE ids AS (
+    (SELECT trigger_id FROM trigger_waits ORDER BY trigger_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT w.trigger_id FROM trigger_waits AS w WHERE w.trigger_id > ids.trigger_id
+        ORDER BY w.trigger_id LIMIT 1)
+    FROM ids WHERE ids.trigger_id IS NOT NULL
 )
+SELECT trigger_id FROM ids WHERE trigger_id IS NOT NULL
+""")
+_FORGET = text("""
+DELETE FROM trigger_waits
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM trigger_waits WHERE trigger_id = :trigger_id LIMIT :most))
+""")
 
 
 class TriggerStore:
@@ -118,9 +145,9 @@ class TriggerTurn:
             await self._connection.execute(_MOVE, values)
 
     async def rest(self) -> None:
-        """Forget the positions, and all that is waited for: nothing is to be followed any more."""
+        """Forget the positions, and up to when was looked for: nothing is to be followed any more."""
         await self._connection.execute(text("DELETE FROM trigger_positions"))
-        await self.forget_others(())
+        await self.forget_scans(())
 
     async def waits(self, keys: Collection[WaitKey]) -> dict[WaitKey, Wait]:
         """Read those of these waits that there are."""
@@ -200,16 +227,60 @@ class TriggerTurn:
         values = {"trigger_id": trigger_id, "until": to_datetime(until_ms)}
         await self._connection.execute(_SCANNED, values)
 
-    async def seed(self, trigger_id: str, types: Sequence[str], after_s: int, now_ms: int) -> None:
-        """Begin waits of a trigger on idle customers with the last events in the archive that are recent enough."""
-        since = to_datetime(now_ms - after_s * 1000)
-        values = {"trigger_id": trigger_id, "types": list(types), "after_s": after_s, "since": since}
-        await self._connection.execute(_SEED, values)
+    async def begin_seeding(self, trigger_id: str, since_ms: int, until_ms: int) -> None:
+        """Note that waits of a trigger are to begin with the events in the archive of that time."""
+        values = {"trigger_id": trigger_id, "since": to_datetime(since_ms), "until": to_datetime(until_ms)}
+        await self._connection.execute(_BEGIN_SEEDING, values)
 
-    async def forget_others(self, trigger_ids: Collection[str]) -> None:
-        """Forget what is kept of all triggers but these."""
-        for statement in _FORGET:
-            await self._connection.execute(text(statement), {"ids": list(trigger_ids)})
+    async def forget_scans(self, trigger_ids: Collection[str]) -> None:
+        """Forget up to when has been looked for all triggers but these; there are few such rows."""
+        for table in ("trigger_scans", "trigger_seeds"):
+            query = text(f"DELETE FROM {table} WHERE NOT trigger_id = ANY(:ids)")
+            await self._connection.execute(query, {"ids": list(trigger_ids)})
+
+
+class TriggerSettling:
+    """Does piece by piece what may take long, beside the turns. ``engine``: may take long over a statement.
+
+    Methods raise ``PostgresUnavailable``.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def forget_undeclared(self, declared: Collection[str], most: int) -> bool:
+        """Delete up to ``most`` waits of a trigger that is not among ``declared``; False if there are none left."""
+        async with transaction(self._engine) as connection:
+            waiting = {row.trigger_id for row in await connection.execute(_WAITING)}
+            for trigger_id in sorted(waiting - set(declared)):
+                await connection.execute(_FORGET, {"trigger_id": trigger_id, "most": most})
+                return True
+        return False
+
+    async def seed(self, idle: Mapping[str, Trigger], slice_ms: int) -> bool:
+        """Begin waits of one of the triggers with the events of a slice of time in the archive, the newest first.
+
+        False if nothing is left to be done, or if somebody else is at it.
+        """
+        if not idle:
+            return False
+        async with transaction(self._engine) as connection:
+            # An erasure takes the same right: it finds what was begun, or its events are not found any more.
+            lock = {"lock": TRIGGER_SEEDS_LOCK}
+            if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), lock):
+                return False
+            row = (await connection.execute(_TO_SEED, {"ids": list(idle)})).first()
+            if row is None:
+                return False
+            on, named = idle[row.trigger_id].on, {"trigger_id": row.trigger_id}
+            since = max(row.since, row.until - timedelta(milliseconds=slice_ms))
+            values = {"types": list(on.idle), "after_s": on.after_s, "since": since, "until": row.until}
+            await connection.execute(_SEED, named | values)
+            if since > row.since:
+                await connection.execute(_SEEDED, named | {"until": since})
+            else:
+                await connection.execute(_ALL_SEEDED, named)
+            return True
 
 
 async def _positions(connection: AsyncConnection) -> dict[int, StreamPosition]:

@@ -33,6 +33,12 @@ UP = (
     "CREATE INDEX trigger_waits_of_decisions ON trigger_waits (key) WHERE key <> ''",
     "CREATE TABLE trigger_positions (bucket smallint PRIMARY KEY, position text NOT NULL)",
     "CREATE TABLE trigger_scans (trigger_id text PRIMARY KEY, scanned_until timestamptz NOT NULL)",
+    # The time of which the archive is still to be read, for new triggers on idle customers.
+    """
+    CREATE TABLE trigger_seeds (
+        trigger_id text PRIMARY KEY, since timestamptz NOT NULL, until timestamptz NOT NULL
+    )
+    """,
 )
 
 
@@ -42,5 +48,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("trigger_scans", "trigger_positions", "trigger_waits", "trigger_firings"):
+    for table in ("trigger_seeds", "trigger_scans", "trigger_positions", "trigger_waits", "trigger_firings"):
         op.execute(f"DROP TABLE {table}")

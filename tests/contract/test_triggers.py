@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.worker.archiver import TRIM_INTERVAL_S, ArchiverJob
 from storage import clock
 from storage.clock import DAY_MS, HOUR_MS, to_ms
 from tests.support.api import Nextbest, decide, problem_of, tell
@@ -182,29 +183,118 @@ async def test_birthdays_and_contracts_that_end(triggers: Triggers) -> None:
     triggers.ahead_ms = 0
 
 
-async def test_a_paused_trigger_rests(triggers: Triggers) -> None:
-    on = {"event": "basket", "after_s": 60}
-    await triggers.declare("resting", on)
-    await triggers.tell("basket", "rests", "rests-1")
+@pytest.mark.parametrize("alone", [False, True], ids=["beside others", "alone"])
+async def test_a_paused_trigger_rests_and_waits_that_began_before_are_kept(
+    triggers: Triggers, alone: bool
+) -> None:
+    name, on = f"resting-{alone}", {"event": "basket", "after_s": 60}
+    api = triggers.nextbest.api
+    if alone:
+        for other in list((await triggers.job._refresh()).triggers):
+            await api.ok("DELETE", f"/v1/triggers/{other}", role="ops")
+    await triggers.declare(name, on)
+    await triggers.tell("basket", f"rests-{alone}", f"rests-{alone}-1")
+    await triggers.tell("basket", f"over-{alone}", f"over-{alone}-1", ago_s=40)
     await triggers.follow()
-    await triggers.declare("resting", on, status="paused")
-    assert await triggers.rows("resting", "trigger_waits", "due_at") == []
-    await triggers.tell("basket", "rests", "rests-2")
+    await triggers.declare(name, on, status="paused")
+    assert len(await triggers.rows(name, "trigger_waits", "due_at")) == 2
+    await triggers.tell("basket", f"meanwhile-{alone}", f"meanwhile-{alone}-1")
+    triggers.ahead_ms = 30_000
     await triggers.follow()
-    await triggers.declare("resting", on)
+    await triggers.declare(name, on)
     triggers.ahead_ms = 120_000
     await triggers.follow()
-    assert await triggers.fired("resting") == []
+    assert await triggers.fired(name) == [(f"rests-{alone}", f"event rests-{alone}-1")]
     triggers.ahead_ms = 0
 
 
-async def test_what_triggers_have_not_seen_stays_in_the_streams(triggers: Triggers) -> None:
+async def test_what_a_trigger_waited_for_is_forgotten_piece_by_piece(
+    triggers: Triggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.worker.triggers.settling.FORGOTTEN_AT_ONCE", 2)
+    await triggers.declare("gone", {"event": "basket", "after_s": 60})
+    for number in range(5):
+        await triggers.tell("basket", f"gone-{number}", f"gone-{number}")
+    await triggers.follow()
+    await triggers.nextbest.api.ok("DELETE", "/v1/triggers/gone", role="ops")
+    await triggers.follow()
+    left = []
+    while not await triggers.job.settle():
+        left.append(len(await triggers.rows("gone", "trigger_waits", "due_at")))
+    assert left == [3, 1, 0]
+
+
+async def test_waits_on_idle_customers_begin_slice_by_slice_beside_the_follower(triggers: Triggers) -> None:
+    for hours in (144, 72, 12):
+        await triggers.tell("login", f"slice-{hours}", f"slice-{hours}", ago_s=hours * 3600)
+        await triggers.tell("login", "slice-all", f"slice-all-{hours}", ago_s=hours * 3600)
+    await triggers.nextbest.worker.archive()
+    triggers.job = triggers.make()
+    await triggers.follow()
+    triggers.job.settling.slice_ms, triggers.job.settling.ticks_s = 2 * DAY_MS, iter(range(99)).__next__
+    body = {"on": {"idle": ["login"], "after_s": 5 * 86_400}, "placement": "home", "deliver": STREAM}
+    await triggers.nextbest.api.ok("PUT", "/v1/triggers/sliced", json=body, role="ops")
+    await triggers.follow()
+
+    async def waiting() -> set[str]:
+        rows = await triggers.rows("sliced", "trigger_waits", "due_at")
+        return {row.occasion for row in rows if row.customer_id.startswith("slice")}
+
+    assert await waiting() == set(), "nothing of it is done within a turn"
+    assert await triggers.job.settle() == 0.0
+    newest = {"event slice-12", "event slice-all-12"}
+    assert await waiting() == newest
+    triggers.job = triggers.make()  # another worker goes on
+    await triggers.follow()
+    await triggers.settle()
+    assert await waiting() == newest | {"event slice-72"}
+    await triggers.settle()
+    assert await waiting() == newest | {"event slice-72"}
+
+
+async def test_what_triggers_have_not_seen_stays_in_the_streams_unless_redis_is_nearly_full(
+    triggers: Triggers,
+) -> None:
     await triggers.declare("kept", {"event": "login"})
-    for number in range(3):
-        await triggers.tell("login", "kept", f"kept-{number}")
-        await triggers.nextbest.worker.drain()
-    assert await triggers.follow() >= 3
-    assert [occasion for _, occasion in await triggers.fired("kept")] == [f"event kept-{n}" for n in range(3)]
+    state, job = triggers.nextbest.api.state, triggers.nextbest.worker._archive
+    redis: Any = state.redis
+    log = state.keys.log(state.keys.bucket("kept"))
+    archiver = ArchiverJob(
+        job.archiver,
+        job.reader,
+        job.arms,
+        job.feed,
+        0.0,
+        retain_ms=0,
+        also_needed=triggers.job.follower.store.still_needed,  # type: ignore[attr-defined]
+    )
+
+    async def tell(first: int) -> None:
+        for number in range(first, first + 12):
+            await triggers.tell("login", "kept", f"kept-{number}")
+        await triggers.nextbest.worker.learn()
+        for _ in range(2):
+            archiver._trimmed_s = -TRIM_INTERVAL_S
+            await archiver.round()
+
+    await redis.config_set("stream-node-max-entries", 2)  # trimming goes by nodes: make them small
+    try:
+        await tell(0)
+        assert await redis.xlen(log) >= 12
+        assert await triggers.follow() >= 12
+        assert [occasion for _, occasion in await triggers.fired("kept")] == [
+            f"event kept-{number}" for number in range(12)
+        ]
+        await tell(12)
+        assert 12 <= await redis.xlen(log) < 18, "what they have seen is trimmed"
+        used = (await redis.info("memory"))["used_memory"]
+        await redis.config_set("maxmemory", int(used / 0.95))
+        archiver._trimmed_s = -TRIM_INTERVAL_S
+        await archiver.round()
+        assert await redis.xlen(log) < 6
+    finally:
+        await redis.config_set("maxmemory", 0)
+        await redis.config_set("stream-node-max-entries", 100)
 
 
 async def test_one_worker_at_a_time_follows(triggers: Triggers) -> None:

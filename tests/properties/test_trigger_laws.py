@@ -52,7 +52,7 @@ ENTRIES: list[Entry] = [
     *(("trigger", name, DELIVER | body) for name, body in BODIES.items()),
 ]
 CATALOGUE = build_catalogue(1, ENTRIES, {"gold": 1})
-TABLES = "trigger_firings, trigger_waits, trigger_positions, trigger_scans"
+TABLES = "trigger_firings, trigger_waits, trigger_positions, trigger_scans, trigger_seeds"
 
 Fired = tuple[str, str, str, int]
 """Trigger, customer, occasion and time (Unix ms)."""

@@ -46,6 +46,12 @@ class Triggers:
         body = {"on": on, "placement": "home", "deliver": STREAM, "again_after_s": 0} | fields
         await self.nextbest.api.ok("PUT", f"/v1/triggers/{trigger_id}", json=body, role="ops")
         await self.follow()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let the job do all that a change of the triggers calls for."""
+        while not await self.job.settle():
+            pass
 
     async def tell(
         self, type_: str, customer_id: str, event_id: str, ago_s: float = 0, **properties: Any

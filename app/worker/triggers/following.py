@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.metrics import TRIGGERS_FIRED
+from app.worker.triggers.settling import REST_S, Settling
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.triggers.days_service import DayWatch
 from decisioning.triggers.following_service import TriggerFollower
@@ -25,6 +26,7 @@ class TriggerJob:
 
     follower: TriggerFollower
     days: DayWatch
+    settling: Settling
     load_catalogue: Callable[[Catalogue | None], Awaitable[Catalogue]]
     clock_ms: Callable[[], int]
     catalogue_every_ms: int = 300
@@ -40,7 +42,7 @@ class TriggerJob:
             return OTHER_S
         TRIGGERS_FIRED.inc(followed.fired)
         if not self._plan.triggers:
-            return NONE_S
+            return 0.0 if followed.more else NONE_S
         if not followed.more:
             await self.follower.wait(BLOCK_MS)
         return 0.0
@@ -50,6 +52,10 @@ class TriggerJob:
         if self._catalogue is not None:
             TRIGGERS_FIRED.inc(await self.days.look(self._catalogue, self._plan.dated))
         return DAYS_S
+
+    async def settle(self) -> float:
+        """Do a piece of what triggers that came or went need; return how long to sleep. Raises ``Unavailable``."""
+        return REST_S if self._catalogue is None else await self.settling.round(self._catalogue, self._plan)
 
     async def _refresh(self) -> Catalogue:
         now_ms = self.clock_ms()

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.worker.triggers.following import TriggerJob
+from app.worker.triggers.settling import Settling
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.log.lookup_service import decision_of
@@ -16,7 +17,7 @@ from decisioning.triggers.conditions_service import Conditions
 from decisioning.triggers.days_service import DayWatch
 from decisioning.triggers.following_service import TriggerFollower
 from decisioning.triggers.store_days import DaysStore
-from decisioning.triggers.store_following import TriggerStore
+from decisioning.triggers.store_following import TriggerSettling, TriggerStore
 from profiles.store import ProfileStore
 from storage import clock
 from storage.keys import Keys
@@ -43,4 +44,5 @@ def make_trigger_job(
         clock.now_ms,
     )
     days = DayWatch(DaysStore(patient), conditions, clock.now_ms)
-    return TriggerJob(follower, days, CatalogueStore(engine).load_newer, clock.now_ms)
+    settling = Settling(TriggerSettling(patient))
+    return TriggerJob(follower, days, settling, CatalogueStore(engine).load_newer, clock.now_ms)
