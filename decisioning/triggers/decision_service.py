@@ -26,6 +26,7 @@ DEADLINE_MS = 2_000
 """For one decision: nobody waits for it as for that of a page."""
 MAX_CONTEXT_BYTES = 4_096
 """A cause that is larger is told to rules without the properties of its event."""
+NOT_HELD = "another worker has it by now, or its customer was erased"
 _OUTAGES = frozenset(
     {
         DegradedReason.DEADLINE_EXCEEDED,
@@ -98,6 +99,9 @@ class FiringDecisions:
         for placement in plan.placements:
             if placement not in views:
                 continue
+            # An erasure waits for as long as a decision may take after it has deleted the firing.
+            if not await self._keeper.holds(firing):
+                raise Undecided(NOT_HELD)
             answer = await self._ask(firing, placement, plan)
             if offers := selected_offers(answer):
                 # Default offers are left out: a contact that no limit counts is none to begin unasked.
@@ -122,7 +126,7 @@ class FiringDecisions:
         plan = Plan(tuple(prospect.placement for prospect in ranked))
         kept = Progress(firing, "due", None, None, plan.as_json(), firing.lease_until_ms)
         if not await self._keeper.keep(kept, self._clock_ms()):
-            raise Undecided("another worker has it by now")
+            raise Undecided(NOT_HELD)
         return plan
 
     async def _compare(

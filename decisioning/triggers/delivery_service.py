@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from decisioning.model.trigger import Trigger
-from decisioning.triggers.decision_service import FiringDecisions, Nothing, Undecided
+from decisioning.triggers.decision_service import NOT_HELD, FiringDecisions, Nothing, Undecided
 from decisioning.triggers.delivery import OpenFiring, Progress, message_of, put_off
 from decisioning.triggers.ports import Keeper, NotTaken, Sender
 from storage.clock import to_iso
@@ -82,6 +82,8 @@ class FiringService:
             chosen, decision_id = found.as_json(), str(found.decision["decision_id"])
         assert chosen is not None
         message = message_of(firing, chosen, to_iso(firing.fired_at_ms))
+        if not await self._keeper.holds(firing):  # as late as can be: an erasure may have deleted it
+            raise Undecided(NOT_HELD)
         try:
             await self._sender.send(trigger.deliver, firing.firing_id, message)
         except NotTaken as error:

@@ -345,8 +345,9 @@ async def kill_at(world: World, step: str, firing_id: str) -> None:
         elif step in ("plan", "keep"):
             wanted = "due" if step == "plan" else "delivered"
             die = dying(store.keep, after=False, when=lambda progress, _: progress.status == wanted)
-            patch.setattr(service._decisions, "_keeper", type("K", (), {"keep": staticmethod(die)}))
-            patch.setattr(service, "_keeper", type("K", (), {"keep": staticmethod(die)}))
+            keeper = type("K", (), {"keep": staticmethod(die), "holds": staticmethod(store.holds)})
+            patch.setattr(service._decisions, "_keeper", keeper)
+            patch.setattr(service, "_keeper", keeper)
         elif step in ("ask", "decide"):
             decider = world.nextbest.api.state.decisions
             die = dying(decider.decide, after=step == "decide", when=lambda request: not request.dry_run)
@@ -435,6 +436,36 @@ async def test_a_worker_that_was_too_slow_changes_nothing(world: World) -> None:
         await world.worker().service.bring_forward(replace(late, deadline_at_ms=0))
         row = await world.read(firing_id)
         assert (row.status, row.attempts) == ("delivered", 2)
+
+
+@pytest.mark.parametrize("decided", [False, True])
+async def test_nothing_is_decided_or_sent_for_a_firing_that_an_erasure_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch, decided: bool
+) -> None:
+    async with receiving() as receiver:
+        customer = f"gone-{decided}"
+        (firing_id,) = await world.fire(to(receiver), customer)
+        state, worker = world.nextbest.api.state, world.worker()
+        (firing,) = await worker.store.claim({"dropped": 1}, world.now_ms())
+        decide = state.decisions.decide
+
+        async def delete() -> None:
+            async with state.engine.begin() as connection:
+                query = text("DELETE FROM trigger_firings WHERE firing_id = cast(:id AS uuid)")
+                await connection.execute(query, {"id": firing_id})
+
+        async def decide_and_delete(request: Any) -> Any:
+            answer = await decide(request)
+            await delete()
+            return answer
+
+        if decided:
+            monkeypatch.setattr(state.decisions, "decide", decide_and_delete)
+        else:
+            await delete()
+        await worker.service.bring_forward(firing)
+        assert receiver.requests == []
+        assert len(await world.decisions_of(customer)) == decided
 
 
 async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> None:
