@@ -93,7 +93,10 @@ def put_off(progress: Progress, now_ms: int, spread: float) -> Progress:
 
 
 def message_of(firing: OpenFiring, chosen: Mapping[str, Any], fired_at: str) -> dict[str, Any]:
-    """Return what is delivered: the same in every try. ``fired_at``: ISO 8601; ``chosen``: what was decided."""
+    """Return what is delivered: the same in every try, but for offers that must not be sent any more.
+
+    ``fired_at``: ISO 8601; ``chosen``: what was decided.
+    """
     return {
         "type": "trigger.fired",
         "timestamp": fired_at,

@@ -468,6 +468,41 @@ async def test_nothing_is_decided_or_sent_for_a_firing_that_an_erasure_deleted(
         assert len(await world.decisions_of(customer)) == decided
 
 
+@pytest.mark.parametrize("change", ["consent", "suppression", "status", "limit"])
+async def test_what_was_decided_is_not_sent_later_to_whom_it_is_not_allowed_any_more(
+    world: World, change: str
+) -> None:
+    """Limits that the decision itself has reached do not count against it."""
+    api, customer, offer = world.nextbest.api, f"later-{change}", f"late-{change}"
+    placement = {"channel": offer, "control_share": 0, "deadline_ms": 5000}
+    limits = [{"max": 1, "window_s": 86_400}]
+    await put_offer(api, offer, value=30, requires_consent="care", contact_limits=limits)
+    treatment = {"channel": offer, "language": "en", "title": "Late"}
+    await api.ok("PUT", f"/v1/offers/{offer}/treatments/text", json=treatment)
+    await api.ok("PUT", f"/v1/placements/{offer}", json=placement)
+    await put_customer(world, customer, ["*"], {offer: 0.5})
+    async with receiving() as receiver:
+        receiver.statuses = [500]
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver, offer), customer)
+        await world.work(worker)
+        assert (await world.read(firing_id)).status == "decided"
+        if change == "consent":
+            await api.ok("PATCH", f"/v1/customers/{customer}", json={"consents": {"care": []}})
+        elif change == "suppression":
+            await api.ok("PUT", f"/v1/suppressions/stop/{customer}", json={"reason": "asked for it"})
+        elif change == "status":
+            await api.ok("PATCH", f"/v1/offers/{offer}", json={"status": "paused"})
+        world.ahead_ms += 2000
+        await world.work(worker)
+        row = await world.read(firing_id)
+        if change == "limit":
+            assert (row.status, len(receiver.messages)) == ("delivered", 2)
+            return
+        assert (row.status, len(receiver.requests)) == ("dropped", 1)
+        assert row.status_reason.startswith(f"stopped before it was sent by {change} '")
+
+
 async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> None:
     api, world.ahead_ms = world.nextbest.api, 0  # requests go by the true time
     async with receiving() as receiver:
