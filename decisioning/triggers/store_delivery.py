@@ -57,7 +57,8 @@ WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) RETUR
 """)
 _AGAIN = text("""
 UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_at = :now,
-    deadline_at = cast(:now AS timestamptz) + (deadline_at - fired_at)
+    deadline_at = cast(:now AS timestamptz) + (deadline_at - coalesce(began_at, fired_at)),
+    began_at = :now, earlier_attempts = attempts
 WHERE firing_id = cast(:firing_id AS uuid) AND status = 'failed' RETURNING *
 """)
 _COUNTS = text("""
@@ -216,5 +217,6 @@ def _open_firing(row: Any) -> OpenFiring:
         decision_id=row.decision_id,
         chosen=row.chosen,
         attempts=row.attempts,
+        earlier_attempts=row.earlier_attempts,
         lease_until_ms=to_ms(row.next_attempt_at),
     )

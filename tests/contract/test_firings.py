@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.commands.triggers.firings import app
+from app.commands.triggers.firings import _send_all, app
 from app.worker.alerting.webhook import Webhooks
 from app.worker.triggers.delivering import MAX_AT_ONCE, FiringDelivery
 from app.worker.triggers.sending import TriggerSender
@@ -503,6 +503,26 @@ async def test_what_was_decided_is_not_sent_later_to_whom_it_is_not_allowed_any_
         assert row.status_reason.startswith(f"stopped before it was sent by {change} '")
 
 
+async def test_what_is_sent_again_twice_has_as_much_time_and_as_many_tries_each_time(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [503] * 20
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver, trigger_id="down"), "deb", within_s=4)
+        tries = []
+        for _ in range(3):
+            before = len(receiver.requests)
+            while (row := await world.read(firing_id)).status != "failed":
+                await world.work(worker)
+                world.ahead_ms += 1600
+            tries.append(len(receiver.requests) - before)
+            again = await worker.store.send_again(firing_id, world.now_ms())
+            assert again is not None
+            assert (again.deadline_at - again.updated_at).total_seconds() == 4
+        assert tries[0] > 1
+        assert tries == [tries[0]] * 3
+        assert row.status == "failed"
+
+
 async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> None:
     api, world.ahead_ms = world.nextbest.api, 0  # requests go by the true time
     async with receiving() as receiver:
@@ -547,6 +567,28 @@ async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> 
 async def test_no_trigger_takes_the_address_of_what_fired(world: World) -> None:
     body = {"on": {"idle": ["call_dropped"], "after_s": 60}, "placement": "mail", "deliver": {"stream": "s"}}
     problem_of(await world.nextbest.api.call("PUT", "/v1/triggers/firings", json=body), 422, "trigger_id")
+
+
+async def test_all_that_failed_are_sent_again_once_though_their_receiver_is_still_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = world.nextbest.api.state.engine
+    trigger = Trigger("dead", ON, TriggerDelivery(stream="s"), "mail")
+    fired = await world.fire(trigger, "dot", count=5)
+    query = text("UPDATE trigger_firings SET status = 'failed' WHERE firing_id = ANY(cast(:ids AS uuid[]))")
+
+    async def fail_at_once(_: FiringDeliveries, firing_id: str, now_ms: int) -> Any:
+        sent.append(firing_id)
+        assert len(sent) <= len(fired), "in a circle"
+        return firing_id  # and it stays failed
+
+    sent: list[str] = []
+    async with engine.begin() as connection:
+        await connection.execute(query, {"ids": fired})
+    monkeypatch.setattr("app.commands.triggers.firings.PAGE", 2)
+    monkeypatch.setattr(FiringDeliveries, "send_again", fail_at_once)
+    assert await _send_all(engine, "dead") == len(fired)
+    assert sorted(sent) == sorted(fired)
 
 
 async def test_what_fired_is_listed_and_sent_again_on_a_terminal(
