@@ -53,7 +53,8 @@ WHERE f.attempts = n.attempts AND f.{_OPEN}
 """)
 _DROP = text(f"""
 UPDATE trigger_firings SET status = 'dropped', status_reason = :reason, next_attempt_at = NULL, updated_at = :now
-WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) RETURNING trigger_id
+WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) AND catalogue_version <= :version
+RETURNING trigger_id
 """)
 _AGAIN = text("""
 UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_at = :now,
@@ -162,10 +163,13 @@ class FiringDeliveries:
         async with transaction(self._engine) as connection:
             return {str(row.firing_id) for row in await connection.execute(_KEEP, values)}
 
-    async def drop_undeclared(self, known: Sequence[str], now_ms: int) -> list[str]:
-        """Drop what is due of triggers that are not ``known`` any more; returns the trigger of each."""
+    async def drop_undeclared(self, known: Sequence[str], version: int, now_ms: int) -> list[str]:
+        """Drop what is due of triggers that are not ``known`` any more; returns the trigger of each.
+
+        ``version``: the catalogue's with these. What fired by a newer one is left to who knows that.
+        """
         reason = "the trigger is not in the catalogue any more"
-        values = {"known": list(known), "now": to_datetime(now_ms), "reason": reason}
+        values = {"known": list(known), "version": version, "now": to_datetime(now_ms), "reason": reason}
         async with transaction(self._engine) as connection:
             return [row.trigger_id for row in await connection.execute(_DROP, values)]
 

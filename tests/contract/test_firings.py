@@ -42,6 +42,7 @@ class World:
     nextbest: Nextbest
     secrets: Any
     triggers: dict[str, Trigger] = field(default_factory=dict)
+    version: int = 1
     ahead_ms: int = 0
     workers: list[FiringDelivery] = field(default_factory=list)
     webhooks: list[Webhooks] = field(default_factory=list)
@@ -66,7 +67,9 @@ class World:
         service = FiringService(decide, lambda: self.triggers, sender, store, self.now_ms, lambda: 0.5)
         assert state.settings.postgres_url is not None
         bell = FiringBell(state.settings.postgres_url)
-        worker = FiringDelivery(store, service, lambda: self.triggers, bell, self.now_ms)
+        worker = FiringDelivery(
+            store, service, lambda: self.triggers, lambda: self.version, bell, self.now_ms
+        )
         self.workers.append(worker)
         return worker
 
@@ -285,6 +288,18 @@ async def test_firings_of_a_trigger_that_is_gone_are_dropped(world: World) -> No
         await world.worker().round()
         row = await world.read(firing_id)
         assert (row.status, row.status_reason) == ("dropped", "the trigger is not in the catalogue any more")
+
+
+async def test_a_worker_with_an_older_catalogue_leaves_what_it_does_not_know(world: World) -> None:
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, trigger_id="new"), "flo")
+        del world.triggers["new"]
+        world.version = 0
+        await world.worker().round()
+        assert (await world.read(firing_id)).status == "due"
+        world.version = 1
+        await world.worker().round()
+        assert (await world.read(firing_id)).status == "dropped"
 
 
 class Killed(BaseException):
