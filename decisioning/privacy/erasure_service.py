@@ -60,12 +60,12 @@ class PersonEraser:
             counts.update(await self.profiles.erase(name, keep_out=False))
         names = [customer_id, *aliases]
         await self.aliases.finish(names)  # so that no worker goes on with them
+        for name in names:  # what is decided and sent unasked begins with a look at these
+            counts.update(await self.log.erase_triggers(name))
         await self.sleep(self.longest_decision_s + SETTLE_MARGIN_S)
         decision_ids: set[str] = set()
         for name in names:
-            erased, ids = await self.log.erase(name, self.clock_ms())
-            counts.update(asdict(erased))
-            decision_ids |= ids
+            decision_ids |= await self._erase_log(name, counts)
         # At last: until then a repeated erasure must know of them.
         for name in names:
             await self.handover.forget(name, await self.aliases.chain(name))
@@ -75,6 +75,18 @@ class PersonEraser:
             "erased", customer_id, author, reason, kept_out=keep_out, exports=len(removed), **counts
         )
         return Erased(counts, removed)
+
+    async def _erase_log(self, name: str, counts: Counter[str]) -> set[str]:
+        """Erase from the log, and count; returns the ids of the decisions."""
+        erased, ids = await self.log.erase(name, self.clock_ms())
+        counts.update(asdict(erased))
+        if erased.trigger_firings:
+            # Made meanwhile of what the streams still had, so they may be decided just now. No more can come.
+            await self.sleep(self.longest_decision_s + SETTLE_MARGIN_S)
+            erased, more = await self.log.erase(name, self.clock_ms())
+            counts.update(asdict(erased))
+            ids = ids | more
+        return ids
 
     async def _remove_exports(self, customer_id: str, decision_ids: Collection[str]) -> list[str]:
         """Forget exports that have the customer in them, and those that are just being written; remove their files."""

@@ -118,7 +118,8 @@ class LogEraser:
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
-            await self._erase_triggers(connection, job)
+            for table, count in (await self._delete_triggers(connection, customer_id)).items():
+                setattr(job.done, table, count)
             # Behind the streams, which tell of decisions that something set aside is about.
             await self._erase_set_aside(connection, job)
             await self._forget_customer(job)
@@ -126,15 +127,24 @@ class LogEraser:
         job.done.stream_entries += await self._outboxes.erase(customer_id)
         return job.done, job.ids
 
-    async def _erase_triggers(self, connection: AsyncConnection, job: _Erasing) -> None:
-        """Delete what fired for the customer and what is waited for; what is in the streams fires no more."""
+    async def erase_triggers(self, customer_id: str) -> dict[str, int]:
+        """Delete what fired for a customer and what is waited for, at once; returns how many by table.
+
+        Workers that have taken such a firing up decide and deliver nothing more for it. Raises ``PostgresUnavailable``.
+        """
+        async with transaction(self._engine) as connection:
+            return await self._delete_triggers(connection, customer_id)
+
+    async def _delete_triggers(self, connection: AsyncConnection, customer_id: str) -> dict[str, int]:
+        """Delete what fired for the customer and what is waited for; returns how many by table."""
         # Behind the streams: whoever follows them holds the right, and reads them anew when it is free again.
         for lock in (TRIGGERS_LOCK, TRIGGER_SEEDS_LOCK):
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-        values = {"customer_id": job.customer_id}
+        values, deleted = {"customer_id": customer_id}, {}
         for table in _TRIGGERS:
             query = text(f"DELETE FROM {table} WHERE customer_id = :customer_id")
-            setattr(job.done, table, (await connection.execute(query, values)).rowcount)
+            deleted[table] = (await connection.execute(query, values)).rowcount
+        return deleted
 
     def _new_pseudonym(self, bucket: int) -> str:
         # In the bucket of the customer, where the decisions are: who restores them finds it by the pseudonym.

@@ -8,6 +8,8 @@ from typing import Any
 PREFERENCE = "preferred_channel"
 """The customer's attribute that names the channels that the customer prefers, the most preferred first, with commas."""
 MAX_REASONS = 3
+FORBIDDING_STAGES = frozenset({"status", "dates", "holdout", "consent", "suppression", "quiet_hours"})
+"""Stages that hold back what was decided before. Limits and capacity do not: they count the decision itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ def describe_stops(explanation: Iterable[Mapping[str, Any]]) -> str:
     found = Counter((str(stop["stage"]), str(stop["name"])) for stop in first).most_common(MAX_REASONS)
     told = [f"{stage} {name!r} ({count})" for (stage, name), count in found]
     return f"stopped by {', '.join(told)}" if told else "nothing was selected"
+
+
+def forbidden_now(offer_id: str, explanation: Iterable[Mapping[str, Any]]) -> str | None:
+    """Say by what stage and rule an offer that was decided before may not be sent now; ``None`` if it may."""
+    entry = next((entry for entry in explanation if entry["offer_id"] == offer_id), None)
+    if entry is None:
+        return "status 'deleted'"
+    stops = (stop for stop in entry.get("stops", ()) if stop["stage"] in FORBIDDING_STAGES)
+    return next((f"{stop['stage']} {stop['name']!r}" for stop in stops), None)
 
 
 def describe_loss(prospect: Prospect) -> str:

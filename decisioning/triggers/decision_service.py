@@ -15,6 +15,7 @@ from decisioning.triggers.channels import (
     describe_loss,
     describe_stops,
     expected_value,
+    forbidden_now,
     preferred_channels,
     rank_channels,
     selected_offers,
@@ -26,6 +27,7 @@ DEADLINE_MS = 2_000
 """For one decision: nobody waits for it as for that of a page."""
 MAX_CONTEXT_BYTES = 4_096
 """A cause that is larger is told to rules without the properties of its event."""
+NOT_HELD = "another worker has it by now, or its customer was erased"
 _OUTAGES = frozenset(
     {
         DegradedReason.DEADLINE_EXCEEDED,
@@ -98,6 +100,9 @@ class FiringDecisions:
         for placement in plan.placements:
             if placement not in views:
                 continue
+            # An erasure waits for as long as a decision may take after it has deleted the firing.
+            if not await self._keeper.holds(firing):
+                raise Undecided(NOT_HELD)
             answer = await self._ask(firing, placement, plan)
             if offers := selected_offers(answer):
                 # Default offers are left out: a contact that no limit counts is none to begin unasked.
@@ -107,6 +112,28 @@ class FiringDecisions:
                 # It is logged under this id, without an offer: the next time another one is asked for.
                 raise Undecided(outages, replace(plan, turn=plan.turn + 1))
         return Nothing(await self._explain(firing, plan.placements))
+
+    async def decided_before(self, firing: OpenFiring) -> Mapping[str, Any] | Nothing:
+        """Return what was decided for a firing, without offers that the customer must not get any more.
+
+        Raises ``Undecided`` if that cannot be told just now, and ``Unavailable``.
+        """
+        assert firing.chosen is not None
+        placement, decision = firing.chosen["placement"], firing.chosen["decision"]
+        if placement not in self._catalogue().views:
+            return Nothing(f"the placement {placement} is not in the catalogue any more")
+        answer = await self._ask(firing, placement, Plan(()), dry_run=True, explain=True)
+        if outages := _outages(answer):
+            raise Undecided(outages)
+        if "explanation" not in answer:
+            raise Undecided("it cannot be told whether it may still be sent")
+        why = {o["offer_id"]: forbidden_now(o["offer_id"], answer["explanation"]) for o in decision["offers"]}
+        left = [offer for offer in decision["offers"] if why[offer["offer_id"]] is None]
+        if not left:
+            return Nothing(
+                f"stopped before it was sent by {', '.join(sorted({str(w) for w in why.values()}))}"
+            )
+        return {**firing.chosen, "decision": {**decision, "offers": left}}
 
     async def _make_plan(self, firing: OpenFiring, trigger: Trigger) -> Plan | Nothing:
         """Say which placements to ask, the best first, and keep that, as it must not change any more."""
@@ -122,7 +149,7 @@ class FiringDecisions:
         plan = Plan(tuple(prospect.placement for prospect in ranked))
         kept = Progress(firing, "due", None, None, plan.as_json(), firing.lease_until_ms)
         if not await self._keeper.keep(kept, self._clock_ms()):
-            raise Undecided("another worker has it by now")
+            raise Undecided(NOT_HELD)
         return plan
 
     async def _compare(

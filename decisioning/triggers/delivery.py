@@ -34,6 +34,7 @@ class Plan:
 class OpenFiring:
     """A firing that a worker has taken up, at its try number ``attempts``; it is another's at ``lease_until_ms``.
 
+    ``earlier_attempts``: as many of these were before it was sent again by hand.
     Times are Unix milliseconds. ``chosen``: the plan while it is ``due``, what was decided when it is ``decided``.
     """
 
@@ -49,6 +50,7 @@ class OpenFiring:
     chosen: Mapping[str, Any] | None
     attempts: int
     lease_until_ms: int
+    earlier_attempts: int = 0
 
     @property
     def plan(self) -> Plan | None:
@@ -86,14 +88,17 @@ def pause_ms(attempts: int, spread: float) -> int:
 def put_off(progress: Progress, now_ms: int, spread: float) -> Progress:
     """Return the progress of a try that failed: tried again after a pause, or given up if that is too late."""
     firing = progress.firing
-    next_ms = now_ms + pause_ms(firing.attempts, spread)
+    next_ms = now_ms + pause_ms(firing.attempts - firing.earlier_attempts, spread)
     if next_ms >= firing.deadline_at_ms:
         return replace(progress, status="failed" if progress.status == "decided" else "dropped")
     return replace(progress, next_attempt_ms=next_ms)
 
 
 def message_of(firing: OpenFiring, chosen: Mapping[str, Any], fired_at: str) -> dict[str, Any]:
-    """Return what is delivered: the same in every try. ``fired_at``: ISO 8601; ``chosen``: what was decided."""
+    """Return what is delivered: the same in every try, but for offers that must not be sent any more.
+
+    ``fired_at``: ISO 8601; ``chosen``: what was decided.
+    """
     return {
         "type": "trigger.fired",
         "timestamp": fired_at,

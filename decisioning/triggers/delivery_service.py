@@ -6,9 +6,10 @@ whoever tries again gets the same one, and it is delivered until somebody has ta
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from decisioning.model.trigger import Trigger
-from decisioning.triggers.decision_service import FiringDecisions, Nothing, Undecided
+from decisioning.triggers.decision_service import NOT_HELD, FiringDecisions, Nothing, Undecided
 from decisioning.triggers.delivery import OpenFiring, Progress, message_of, put_off
 from decisioning.triggers.ports import Keeper, NotTaken, Sender
 from storage.clock import to_iso
@@ -65,7 +66,7 @@ class FiringService:
             return await self._decide_and_send(firing, trigger)
         except Undecided as error:
             plan = None if error.plan is None else error.plan.as_json()
-            return self._put_off(Progress(firing, "due", str(error), None, plan))
+            return self._put_off(Progress(firing, firing.status, str(error), None, plan))
         except Unavailable as error:
             return self._put_off(Progress(firing, firing.status, str(error)))
         except Exception:  # a defect must not hold up other firings, nor be tried in a circle
@@ -73,15 +74,20 @@ class FiringService:
             return self._put_off(Progress(firing, firing.status, "a defect: the log of the worker says more"))
 
     async def _decide_and_send(self, firing: OpenFiring, trigger: Trigger) -> Progress:
+        chosen: Mapping[str, Any]
         if firing.status == "decided":
-            chosen, decision_id = firing.chosen, firing.decision_id
+            left = await self._decisions.decided_before(firing)
+            if isinstance(left, Nothing):
+                return Progress(firing, "dropped", left.reason)
+            chosen, decision_id = left, firing.decision_id
         else:
             found = await self._decisions.decide(firing, trigger)
             if isinstance(found, Nothing):
                 return Progress(firing, "nothing", found.reason)
             chosen, decision_id = found.as_json(), str(found.decision["decision_id"])
-        assert chosen is not None
         message = message_of(firing, chosen, to_iso(firing.fired_at_ms))
+        if not await self._keeper.holds(firing):  # as late as can be: an erasure may have deleted it
+            raise Undecided(NOT_HELD)
         try:
             await self._sender.send(trigger.deliver, firing.firing_id, message)
         except NotTaken as error:

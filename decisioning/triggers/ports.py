@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from decisioning.decide.context import DecisionInputs
 from decisioning.model.trigger import TriggerDelivery
-from decisioning.triggers.delivery import Progress
+from decisioning.triggers.delivery import OpenFiring, Progress
 from profiles.customer import Profile
 
 
@@ -34,6 +34,10 @@ class Keeper(Protocol):
 
     async def keep(self, progress: Progress, now_ms: int) -> bool:
         """Keep progress. False if the firing is another worker's by now. Raises ``PostgresUnavailable``."""
+        ...
+
+    async def holds(self, firing: OpenFiring) -> bool:
+        """Return false if a firing is another worker's by now, or gone. Raises ``PostgresUnavailable``."""
         ...
 
 

@@ -1,9 +1,9 @@
 """Firings in Postgres that something is still to be done with: taken up by one worker at a time, shown, sent again."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
 from sqlalchemy import text
@@ -17,7 +17,7 @@ from storage.postgres import transaction
 LEASE_MS = 60_000
 """A firing whose worker died is taken up again after so long."""
 MAX_AT_ONCE = 500
-"""Firings whose progress is kept in one statement."""
+"""Firings whose progress is kept, or that are looked at, in one statement."""
 
 _OPEN = "status IN ('due', 'decided')"
 # Each trigger by its own index, so that a backlog of one holds up no other. Materialized: it locks once.
@@ -46,13 +46,20 @@ FROM unnest(cast(:ids AS uuid[]), cast(:attempts AS integer[]), cast(:statuses A
 WHERE f.firing_id = n.firing_id AND f.attempts = n.attempts AND f.{_OPEN}
 RETURNING f.firing_id
 """)
+_HELD = text(f"""
+SELECT f.firing_id FROM trigger_firings AS f
+JOIN unnest(cast(:ids AS uuid[]), cast(:attempts AS integer[])) AS n (firing_id, attempts) USING (firing_id)
+WHERE f.attempts = n.attempts AND f.{_OPEN}
+""")
 _DROP = text(f"""
 UPDATE trigger_firings SET status = 'dropped', status_reason = :reason, next_attempt_at = NULL, updated_at = :now
-WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) RETURNING trigger_id
+WHERE {_OPEN} AND next_attempt_at <= :now AND NOT trigger_id = ANY(:known) AND catalogue_version <= :version
+RETURNING trigger_id
 """)
 _AGAIN = text("""
 UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_at = :now,
-    deadline_at = cast(:now AS timestamptz) + (deadline_at - fired_at)
+    deadline_at = cast(:now AS timestamptz) + (deadline_at - coalesce(began_at, fired_at)),
+    began_at = :now, earlier_attempts = attempts
 WHERE firing_id = cast(:firing_id AS uuid) AND status = 'failed' RETURNING *
 """)
 _COUNTS = text("""
@@ -72,13 +79,53 @@ class FiringFilter:
     before: tuple[int, str] | None = None
 
 
+_Item = TypeVar("_Item")
+
+
+class _Together(Generic[_Item]):
+    """Asks the same of many at once: those that come while a statement runs are in the next one.
+
+    ``ask`` gets items, and returns the ids of those firings of which the answer is yes. ``id_of`` an item's.
+    """
+
+    def __init__(
+        self, ask: Callable[[Sequence[_Item]], Awaitable[set[str]]], id_of: Callable[[_Item], str]
+    ) -> None:
+        self._ask = ask
+        self._id_of = id_of
+        self._waiting: list[tuple[_Item, asyncio.Future[bool]]] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def ask(self, item: _Item) -> bool:
+        """Ask of an item, with others. Raises what asking raises."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_all())
+        return await done
+
+    async def _ask_all(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MAX_AT_ONCE], self._waiting[MAX_AT_ONCE:]
+            try:
+                yes = await self._ask([item for item, _ in batch])
+            except Exception as error:  # each of those who wait is told
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for item, done in batch:
+                    if not done.done():
+                        done.set_result(self._id_of(item) in yes)
+
+
 class FiringDeliveries:
     """The firings that are open. Methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._waiting: list[tuple[Progress, int, asyncio.Future[bool]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._keeping = _Together(self._keep_all, lambda kept: kept[0].firing.firing_id)
+        self._looking = _Together(self._held, lambda firing: firing.firing_id)
 
     async def claim(self, rooms: Mapping[str, int], now_ms: int) -> list[OpenFiring]:
         """Take up what is due of triggers: at most so many of each. Of several workers one gets each."""
@@ -89,31 +136,20 @@ class FiringDeliveries:
         return sorted(map(_open_firing, rows), key=lambda firing: firing.fired_at_ms)
 
     async def keep(self, progress: Progress, now_ms: int) -> bool:
-        """Keep what a firing has come to. False if another worker has taken it up since, or it is gone.
+        """Keep what a firing has come to. False if another worker has taken it up since, or it is gone."""
+        return await self._keeping.ask((progress, now_ms))
 
-        Those that come while a statement runs are kept together, by the next one.
-        """
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((progress, now_ms, done))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        return await done
+    async def holds(self, firing: OpenFiring) -> bool:
+        """Look whether a firing is still there, and of the worker that took it up."""
+        return await self._looking.ask(firing)
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_AT_ONCE], self._waiting[MAX_AT_ONCE:]
-            try:
-                kept = await self._keep_all([progress for progress, _, _ in batch], batch[-1][1])
-            except Exception as error:  # each of those who wait is told
-                for _, _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
-                for progress, _, done in batch:
-                    if not done.done():
-                        done.set_result(progress.firing.firing_id in kept)
+    async def _held(self, firings: Sequence[OpenFiring]) -> set[str]:
+        values = {"ids": [f.firing_id for f in firings], "attempts": [f.attempts for f in firings]}
+        async with transaction(self._engine) as connection:
+            return {str(row.firing_id) for row in await connection.execute(_HELD, values)}
 
-    async def _keep_all(self, batch: Sequence[Progress], now_ms: int) -> set[str]:
+    async def _keep_all(self, kept: Sequence[tuple[Progress, int]]) -> set[str]:
+        batch, now_ms = [progress for progress, _ in kept], kept[-1][1]
         values = {
             "ids": [p.firing.firing_id for p in batch],
             "attempts": [p.firing.attempts for p in batch],
@@ -127,10 +163,13 @@ class FiringDeliveries:
         async with transaction(self._engine) as connection:
             return {str(row.firing_id) for row in await connection.execute(_KEEP, values)}
 
-    async def drop_undeclared(self, known: Sequence[str], now_ms: int) -> list[str]:
-        """Drop what is due of triggers that are not ``known`` any more; returns the trigger of each."""
+    async def drop_undeclared(self, known: Sequence[str], version: int, now_ms: int) -> list[str]:
+        """Drop what is due of triggers that are not ``known`` any more; returns the trigger of each.
+
+        ``version``: the catalogue's with these. What fired by a newer one is left to who knows that.
+        """
         reason = "the trigger is not in the catalogue any more"
-        values = {"known": list(known), "now": to_datetime(now_ms), "reason": reason}
+        values = {"known": list(known), "version": version, "now": to_datetime(now_ms), "reason": reason}
         async with transaction(self._engine) as connection:
             return [row.trigger_id for row in await connection.execute(_DROP, values)]
 
@@ -182,5 +221,6 @@ def _open_firing(row: Any) -> OpenFiring:
         decision_id=row.decision_id,
         chosen=row.chosen,
         attempts=row.attempts,
+        earlier_attempts=row.earlier_attempts,
         lease_until_ms=to_ms(row.next_attempt_at),
     )

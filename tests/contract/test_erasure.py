@@ -20,6 +20,11 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.privacy.erasure_service import SETTLE_MARGIN_S, PersonEraser
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.triggers.decision_service import DEADLINE_MS
+from decisioning.triggers.delivery import OpenFiring
+from decisioning.triggers.firing import Firing
+from decisioning.triggers.store_delivery import FiringDeliveries
+from decisioning.triggers.store_firings import insert_firings
 from decisioning.triggers.store_outbox import TriggerStreams
 from profiles.privacy.store_erasures import TABLES
 from storage import clock
@@ -390,11 +395,46 @@ async def test_a_decision_that_was_being_made_is_erased_with_the_rest(shop: Next
     eraser = replace(await eraser_of(shop.api.state), sleep=logs_meanwhile)
     await eraser.erase("flying", "test", "", keep_out=False)
     placements = shop.api.state.current_catalogue().placements.values()
-    assert waited_s == [max(one.deadline_ms for one in placements) / 1000 + SETTLE_MARGIN_S]
+    longest_ms = max(DEADLINE_MS, *(one.deadline_ms for one in placements))
+    assert waited_s == [longest_ms / 1000 + SETTLE_MARGIN_S]
     await shop.worker.drain()
     assert await stored_with(shop, "in flight") == []
     held = await shop.api.ok("GET", "/v1/customers/flying/export")
     assert (held["decisions"], held["not_archived"], held["contacts"]) == ([], [], [])
+
+
+async def fire(shop: Nextbest, customer_id: str, occasion: str) -> OpenFiring:
+    """Let a trigger fire, and take that up as a worker does."""
+    now_ms = clock.now_ms()
+    firing = Firing("called", 1, customer_id, occasion, {"free": "in flight"}, now_ms, now_ms + 60_000)
+    async with shop.api.state.engine.begin() as connection:
+        await insert_firings(connection, [firing])
+    (taken,) = await FiringDeliveries(shop.api.state.engine).claim({"called": 9}, now_ms)
+    return taken
+
+
+async def test_what_a_worker_decides_and_delivers_unasked_is_erased_with_the_rest(shop: Nextbest) -> None:
+    """A firing that is taken up already, and one that is made while the erasure waits, of what a stream still has."""
+    await shop.api.ok("PUT", "/v1/customers/fired", json={"attributes": {"age": 3}})
+    deliveries = FiringDeliveries(shop.api.state.engine)
+    taken = [await fire(shop, "fired", "before")]
+    waited = []
+
+    async def worker_goes_on(_: float) -> None:
+        waited.append([await deliveries.holds(firing) for firing in taken])
+        # It had just looked: what it decides is logged before the erasure looks through the log.
+        await decide(shop.api, "fired", "home", context={"free": "in flight"})
+        body = json.dumps({"data": {"customer_id": "fired", "cause": "in flight"}})
+        await TriggerStreams(shop.api.state.redis).put("nb:triggered", "f", body)
+        if len(taken) == 1:
+            taken.append(await fire(shop, "fired", "meanwhile"))
+
+    eraser = replace(await eraser_of(shop.api.state), sleep=worker_goes_on)
+    erased = await eraser.erase("fired", "test", "", keep_out=False)
+    assert waited == [[False], [False, False]], "deleted before the erasure waits, so that workers see it"
+    assert erased.counts["trigger_firings"] == 2
+    await shop.worker.drain()
+    assert await stored_with(shop, "in flight") == []
 
 
 async def test_a_rewritten_stream_goes_on_where_it_was(shop: Nextbest) -> None:

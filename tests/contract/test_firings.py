@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.commands.triggers.firings import app
+from app.commands.triggers.firings import _send_all, app
 from app.worker.alerting.webhook import Webhooks
 from app.worker.triggers.delivering import MAX_AT_ONCE, FiringDelivery
 from app.worker.triggers.sending import TriggerSender
@@ -42,6 +42,7 @@ class World:
     nextbest: Nextbest
     secrets: Any
     triggers: dict[str, Trigger] = field(default_factory=dict)
+    version: int = 1
     ahead_ms: int = 0
     workers: list[FiringDelivery] = field(default_factory=list)
     webhooks: list[Webhooks] = field(default_factory=list)
@@ -66,7 +67,9 @@ class World:
         service = FiringService(decide, lambda: self.triggers, sender, store, self.now_ms, lambda: 0.5)
         assert state.settings.postgres_url is not None
         bell = FiringBell(state.settings.postgres_url)
-        worker = FiringDelivery(store, service, lambda: self.triggers, bell, self.now_ms)
+        worker = FiringDelivery(
+            store, service, lambda: self.triggers, lambda: self.version, bell, self.now_ms
+        )
         self.workers.append(worker)
         return worker
 
@@ -287,6 +290,18 @@ async def test_firings_of_a_trigger_that_is_gone_are_dropped(world: World) -> No
         assert (row.status, row.status_reason) == ("dropped", "the trigger is not in the catalogue any more")
 
 
+async def test_a_worker_with_an_older_catalogue_leaves_what_it_does_not_know(world: World) -> None:
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, trigger_id="new"), "flo")
+        del world.triggers["new"]
+        world.version = 0
+        await world.worker().round()
+        assert (await world.read(firing_id)).status == "due"
+        world.version = 1
+        await world.worker().round()
+        assert (await world.read(firing_id)).status == "dropped"
+
+
 class Killed(BaseException):
     """A worker is killed at this step."""
 
@@ -345,8 +360,9 @@ async def kill_at(world: World, step: str, firing_id: str) -> None:
         elif step in ("plan", "keep"):
             wanted = "due" if step == "plan" else "delivered"
             die = dying(store.keep, after=False, when=lambda progress, _: progress.status == wanted)
-            patch.setattr(service._decisions, "_keeper", type("K", (), {"keep": staticmethod(die)}))
-            patch.setattr(service, "_keeper", type("K", (), {"keep": staticmethod(die)}))
+            keeper = type("K", (), {"keep": staticmethod(die), "holds": staticmethod(store.holds)})
+            patch.setattr(service._decisions, "_keeper", keeper)
+            patch.setattr(service, "_keeper", keeper)
         elif step in ("ask", "decide"):
             decider = world.nextbest.api.state.decisions
             die = dying(decider.decide, after=step == "decide", when=lambda request: not request.dry_run)
@@ -437,6 +453,91 @@ async def test_a_worker_that_was_too_slow_changes_nothing(world: World) -> None:
         assert (row.status, row.attempts) == ("delivered", 2)
 
 
+@pytest.mark.parametrize("decided", [False, True])
+async def test_nothing_is_decided_or_sent_for_a_firing_that_an_erasure_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch, decided: bool
+) -> None:
+    async with receiving() as receiver:
+        customer = f"gone-{decided}"
+        (firing_id,) = await world.fire(to(receiver), customer)
+        state, worker = world.nextbest.api.state, world.worker()
+        (firing,) = await worker.store.claim({"dropped": 1}, world.now_ms())
+        decide = state.decisions.decide
+
+        async def delete() -> None:
+            async with state.engine.begin() as connection:
+                query = text("DELETE FROM trigger_firings WHERE firing_id = cast(:id AS uuid)")
+                await connection.execute(query, {"id": firing_id})
+
+        async def decide_and_delete(request: Any) -> Any:
+            answer = await decide(request)
+            await delete()
+            return answer
+
+        if decided:
+            monkeypatch.setattr(state.decisions, "decide", decide_and_delete)
+        else:
+            await delete()
+        await worker.service.bring_forward(firing)
+        assert receiver.requests == []
+        assert len(await world.decisions_of(customer)) == decided
+
+
+@pytest.mark.parametrize("change", ["consent", "suppression", "status", "limit"])
+async def test_what_was_decided_is_not_sent_later_to_whom_it_is_not_allowed_any_more(
+    world: World, change: str
+) -> None:
+    """Limits that the decision itself has reached do not count against it."""
+    api, customer, offer = world.nextbest.api, f"later-{change}", f"late-{change}"
+    placement = {"channel": offer, "control_share": 0, "deadline_ms": 5000}
+    limits = [{"max": 1, "window_s": 86_400}]
+    await put_offer(api, offer, value=30, requires_consent="care", contact_limits=limits)
+    treatment = {"channel": offer, "language": "en", "title": "Late"}
+    await api.ok("PUT", f"/v1/offers/{offer}/treatments/text", json=treatment)
+    await api.ok("PUT", f"/v1/placements/{offer}", json=placement)
+    await put_customer(world, customer, ["*"], {offer: 0.5})
+    async with receiving() as receiver:
+        receiver.statuses = [500]
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver, offer), customer)
+        await world.work(worker)
+        assert (await world.read(firing_id)).status == "decided"
+        if change == "consent":
+            await api.ok("PATCH", f"/v1/customers/{customer}", json={"consents": {"care": []}})
+        elif change == "suppression":
+            await api.ok("PUT", f"/v1/suppressions/stop/{customer}", json={"reason": "asked for it"})
+        elif change == "status":
+            await api.ok("PATCH", f"/v1/offers/{offer}", json={"status": "paused"})
+        world.ahead_ms += 2000
+        await world.work(worker)
+        row = await world.read(firing_id)
+        if change == "limit":
+            assert (row.status, len(receiver.messages)) == ("delivered", 2)
+            return
+        assert (row.status, len(receiver.requests)) == ("dropped", 1)
+        assert row.status_reason.startswith(f"stopped before it was sent by {change} '")
+
+
+async def test_what_is_sent_again_twice_has_as_much_time_and_as_many_tries_each_time(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.statuses = [503] * 20
+        worker = world.worker()
+        (firing_id,) = await world.fire(to(receiver, trigger_id="down"), "deb", within_s=4)
+        tries = []
+        for _ in range(3):
+            before = len(receiver.requests)
+            while (row := await world.read(firing_id)).status != "failed":
+                await world.work(worker)
+                world.ahead_ms += 1600
+            tries.append(len(receiver.requests) - before)
+            again = await worker.store.send_again(firing_id, world.now_ms())
+            assert again is not None
+            assert (again.deadline_at - again.updated_at).total_seconds() == 4
+        assert tries[0] > 1
+        assert tries == [tries[0]] * 3
+        assert row.status == "failed"
+
+
 async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> None:
     api, world.ahead_ms = world.nextbest.api, 0  # requests go by the true time
     async with receiving() as receiver:
@@ -481,6 +582,28 @@ async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> 
 async def test_no_trigger_takes_the_address_of_what_fired(world: World) -> None:
     body = {"on": {"idle": ["call_dropped"], "after_s": 60}, "placement": "mail", "deliver": {"stream": "s"}}
     problem_of(await world.nextbest.api.call("PUT", "/v1/triggers/firings", json=body), 422, "trigger_id")
+
+
+async def test_all_that_failed_are_sent_again_once_though_their_receiver_is_still_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = world.nextbest.api.state.engine
+    trigger = Trigger("dead", ON, TriggerDelivery(stream="s"), "mail")
+    fired = await world.fire(trigger, "dot", count=5)
+    query = text("UPDATE trigger_firings SET status = 'failed' WHERE firing_id = ANY(cast(:ids AS uuid[]))")
+
+    async def fail_at_once(_: FiringDeliveries, firing_id: str, now_ms: int) -> Any:
+        sent.append(firing_id)
+        assert len(sent) <= len(fired), "in a circle"
+        return firing_id  # and it stays failed
+
+    sent: list[str] = []
+    async with engine.begin() as connection:
+        await connection.execute(query, {"ids": fired})
+    monkeypatch.setattr("app.commands.triggers.firings.PAGE", 2)
+    monkeypatch.setattr(FiringDeliveries, "send_again", fail_at_once)
+    assert await _send_all(engine, "dead") == len(fired)
+    assert sorted(sent) == sorted(fired)
 
 
 async def test_what_fired_is_listed_and_sent_again_on_a_terminal(

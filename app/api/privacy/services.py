@@ -17,6 +17,7 @@ from decisioning.privacy.retention_service import RetentionService
 from decisioning.privacy.store_customer_log import CustomerLog
 from decisioning.privacy.store_erasing import LogEraser
 from decisioning.privacy.store_retention import Retention
+from decisioning.triggers.decision_service import DEADLINE_MS
 from profiles.privacy.store_actions import PrivacyTrail
 from profiles.privacy.store_erasures import ErasureStore
 from storage import clock
@@ -59,7 +60,7 @@ async def eraser_of(state: ApiState) -> PersonEraser:
         state.settings.export_dir,
         PrivacyTrail(state.engine),
         clock.now_ms,
-        max((one.deadline_ms for one in placements.values()), default=0) / 1000,
+        max([DEADLINE_MS, *(one.deadline_ms for one in placements.values())]) / 1000,
     )
 
 

@@ -1,5 +1,6 @@
 """Firings of triggers on a terminal: shown, and sent again."""
 
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -51,7 +52,10 @@ def send(
 
 async def _send_all(engine: AsyncEngine, trigger: str | None) -> int:
     deliveries, count = FiringDeliveries(engine), 0
-    while rows := await deliveries.shown(FiringFilter(trigger, "failed"), PAGE):
+    wanted = FiringFilter(trigger, "failed")
+    while rows := await deliveries.shown(wanted, PAGE):
         for row in rows:
             count += await deliveries.send_again(str(row.firing_id), clock.now_ms()) is not None
+        # Behind these: what has failed again meanwhile is not sent in a circle.
+        wanted = replace(wanted, before=(to_ms(rows[-1].fired_at), str(rows[-1].firing_id)))
     return count

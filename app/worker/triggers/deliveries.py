@@ -44,7 +44,8 @@ class TriggerDeliveries:
         if self._job is None:
             self._catalogue = await self.catalogues.load_newer(self._catalogue)
             if not self._catalogue.triggers:
-                for trigger_id in await self.deliveries.drop_undeclared((), clock.now_ms()):
+                version = self._catalogue.version
+                for trigger_id in await self.deliveries.drop_undeclared((), version, clock.now_ms()):
                     _count_dropped(trigger_id)
                 return LOOK_S
             self._job = await self._open()
@@ -72,6 +73,9 @@ def make_delivery(state: ApiState, webhooks: Webhooks, bell: FiringBell) -> Firi
     def triggers() -> Mapping[str, Trigger]:
         return state.current_catalogue().triggers
 
+    def version() -> int:
+        return state.current_catalogue().version
+
     store = FiringDeliveries(state.engine)
     decisions = FiringDecisions(
         state.decisions,
@@ -89,7 +93,7 @@ def make_delivery(state: ApiState, webhooks: Webhooks, bell: FiringBell) -> Firi
         random.random,
         _count,
     )
-    return FiringDelivery(store, service, triggers, bell, clock.now_ms, _count_dropped)
+    return FiringDelivery(store, service, triggers, version, bell, clock.now_ms, _count_dropped)
 
 
 def _count(progress: Progress, now_ms: int) -> None:

@@ -27,11 +27,15 @@ DROP_EVERY_S = 10.0
 
 @dataclass
 class FiringDelivery:
-    """Takes up what is due of the triggers in the catalogue. Any number of workers may."""
+    """Takes up what is due of the triggers in the catalogue, of which ``version`` tells the version.
+
+    Any number of workers may.
+    """
 
     store: FiringDeliveries
     service: FiringService
     triggers: Callable[[], Mapping[str, Trigger]]
+    version: Callable[[], int]
     bell: FiringBell
     clock_ms: Callable[[], int]
     on_dropped: Callable[[str], None] = lambda _: None
@@ -68,7 +72,8 @@ class FiringDelivery:
         now_s = asyncio.get_running_loop().time()
         if now_s < self._drop_at_s:
             return
-        for trigger_id in await self.store.drop_undeclared(list(self.triggers()), self.clock_ms()):
+        version = self.version()  # before the triggers, which may then be newer, but not older
+        for trigger_id in await self.store.drop_undeclared(list(self.triggers()), version, self.clock_ms()):
             self.on_dropped(trigger_id)
         self._drop_at_s = now_s + DROP_EVERY_S
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from decisioning.triggers.channels import (
     Prospect,
     describe_stops,
     expected_value,
+    forbidden_now,
     preferred_channels,
     rank_channels,
     selected_offers,
@@ -59,3 +61,25 @@ def test_what_stops_most_offers_is_named_first() -> None:
     found = [stopped("dates", "over"), *2 * [stopped("consent", "care")], {"result": "ready"}]
     assert describe_stops(found) == "stopped by consent 'care' (2), dates 'over' (1)"
     assert describe_stops([{"result": "ready"}]) == "nothing was selected"
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ([], None),
+        (["contact", "capacity", "arbitration"], None),
+        (["contact", "consent"], "consent 'a rule'"),
+        (["quiet_hours"], "quiet_hours 'a rule'"),
+        (["dates"], "dates 'a rule'"),
+        (["holdout"], "holdout 'a rule'"),
+    ],
+)
+def test_limits_do_not_hold_back_what_they_count_themselves(stages: list[str], expected: str | None) -> None:
+    stops = [{"stage": stage, "name": "a rule"} for stage in stages]
+    explanation: list[dict[str, Any]] = [
+        {"offer_id": "x", "result": "stopped", "stops": stops},
+        {"offer_id": "y", "result": "ready"},
+    ]
+    assert forbidden_now("x", explanation) == expected
+    assert forbidden_now("y", explanation) is None
+    assert forbidden_now("z", explanation) == "status 'deleted'"

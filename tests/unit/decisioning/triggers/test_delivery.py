@@ -1,5 +1,7 @@
 """When a delivery that failed is tried again."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,12 @@ def test_what_would_be_tried_too_late_is_given_up(status: str, deadline_at_ms: i
     assert progress.status == expected
     assert progress.reason == "why"
     assert progress.next_attempt_ms == (1000 if status == expected else None)
+
+
+def test_pauses_count_from_when_it_was_sent_again() -> None:
+    again = replace(firing(attempts=12), status="decided", earlier_attempts=11)
+    progress = put_off(Progress(again, "decided", "why"), 0, 0.0)
+    assert (progress.status, progress.next_attempt_ms) == ("decided", 1000)
 
 
 def test_a_plan_comes_back_from_its_firing() -> None:

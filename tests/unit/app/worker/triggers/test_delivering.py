@@ -17,7 +17,7 @@ def trigger(trigger_id: str, **deliver: Any) -> Trigger:
 def rooms(triggers: Mapping[str, Trigger], **in_flight: int) -> dict[str, int]:
     """The room of each trigger while so many of each trigger's destination are at work."""
     nothing: Any = None
-    job = FiringDelivery(nothing, nothing, lambda: triggers, nothing, lambda: 0)
+    job = FiringDelivery(nothing, nothing, lambda: triggers, lambda: 1, nothing, lambda: 0)
     for trigger_id, count in in_flight.items():
         job._in_flight[destination_of(triggers[trigger_id])] = count
     return job._rooms()
