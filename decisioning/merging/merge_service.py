@@ -17,6 +17,7 @@ from decisioning.merging.store_handover import Handover
 from profiles.customer_id import checked_id
 from profiles.events.fold import Increment, increments_of
 from profiles.limits import VISITOR_PREFIX
+from profiles.store_cache import ProfileCache
 
 FINISH_AFTER_S = 5.0
 """Longer than a server that takes over from another may be behind: what it does not know by then is told again."""
@@ -47,9 +48,13 @@ def visitor_id_of(sent: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MergeService:
-    """Merges, and finishes what others began. ``catalogue``: its definitions say what events tell."""
+    """Merges, and finishes what others began. ``catalogue``: its definitions say what events tell.
+
+    ``profiles``: where they are cached.
+    """
 
     aliases: AliasStore
+    profiles: ProfileCache
     handover: Handover
     events: MarkedEvents
     catalogue: Callable[[], Catalogue]
@@ -62,7 +67,13 @@ class MergeService:
         finished by the worker, or by a repeated call.
         """
         customer_id, visitor = checked_id(customer_id), visitor_id_of(checked_id(visitor_id))
-        alias, stands_for, fresh = await self.aliases.add(visitor, customer_id, author)
+        # The suppressions of the one become the other's.
+        changed = {visitor, *await self.aliases.chain(customer_id)}
+        async with self.profiles.changing(changed):
+            alias, stands_for, fresh = await self.aliases.add(visitor, customer_id, author)
+        if stands_for not in changed:  # merged meanwhile
+            async with self.profiles.changing([stands_for]):
+                pass
         await self.handover.redirect([(visitor, alias.customer_id)], self.clock_ms())
         await self._hand_over(visitor)
         return Merged(visitor, stands_for, alias.merged_at, fresh)

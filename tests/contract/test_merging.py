@@ -358,6 +358,48 @@ async def test_a_lost_redis_is_rebuilt_with_its_aliases(world: Nextbest) -> None
     assert await found() == before
 
 
+async def test_a_customer_stays_on_the_suppression_lists_that_the_visitor_was_on(world: Nextbest) -> None:
+    api, me, page = world.api, "supp", visitor("supp")
+    until, later = "2100-01-01T00:00:00Z", "2101-01-01T00:00:00Z"
+    for list_id, who, fields in (
+        ("stop", page, {}),
+        ("ends", page, {"until": until}),
+        ("ends", me, {"until": later}),
+        ("narrow", page, {"scope": {"channels": ["web"]}}),
+        ("narrow", me, {"scope": {"channels": ["sms"]}, "until": until}),
+        ("past", page, {"until": "2001-01-01T00:00:00Z"}),
+    ):
+        body = {"reason": "asked"} | fields
+        await api.ok("PUT", f"/v1/suppressions/{list_id}/{who}", json=body, role="ops")
+    await merge(api, me, page)
+    for one in (me, page):
+        assert await rare(api, one, "often", dry_run=True) is None
+    # Whoever names the visitor later means the customer.
+    await api.ok("PUT", f"/v1/suppressions/after/{page}", json={"reason": "asked"}, role="ops")
+    lists = {}
+    for list_id in ("stop", "ends", "narrow", "past", "after"):
+        for entry in (await api.ok("GET", f"/v1/suppressions/{list_id}", role="ops"))["entries"]:
+            lists[list_id] = entry["customer_id"], entry.get("until"), entry.get("scope")
+    assert lists == {
+        "stop": (me, None, None),
+        "ends": (me, later, None),
+        "narrow": (me, None, None),
+        "after": (me, None, None),
+    }
+
+
+async def test_an_alias_that_redis_has_lost_is_the_customer_all_the_same(world: Nextbest) -> None:
+    api, me, page, state = world.api, "unaware", visitor("unaware"), world.api.state
+    assert await rare(api, page, "often")
+    await merge(api, me, page)
+    await api.ok("PUT", f"/v1/suppressions/stop/{me}", json={"reason": "asked"}, role="ops")
+    await state.redis.delete(state.keys.alias(page))
+    answer = await decide(api, page, "often")
+    assert answer["offers"] == []
+    logged = await api.ok("GET", f"/v1/decisions/{answer['decision_id']}", role="ops")
+    assert logged["customer_id"] == me
+
+
 async def test_the_export_of_a_customer_has_what_was_done_as_a_visitor(world: Nextbest) -> None:
     api, me, page = world.api, "exp", visitor("exp")
     await call(api, page, "as-visitor", 2.0)
