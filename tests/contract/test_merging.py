@@ -1,8 +1,8 @@
 """Visitors who sign in: everything of theirs is the customer's, once, whatever fails on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -248,6 +248,27 @@ async def test_a_merge_that_is_cut_off_at_any_step_is_finished_by_the_worker(
     assert await api.state.merging.finish(0) == 0
 
 
+async def test_a_merge_that_keeps_failing_stops_no_other(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, pages = world.api.state, [visitor("fails"), visitor("works")]
+    for page in pages:
+        await merge(world.api, page.removeprefix("visitor:").strip("-"), page)
+    drop = Handover.drop_events
+
+    async def fail(self: Handover, visitor_id: str) -> None:
+        if visitor_id == pages[0]:
+            raise RedisUnavailable("its state cannot be read")
+        await drop(self, visitor_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Handover, "drop_events", fail)
+        with pytest.raises(RedisUnavailable, match="cannot be read"):
+            await state.merging.finish(0)
+    assert [one.alias for one in await state.merging.aliases.unfinished(0, 100)] == pages[:1]
+    await state.merging.finish(0)
+
+
 async def test_feedback_that_was_cut_off_before_it_was_handed_over_is_handed_over_by_whoever_comes_next(
     world: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,21 +435,33 @@ async def test_the_export_of_a_customer_has_what_was_done_as_a_visitor(world: Ne
         await world.worker.archive()
 
 
-async def test_erasing_a_customer_erases_the_aliases(world: Nextbest) -> None:
+async def test_erasing_a_customer_erases_the_aliases(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api, me, page, state = world.api, "gone", visitor("gone"), world.api.state
     await call(api, page, "as-visitor", 2.0)
     decision = await rare(api, page)
     await merge(api, me, page)
     await call(api, me, "own", 2.0)
     await world.worker.archive()
+    forget, redis = Handover.forget, cast("Any", state.redis)
+    contacts = await redis.zrange(state.keys.contact(me), 0, -1)
+    assert contacts
+
+    async def after_one_more(self: Handover, visitor_id: str, customers: Sequence[str]) -> None:
+        """A handover that had begun before ends now."""
+        await redis.zadd(state.keys.contact(me), dict.fromkeys(contacts, 1))
+        await forget(self, visitor_id, customers)
+
+    monkeypatch.setattr(Handover, "forget", after_one_more)
     await api.ok("POST", f"/v1/customers/{me}/erase", json={"keep_out": False}, role="ops")
+    assert not await redis.exists(state.keys.contact(me))
     assert "erased-" in (await api.ok("GET", f"/v1/decisions/{decision}", role="ops"))["customer_id"]
     async with state.engine.connect() as connection:
         for table, column in (("aliases", "alias"), ("events", "customer_id"), ("decisions", "customer_id")):
             query = text(f"SELECT count(*) FROM {table} WHERE {column} = :name")
             assert await connection.scalar(query, {"name": page}) == 0
     # But for the mark that no profile is to be put there, which stays for seconds.
-    redis: Any = state.redis
     keys = [key.decode() for key in await redis.keys("*")]
     assert [key for key in keys if page in key and ":profile:" not in key] == []
     # The page may be anybody's now.
