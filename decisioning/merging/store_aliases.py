@@ -172,11 +172,11 @@ class AliasStore:
             async for part in rows.partitions(BATCH_SIZE):
                 yield [_alias(row) for row in part]
 
-    async def newest(self) -> tuple[int, datetime | None]:
-        """Read how many aliases there are, and when the newest one was noted: both change with each."""
+    async def since(self, at: datetime) -> list[Alias]:
+        """Read the aliases that are newer."""
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(text("SELECT count(*) AS n, max(merged_at) FROM aliases"))).one()
-            return row.n, row.max
+            rows = await connection.execute(text("SELECT * FROM aliases WHERE merged_at > :at"), {"at": at})
+            return [_alias(row) for row in rows]
 
 
 async def _chain(connection: AsyncConnection, customer_id: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from decisioning.merging.store_handover import Handover
+from decisioning.recovery.store_events import EventRestorer
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import RedisUnavailable
@@ -419,6 +420,31 @@ async def test_an_alias_that_redis_has_lost_is_the_customer_all_the_same(world: 
     assert answer["offers"] == []
     logged = await api.ok("GET", f"/v1/decisions/{answer['decision_id']}", role="ops")
     assert logged["customer_id"] == me
+
+
+async def test_a_rebuild_ends_while_visitors_are_merged_all_the_time(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, state = world.api, world.api.state
+    for n in range(2):
+        await call(api, f"busy-{n}", "own", 1.0)
+        await call(api, visitor(f"busy-{n}"), "as-visitor", 2.0)
+    await world.worker.archive()
+    restore, passes = EventRestorer.restore, list[Any]()
+
+    async def merged_meanwhile(self: EventRestorer, *arguments: Any) -> int:
+        n = len(passes)
+        passes.append(arguments)
+        if not n:
+            await state.redis.delete(*map(state.keys.events, ("busy-0", visitor("busy-0"))))
+        await merge(api, f"busy-{n}", visitor(f"busy-{n}"))  # of whom nothing has been put back yet
+        return await restore(self, *arguments)
+
+    monkeypatch.setattr(EventRestorer, "restore", merged_meanwhile)
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    await rebuilder.rebuild()
+    assert [names for _, names in passes] == [None, {"busy-0", visitor("busy-0")}]
+    assert [(await told(api, f"busy-{n}"))["calls"] for n in range(2)] == [2, 2]
 
 
 async def test_the_export_of_a_customer_has_what_was_done_as_a_visitor(world: Nextbest) -> None:
