@@ -199,6 +199,7 @@ class ApiState:
         self.decision_log.hand_over = handover.hand_over_contacts
         self.merging = MergeService(
             AliasStore(self.engine),
+            self.profiles.cache,
             handover,
             MarkedEvents(self.engine, self.log_reader, self.keys),
             self.current_catalogue,

@@ -18,7 +18,7 @@ from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Sca
 from profiles.customer_id import checked_id
 from profiles.declared import readable_wishes
 from profiles.errors import InvalidCustomer
-from profiles.limits import MAX_INT, MIN_INT, check_customer
+from profiles.limits import MAX_INT, MIN_INT, VISITOR_PREFIX, check_customer
 from profiles.privacy.consent_records import Statement
 from profiles.privacy.store_actions import note_action
 from profiles.privacy.store_consents import name_author, state_consents
@@ -78,6 +78,12 @@ UPDATE customers AS c SET
 WHERE customer_id = :customer_id RETURNING {_RECORD}
 """)
 
+_STANDS_FOR = text("""
+WITH RECURSIVE chain AS (
+    SELECT CAST(:customer_id AS text) AS customer_id, 0 AS steps
+    UNION ALL SELECT a.customer_id, c.steps + 1 FROM aliases AS a JOIN chain AS c ON a.alias = c.customer_id
+) SELECT customer_id FROM chain ORDER BY steps DESC LIMIT 1
+""")
 _OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers")
 _SOME_OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers WHERE offer_id = ANY(:offer_ids)")
 
@@ -143,6 +149,20 @@ class ProfileStore:
             customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(row[-2]))
         profile = profile_of_scores(customer, scores, numbers)
         return profile if ends_in_ms is None else replace(profile, holds_for_ms=ends_in_ms)
+
+    async def stands_for(self, customer_id: str) -> str:
+        """Read from Postgres which customer a visitor is; whoever is nobody's alias is returned as they are.
+
+        Raises ``PostgresUnavailable``.
+        """
+        if not customer_id.startswith(VISITOR_PREFIX):
+            return customer_id
+        async with postgres_errors("read the alias from Postgres"):
+            return await leave_after(self._stands_for(customer_id), READ_TIMEOUT_S)
+
+    async def _stands_for(self, customer_id: str) -> str:
+        async with self._reading.connect() as connection:
+            return str(await connection.scalar(_STANDS_FOR, {"customer_id": customer_id}))
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.

@@ -87,6 +87,7 @@ from decisioning.rollout.store_results import archived_until_ms
 from decisioning.triggers.store_delivery import FiringDeliveries
 from decisioning.triggers.store_following import TriggerStore
 from profiles.events.definitions import EventDefinitions
+from profiles.store_cache import ProfileCache
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.failures import FailureLog
@@ -320,6 +321,7 @@ def _make_event_jobs(
     catalogues = CatalogueStore(to.engine)
     merges = MergeJob(
         AliasStore(to.engine),
+        ProfileCache(to.redis, keys.profile),
         Handover(to.redis, keys),
         MarkedEvents(to.engine, LogReader(to.redis, keys), keys),
         catalogues.load_newer,

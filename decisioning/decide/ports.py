@@ -44,5 +44,8 @@ class ProfileSource(Protocol):
     """The source of profiles that the cache does not have."""
 
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
-        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
+        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``.
+
+        For a visitor who is an alias it is the customer's, and says so.
+        """
         ...

@@ -152,10 +152,14 @@ class DecisionService:
         if reading is not None and reading.moved is not None and not reading.here:
             raise await self._move(context, reading.moved)
         profile = await self._load_profile(context, reading)
-        if reading is not None and reading.here:
-            reading = None  # what it was answered cannot be read just now: that stands, and nothing is logged beside it
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
+        is_here = reading is not None and reading.here
+        customer_id = profile.customer.customer_id
+        if customer_id != context.request.customer_id and not is_here:  # an alias that Redis cannot tell of
+            raise MovedCustomer(customer_id) if reading is None else await self._move(context, customer_id)
+        if is_here:
+            reading = None  # what it was answered cannot be read just now: that stands, and nothing is logged beside it
         customer = CustomerState(profile, None if reading is None else reading.history)
         evaluated = self._evaluate(context, customer, self._read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
@@ -253,7 +257,7 @@ class DecisionService:
     async def _load_profile(self, context: DecisionContext, reading: ReadReply | None) -> Profile | None:
         """Take the profile from what was read, or from Postgres; ``None`` only if neither store can be read."""
         customer_id = context.request.customer_id
-        if reading is not None and reading.profile is not None:
+        if reading is not None and reading.profile is not None and reading.moved is None:
             profile = decode_cached(reading.profile)
             if profile is not None:
                 return profile

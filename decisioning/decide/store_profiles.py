@@ -21,8 +21,12 @@ class CachedProfiles:
         self._fills: set[asyncio.Task[None]] = set()
 
     async def load(self, customer_id: str, *, fill: bool) -> Profile:
-        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``."""
+        """From Postgres; with ``fill`` it is cached in the background. Raises ``PostgresUnavailable``.
+
+        For a visitor who is an alias it is the customer's, and says so.
+        """
         started_s = time.monotonic()
+        customer_id = await self._store.stands_for(customer_id)
         profile = await self._store.load(customer_id, self._numbers())
         if profile is None:
             profile = Profile.unknown(customer_id)

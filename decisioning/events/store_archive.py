@@ -18,8 +18,9 @@ WITH RECURSIVE behind AS (
     UNION ALL SELECT b.alias, a.customer_id FROM behind b JOIN aliases a ON a.alias = b.root
 ), roots AS (SELECT alias, root FROM behind WHERE NOT EXISTS (SELECT FROM aliases WHERE alias = root))
 SELECT e.*, coalesce(r.root, e.customer_id) AS person FROM events e LEFT JOIN roots r ON r.alias = e.customer_id
-WHERE e.occurred_at >= :since ORDER BY person
+WHERE e.occurred_at >= :since {those} ORDER BY person
 """
+_THOSE = "AND e.customer_id = ANY(:names)"
 
 
 class EventArchive:
@@ -42,16 +43,21 @@ class EventArchive:
             rows = await connection.execute(query, {"customers": list(customers), "ids": list(ids)})
             return {(row.customer_id, row.event_id) for row in rows}
 
-    async def by_customer(self, since_ms: int) -> AsyncIterator[tuple[str, Sequence[LoggedEvent]]]:
+    async def by_customer(
+        self, since_ms: int, names: Collection[str] | None = None
+    ) -> AsyncIterator[tuple[str, Sequence[LoggedEvent]]]:
         """Yield each customer who has events that happened since then (Unix ms), with these.
 
-        Those of visitors who signed in are the customer's, and name the visitor.
+        Those of visitors who signed in are the customer's, and name the visitor. ``names``: whose events alone are
+        read, if that is given.
         """
-        query, person = text(_BY_CUSTOMER), ""
+        query, person = text(_BY_CUSTOMER.format(those="" if names is None else _THOSE)), ""
         found: list[LoggedEvent] = []
         async with transaction(self._engine) as connection:
             stream = await connection.stream(
-                query, {"since": to_datetime(since_ms)}, execution_options={"yield_per": BATCH_SIZE}
+                query,
+                {"since": to_datetime(since_ms)} | ({} if names is None else {"names": list(names)}),
+                execution_options={"yield_per": BATCH_SIZE},
             )
             async for rows in stream.partitions(BATCH_SIZE):
                 for row in rows:

@@ -4,7 +4,7 @@ An alias is noted in Postgres first: from then on it is true, and whatever is cu
 comes next, a repeated request or the worker. All steps may be repeated.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,8 @@ from decisioning.merging.store_handover import Handover
 from profiles.customer_id import checked_id
 from profiles.events.fold import Increment, increments_of
 from profiles.limits import VISITOR_PREFIX
+from profiles.store_cache import ProfileCache
+from storage.errors import Unavailable
 
 FINISH_AFTER_S = 5.0
 """Longer than a server that takes over from another may be behind: what it does not know by then is told again."""
@@ -47,9 +49,13 @@ def visitor_id_of(sent: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MergeService:
-    """Merges, and finishes what others began. ``catalogue``: its definitions say what events tell."""
+    """Merges, and finishes what others began. ``catalogue``: its definitions say what events tell.
+
+    ``profiles``: where they are cached.
+    """
 
     aliases: AliasStore
+    profiles: ProfileCache
     handover: Handover
     events: MarkedEvents
     catalogue: Callable[[], Catalogue]
@@ -62,7 +68,13 @@ class MergeService:
         finished by the worker, or by a repeated call.
         """
         customer_id, visitor = checked_id(customer_id), visitor_id_of(checked_id(visitor_id))
-        alias, stands_for, fresh = await self.aliases.add(visitor, customer_id, author)
+        # The suppressions of the one become the other's.
+        changed = {visitor, *await self.aliases.chain(customer_id)}
+        async with self.profiles.changing(changed):
+            alias, stands_for, fresh = await self.aliases.add(visitor, customer_id, author)
+        if stands_for not in changed:  # merged meanwhile
+            async with self.profiles.changing([stands_for]):
+                pass
         await self.handover.redirect([(visitor, alias.customer_id)], self.clock_ms())
         await self._hand_over(visitor)
         return Merged(visitor, stands_for, alias.merged_at, fresh)
@@ -70,19 +82,22 @@ class MergeService:
     async def finish(self, older_s: float = FINISH_AFTER_S) -> int:
         """Finish merges older than so many seconds, and hand over what came since; returns how many there were.
 
-        Raises ``Unavailable``.
+        Raises ``Unavailable``, after all others, if one of them cannot be finished.
         """
         found = await self.aliases.unfinished(older_s, BATCH_SIZE)
         await self.handover.redirect([(one.alias, one.customer_id) for one in found], self.clock_ms())
-        for one in found:
-            await self._hand_over(one.alias)
-            await self.handover.drop_events(one.alias)
-        if found:
-            await self.aliases.finish([one.alias for one in found])
+        done, failed = await _each([one.alias for one in found], self._finish)
+        if done:
+            await self.aliases.finish(done)
         waiting = await self.handover.waiting()
-        for visitor in waiting:
-            await self.handover.hand_over_contacts(visitor)
+        _, failed_later = await _each(waiting, self.handover.hand_over_contacts)
+        if error := failed or failed_later:
+            raise error
         return len(found) + len(waiting)
+
+    async def _finish(self, visitor: str) -> None:
+        await self._hand_over(visitor)
+        await self.handover.drop_events(visitor)
 
     async def _hand_over(self, visitor: str) -> None:
         definitions = self.catalogue().event_definitions
@@ -97,3 +112,18 @@ class MergeService:
         await self.handover.hand_over_events(
             visitor, definitions, kept_ms(definitions), self.clock_ms(), find
         )
+
+
+async def _each(
+    visitors: Sequence[str], step: Callable[[str], Awaitable[None]]
+) -> tuple[list[str], Unavailable | None]:
+    """Take a step for each of some visitors; returns for whom it was taken, and the last error of the others."""
+    done, failed = [], None
+    for visitor in visitors:
+        try:
+            await step(visitor)
+        except Unavailable as error:
+            failed = error
+        else:
+            done.append(visitor)
+    return done, failed

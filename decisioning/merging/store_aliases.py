@@ -48,6 +48,19 @@ _READ = text("SELECT * FROM aliases WHERE alias = :alias")
 _ADD = text(
     "INSERT INTO aliases (alias, customer_id, author) VALUES (:alias, :customer_id, :author) RETURNING *"
 )
+# Where both are on a list, one entry is made of both, which keeps as much from the customer as either: scopes cannot be
+# added up, so two that differ become everything. What has ended keeps nothing from anybody.
+_MOVE_SUPPRESSIONS = text("""
+WITH moved AS (DELETE FROM suppressions WHERE customer_id = :alias RETURNING *)
+INSERT INTO suppressions AS s (list_id, customer_id, reason, until, added_at, scope, reason_id)
+SELECT list_id, :customer_id, reason, until, added_at, scope, reason_id FROM moved
+WHERE until IS NULL OR until > now()
+ON CONFLICT (list_id, customer_id) DO UPDATE SET
+    reason = CASE WHEN s.until <= now() THEN excluded.reason ELSE s.reason END,
+    reason_id = CASE WHEN s.until <= now() THEN excluded.reason_id ELSE s.reason_id END,
+    until = CASE WHEN s.until IS NOT NULL AND excluded.until IS NOT NULL THEN greatest(s.until, excluded.until) END,
+    scope = CASE WHEN s.until <= now() OR s.scope = excluded.scope THEN excluded.scope END
+""")
 _UNFINISHED = text("""
 SELECT * FROM aliases WHERE finished_at IS NULL AND merged_at < now() - make_interval(secs => :older_s)
 ORDER BY merged_at LIMIT :most
@@ -71,7 +84,9 @@ class AliasStore:
         self._engine = engine
 
     async def add(self, visitor: str, customer_id: str, author: str) -> tuple[Alias, str, bool]:
-        """Note that a visitor is a customer, for good.
+        """Note that a visitor is a customer, for good, who is on the suppression lists that the visitor was on.
+
+        The cached profiles of both must be guarded meanwhile.
 
         Returns the alias, the customer that it stands for in the end, and whether it is new.
 
@@ -101,6 +116,7 @@ class AliasStore:
             await self._check_length(connection, visitor, len(chain))
             values = {"alias": visitor, "customer_id": chain[0], "author": author}
             added = (await connection.execute(_ADD, values)).one()
+            await connection.execute(_MOVE_SUPPRESSIONS, {"alias": visitor, "customer_id": chain[0]})
             return _alias(added), chain[0], True
 
     @staticmethod
@@ -156,11 +172,11 @@ class AliasStore:
             async for part in rows.partitions(BATCH_SIZE):
                 yield [_alias(row) for row in part]
 
-    async def newest(self) -> tuple[int, datetime | None]:
-        """Read how many aliases there are, and when the newest one was noted: both change with each."""
+    async def since(self, at: datetime) -> list[Alias]:
+        """Read the aliases that are newer."""
         async with transaction(self._engine) as connection:
-            row = (await connection.execute(text("SELECT count(*) AS n, max(merged_at) FROM aliases"))).one()
-            return row.n, row.max
+            rows = await connection.execute(text("SELECT * FROM aliases WHERE merged_at > :at"), {"at": at})
+            return [_alias(row) for row in rows]
 
 
 async def _chain(connection: AsyncConnection, customer_id: str) -> list[str]:

@@ -58,7 +58,8 @@ class PersonEraser:
         aliases = [name for name, _ in await self.aliases.of(customer_id)]
         for name in aliases:
             counts.update(await self.profiles.erase(name, keep_out=False))
-        names = [customer_id, *aliases]
+        # The customer last, to whom aliases may hand over until then.
+        names = [*aliases, customer_id]
         await self.aliases.finish(names)  # so that no worker goes on with them
         for name in names:  # what is decided and sent unasked begins with a look at these
             counts.update(await self.log.erase_triggers(name))
@@ -69,6 +70,8 @@ class PersonEraser:
         # At last: until then a repeated erasure must know of them.
         for name in names:
             await self.handover.forget(name, await self.aliases.chain(name))
+        if aliases:
+            await self.log.forget(customer_id)  # what was handed over meanwhile
         counts["aliases"] = await self.aliases.remove(names)
         removed = sorted({e for name in names for e in await self._remove_exports(name, decision_ids)})
         await self.trail.note(

@@ -122,10 +122,16 @@ class LogEraser:
                 setattr(job.done, table, count)
             # Behind the streams, which tell of decisions that something set aside is about.
             await self._erase_set_aside(connection, job)
-            await self._forget_customer(job)
+            await self.forget(customer_id)
         # Outside of the transaction, whose end deletes the firings: none of them is delivered after it.
         job.done.stream_entries += await self._outboxes.erase(customer_id)
         return job.done, job.ids
+
+    async def forget(self, customer_id: str) -> None:
+        """Delete the history of contacts, what events told, their ids, and what was added from aliases."""
+        parts = self._keys.contact, self._keys.events, self._keys.event_ids, self._keys.absorbed
+        async with redis_errors():
+            await self._redis.delete(*(key_of(customer_id) for key_of in parts))
 
     async def erase_triggers(self, customer_id: str) -> dict[str, int]:
         """Delete what fired for a customer and what is waited for, at once; returns how many by table.
@@ -260,13 +266,6 @@ class LogEraser:
                 note = await self._redis.get(key)
                 if note is not None and is_owner(note.decode(), job.customer_id, decision_id):
                     await self._redis.set(key, f"{job.bucket} {job.pseudonym}", xx=True, keepttl=True)
-
-    async def _forget_customer(self, job: _Erasing) -> None:
-        """Delete the history of contacts, what events told, their ids, and what was added from aliases."""
-        keys, name = self._keys, job.customer_id
-        names = [keys.contact(name), keys.events(name), keys.event_ids(name), keys.absorbed(name)]
-        async with redis_errors():
-            await self._redis.delete(*names)
 
 
 def _may_wait(decision: Decision, now_ms: int) -> bool:

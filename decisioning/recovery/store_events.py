@@ -4,7 +4,7 @@ What is put back for a customer is the fold of all their events, those of aliase
 there, if that has not changed since before the last of these events was read; otherwise it is made anew.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,15 +79,18 @@ class EventRestorer:
         self._now_ms = now_ms
         self._behind: dict[int, _Behind] = {}
 
-    async def restore(self, archived: Mapping[int, StreamPosition]) -> int:
+    async def restore(
+        self, archived: Mapping[int, StreamPosition], names: Collection[str] | None = None
+    ) -> int:
         """Put everything back; returns of how many customers. ``archived``: up to where streams are archived.
 
-        Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+        ``names``: of whom alone, with all of their aliases, if that is given. Raises ``RedisUnavailable`` or
+        ``PostgresUnavailable``.
         """
         since_ms = self._now_ms - max(self._kept.state_ms, self._kept.contact_ms, REMEMBER_MS)
         self._behind = {bucket: _Behind(position) for bucket, position in archived.items()}
         restored, waiting = 0, list[_Person]()
-        async for name, events in self._archive.by_customer(since_ms):
+        async for name, events in self._archive.by_customer(since_ms, names):
             waiting.append(_Person(name, events))
             if len(waiting) == BATCH_SIZE:
                 restored += await self._put_back(waiting)

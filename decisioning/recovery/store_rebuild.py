@@ -9,7 +9,7 @@ end before what is archived, while clients may already have added to them.
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +32,7 @@ from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_note, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.log.store_stream import LogReader
-from decisioning.merging.store_aliases import AliasStore
+from decisioning.merging.store_aliases import Alias, AliasStore
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import EventKey, LoggedEvent
 from decisioning.model.outcome import BUILT_IN, Identity
@@ -44,6 +44,7 @@ from decisioning.recovery.store_aliases import AliasRestorer
 from decisioning.recovery.store_events import EventRestorer, Kept
 from profiles.events.fold import fold
 from storage.clock import to_ms
+from storage.errors import RedisUnavailable
 from storage.functions import function_name
 from storage.keys import Keys, bucket_of_generated
 from storage.locks import ARCHIVER_LOCK
@@ -55,6 +56,7 @@ log = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 ANSWERS = ("accepted", "rejected")
+MAX_PASSES = 100
 SETTLE_S = 2
 """So long after its start is a server's history taken as whole at the earliest."""
 
@@ -188,11 +190,12 @@ class Rebuilder:
         for bucket in sorted(ended):
             await self._resume(bucket, archived[bucket])
             rebuilt.streams += 1
-        known = None
-        while known != (known := await self._aliases.redirect()):  # until nobody has been merged meanwhile
-            rebuilt.decisions += await self._decisions.restore(self._clock_ms(), history_ms)
-            rebuilt.customers = await self._rebuild_events(catalogue, archived)
-            await self._aliases.hand_over()
+        known = await self._aliases.recent()
+        await self._aliases.redirect()
+        rebuilt.decisions = await self._decisions.restore(self._clock_ms(), history_ms)
+        rebuilt.customers = await self._rebuild_events(catalogue, archived)
+        await self._aliases.hand_over()
+        await self._rebuild_merged(catalogue, archived, known)
         await self._feed.refresh()
         # Without those that are still being warmed up: whoever does it notices, and starts anew.
         for key in self._feed.live():
@@ -242,7 +245,30 @@ class Rebuilder:
         decisions = {str(identity[0]) for entry in others for identity in _identities(entry)}
         return {*await self._archive.among(decisions), *await self._events.among(events)}
 
-    async def _rebuild_events(self, catalogue: Catalogue, archived: Mapping[int, StreamPosition]) -> int:
+    async def _rebuild_merged(
+        self, catalogue: Catalogue, archived: Mapping[int, StreamPosition], known: Mapping[str, Alias]
+    ) -> None:
+        """Put back once more what became part of a customer while it was put back. ``known``: aliases of before."""
+        # Whoever is merged after both were put back needs nothing: the merge hands over all there is. So each pass is
+        # about fewer than the one before.
+        seen = set(known)
+        names: set[str] | None = None
+        for _ in range(MAX_PASSES):
+            new = [one for name, one in (await self._aliases.recent()).items() if name not in seen]
+            seen.update(one.alias for one in new)
+            names = await self._aliases.merged_beside(new, names)
+            if not names:
+                return
+            await self._rebuild_events(catalogue, archived, names)
+            await self._aliases.hand_over([one for one in new if one.alias in names])
+        raise RedisUnavailable("visitors were merged whenever they were put back; try again")
+
+    async def _rebuild_events(
+        self,
+        catalogue: Catalogue,
+        archived: Mapping[int, StreamPosition],
+        names: Collection[str] | None = None,
+    ) -> int:
         definitions = catalogue.event_definitions
         kept = Kept(kept_ms(definitions), catalogue.history_ms)
         restorer = EventRestorer(
@@ -254,7 +280,7 @@ class Rebuilder:
             kept,
             self._clock_ms(),
         )
-        return await restorer.restore(archived)
+        return await restorer.restore(archived, names)
 
     async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)

@@ -3,17 +3,18 @@
 States are sums, and maxima of what is remembered, so merging is commutative and associative, as folding is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from profiles.events.definitions import EventDefinitions
+from profiles.events.definitions import MAX_CASES, EventDefinitions
 from profiles.events.fold import Increment, State
 
 
 def merge(definitions: EventDefinitions, *states: State) -> State:
     """Return what several states, of different events, make up together.
 
-    Tiles that have left the windows of ``definitions`` go; fields that these do not know stay whole.
+    Tiles that have left the windows of ``definitions`` go; fields that these do not know stay whole. Of cases
+    the newest stay, as many as folding keeps.
     """
     keep = {c.field: c.keep for contributions in definitions.contributions.values() for c in contributions}
     merged: dict[str, list[Any]] = {}
@@ -21,7 +22,20 @@ def merge(definitions: EventDefinitions, *states: State) -> State:
         for name, entry in state.items():
             known = merged.get(name)
             merged[name] = entry if known is None else _together(known, entry)
-    return {name: _newest(entry, keep.get(name)) for name, entry in merged.items()}
+    dropped = set(_oldest_cases(merged))
+    return {name: _newest(entry, keep.get(name)) for name, entry in merged.items() if name not in dropped}
+
+
+def _oldest_cases(state: State) -> Iterator[str]:
+    """Yield the fields of cases that are too many."""
+    fields: dict[str, list[str]] = {}
+    for name in state:
+        cases, slash, _ = name.partition("/")
+        if slash:
+            fields.setdefault(cases, []).append(name)
+    for names in fields.values():
+        if len(names) > MAX_CASES:
+            yield from sorted(names, key=lambda name: (state[name][0], name))[:-MAX_CASES]
 
 
 def subtract(state: State, increments: Iterable[Increment]) -> State:

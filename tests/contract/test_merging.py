@@ -1,14 +1,15 @@
 """Visitors who sign in: everything of theirs is the customer's, once, whatever fails on the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
 from decisioning.merging.store_handover import Handover
+from decisioning.recovery.store_events import EventRestorer
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import RedisUnavailable
@@ -248,6 +249,27 @@ async def test_a_merge_that_is_cut_off_at_any_step_is_finished_by_the_worker(
     assert await api.state.merging.finish(0) == 0
 
 
+async def test_a_merge_that_keeps_failing_stops_no_other(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, pages = world.api.state, [visitor("fails"), visitor("works")]
+    for page in pages:
+        await merge(world.api, page.removeprefix("visitor:").strip("-"), page)
+    drop = Handover.drop_events
+
+    async def fail(self: Handover, visitor_id: str) -> None:
+        if visitor_id == pages[0]:
+            raise RedisUnavailable("its state cannot be read")
+        await drop(self, visitor_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Handover, "drop_events", fail)
+        with pytest.raises(RedisUnavailable, match="cannot be read"):
+            await state.merging.finish(0)
+    assert [one.alias for one in await state.merging.aliases.unfinished(0, 100)] == pages[:1]
+    await state.merging.finish(0)
+
+
 async def test_feedback_that_was_cut_off_before_it_was_handed_over_is_handed_over_by_whoever_comes_next(
     world: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,6 +380,73 @@ async def test_a_lost_redis_is_rebuilt_with_its_aliases(world: Nextbest) -> None
     assert await found() == before
 
 
+async def test_a_customer_stays_on_the_suppression_lists_that_the_visitor_was_on(world: Nextbest) -> None:
+    api, me, page = world.api, "supp", visitor("supp")
+    until, later = "2100-01-01T00:00:00Z", "2101-01-01T00:00:00Z"
+    for list_id, who, fields in (
+        ("stop", page, {}),
+        ("ends", page, {"until": until}),
+        ("ends", me, {"until": later}),
+        ("narrow", page, {"scope": {"channels": ["web"]}}),
+        ("narrow", me, {"scope": {"channels": ["sms"]}, "until": until}),
+        ("past", page, {"until": "2001-01-01T00:00:00Z"}),
+    ):
+        body = {"reason": "asked"} | fields
+        await api.ok("PUT", f"/v1/suppressions/{list_id}/{who}", json=body, role="ops")
+    await merge(api, me, page)
+    for one in (me, page):
+        assert await rare(api, one, "often", dry_run=True) is None
+    # Whoever names the visitor later means the customer.
+    await api.ok("PUT", f"/v1/suppressions/after/{page}", json={"reason": "asked"}, role="ops")
+    lists = {}
+    for list_id in ("stop", "ends", "narrow", "past", "after"):
+        for entry in (await api.ok("GET", f"/v1/suppressions/{list_id}", role="ops"))["entries"]:
+            lists[list_id] = entry["customer_id"], entry.get("until"), entry.get("scope")
+    assert lists == {
+        "stop": (me, None, None),
+        "ends": (me, later, None),
+        "narrow": (me, None, None),
+        "after": (me, None, None),
+    }
+
+
+async def test_an_alias_that_redis_has_lost_is_the_customer_all_the_same(world: Nextbest) -> None:
+    api, me, page, state = world.api, "unaware", visitor("unaware"), world.api.state
+    assert await rare(api, page, "often")
+    await merge(api, me, page)
+    await api.ok("PUT", f"/v1/suppressions/stop/{me}", json={"reason": "asked"}, role="ops")
+    await state.redis.delete(state.keys.alias(page))
+    answer = await decide(api, page, "often")
+    assert answer["offers"] == []
+    logged = await api.ok("GET", f"/v1/decisions/{answer['decision_id']}", role="ops")
+    assert logged["customer_id"] == me
+
+
+async def test_a_rebuild_ends_while_visitors_are_merged_all_the_time(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, state = world.api, world.api.state
+    for n in range(2):
+        await call(api, f"busy-{n}", "own", 1.0)
+        await call(api, visitor(f"busy-{n}"), "as-visitor", 2.0)
+    await world.worker.archive()
+    restore, passes = EventRestorer.restore, list[Any]()
+
+    async def merged_meanwhile(self: EventRestorer, *arguments: Any) -> int:
+        n = len(passes)
+        passes.append(arguments)
+        if not n:
+            await state.redis.delete(*map(state.keys.events, ("busy-0", visitor("busy-0"))))
+        await merge(api, f"busy-{n}", visitor(f"busy-{n}"))  # of whom nothing has been put back yet
+        return await restore(self, *arguments)
+
+    monkeypatch.setattr(EventRestorer, "restore", merged_meanwhile)
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    await rebuilder.rebuild()
+    assert [names for _, names in passes] == [None, {"busy-0", visitor("busy-0")}]
+    assert [(await told(api, f"busy-{n}"))["calls"] for n in range(2)] == [2, 2]
+
+
 async def test_the_export_of_a_customer_has_what_was_done_as_a_visitor(world: Nextbest) -> None:
     api, me, page = world.api, "exp", visitor("exp")
     await call(api, page, "as-visitor", 2.0)
@@ -372,21 +461,33 @@ async def test_the_export_of_a_customer_has_what_was_done_as_a_visitor(world: Ne
         await world.worker.archive()
 
 
-async def test_erasing_a_customer_erases_the_aliases(world: Nextbest) -> None:
+async def test_erasing_a_customer_erases_the_aliases(
+    world: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api, me, page, state = world.api, "gone", visitor("gone"), world.api.state
     await call(api, page, "as-visitor", 2.0)
     decision = await rare(api, page)
     await merge(api, me, page)
     await call(api, me, "own", 2.0)
     await world.worker.archive()
+    forget, redis = Handover.forget, cast("Any", state.redis)
+    contacts = await redis.zrange(state.keys.contact(me), 0, -1)
+    assert contacts
+
+    async def after_one_more(self: Handover, visitor_id: str, customers: Sequence[str]) -> None:
+        """A handover that had begun before ends now."""
+        await redis.zadd(state.keys.contact(me), dict.fromkeys(contacts, 1))
+        await forget(self, visitor_id, customers)
+
+    monkeypatch.setattr(Handover, "forget", after_one_more)
     await api.ok("POST", f"/v1/customers/{me}/erase", json={"keep_out": False}, role="ops")
+    assert not await redis.exists(state.keys.contact(me))
     assert "erased-" in (await api.ok("GET", f"/v1/decisions/{decision}", role="ops"))["customer_id"]
     async with state.engine.connect() as connection:
         for table, column in (("aliases", "alias"), ("events", "customer_id"), ("decisions", "customer_id")):
             query = text(f"SELECT count(*) FROM {table} WHERE {column} = :name")
             assert await connection.scalar(query, {"name": page}) == 0
     # But for the mark that no profile is to be put there, which stays for seconds.
-    redis: Any = state.redis
     keys = [key.decode() for key in await redis.keys("*")]
     assert [key for key in keys if page in key and ":profile:" not in key] == []
     # The page may be anybody's now.

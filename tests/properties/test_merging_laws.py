@@ -18,7 +18,8 @@ from profiles.events.event import Event
 from profiles.events.fold import Increment, State, fold, increments_of
 from storage.redis import make_redis
 from tests.support import contact_world as world
-from tests.support.events import DAY_MS, DEFINITIONS, make_event
+from tests.support.events import DAY_MS, make_event
+from tests.support.events import WITH_CASES as DEFINITIONS
 
 NOW_MS = 4_000_000_000_000
 """Later than any clock, so that nothing is forgotten meanwhile."""
@@ -52,7 +53,12 @@ def lives(draw: st.DrawFn) -> list[Telling | Merging]:
     tellings = [
         Telling(
             draw(st.integers(0, PEOPLE - 1)),
-            make_event(f"e{number}", "call", NOW_MS - number * DAY_MS // 2, {"minutes": float(number)}),
+            make_event(
+                f"e{number}",
+                "call",
+                NOW_MS - number * DAY_MS // 2,
+                {"minutes": float(number), "reason": f"r{number % 5}"},
+            ),
             number % 2 == 0,
         )
         for number in draw(st.lists(numbers, max_size=12))

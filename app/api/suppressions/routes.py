@@ -39,6 +39,7 @@ async def put_suppression(
     reason = body.reason or (body.reason_id and reason_name(catalogue.reasons, body.reason_id))
     if not reason:
         raise Invalid("reason", "is missing: give it in words, or a `reason_id` of the catalogue")
+    customer_id = await state.profiles.stands_for(customer_id)
     await state.suppressions.put(list_id, customer_id, reason, body.until, scope, body.reason_id)
     return SuppressionStored(list_id=list_id, customer_id=customer_id)
 
@@ -59,6 +60,7 @@ async def read_suppressions(
 @router.delete(f"/{{list_id}}/{CUSTOMER_ID}", status_code=204, responses=problems(404))
 async def delete_suppression(list_id: Id, customer_id: PathCustomerId, state: State, key: Ops) -> Response:
     """Take a customer off a list."""
+    customer_id = await state.profiles.stands_for(customer_id)
     if not await state.suppressions.delete(list_id, customer_id):
         raise NotFound("suppression", f"{list_id}/{customer_id}")
     return Response(status_code=204)

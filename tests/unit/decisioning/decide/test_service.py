@@ -19,7 +19,7 @@ from decisioning.model.deployment import Deployment
 from decisioning.model.entities import ContactLimit
 from decisioning.model.selection import Choice
 from decisioning.policies.roster import Roster
-from profiles.customer import Profile
+from profiles.customer import NO_OFFERS, NO_PROPENSITIES, Customer, Profile, Suppression
 from storage.errors import PostgresUnavailable, RedisUnavailable
 from storage.keys import Keys
 from tests.support.decided import decision as decided
@@ -72,6 +72,10 @@ class Log:
     ) -> None:
         """Note that it was asked for."""
         self.withdrawn.append(decision_id)
+
+    async def resolve(self, customer_id: str) -> str:
+        """Nobody is anybody's alias here."""
+        return customer_id
 
     async def has_withdrawn(self) -> bool:
         """Tell whether anything was withdrawn."""
@@ -195,6 +199,27 @@ async def test_without_redis_the_answer_is_not_logged_and_says_so() -> None:
     assert answer["degraded"] == ["contact_history_unavailable"]
     assert len(answer["offers"]) == 1
     assert (answer["feedback_until"], log.written) == (None, [])
+
+
+class Merged(Profiles):
+    """Postgres knows that all visitors are ann, who is on a suppression list."""
+
+    async def load(self, customer_id: str, *, fill: bool) -> Profile:
+        """Ann's."""
+        ann = replace(
+            Customer.unknown("ann"), suppressions=(Suppression.read("stop", "asked", None, 0, None),)
+        )
+        return Profile(ann, NO_OFFERS, NO_PROPENSITIES)
+
+
+@pytest.mark.parametrize("found", [RedisUnavailable("gone"), ReadReply(None, [])])
+async def test_a_visitor_who_signed_in_is_the_customer_where_redis_cannot_tell(found: Any) -> None:
+    log, decisions = Log(), list[Decision]()
+    log.read_reply = found
+    one = service(log, profiles=Merged(), on_decided=decisions.append)
+    answer = await one.decide(request(customer_id="visitor:page"))
+    assert answer["offers"] == []
+    assert [decision.customer_id for decision in decisions] == ["ann"]
 
 
 async def test_without_both_stores_the_defaults_are_answered() -> None:

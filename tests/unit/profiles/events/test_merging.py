@@ -3,11 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles.events.declared import Aggregate
+from profiles.events.definitions import MAX_CASES, prepare
 from profiles.events.event import Event
 from profiles.events.fold import fold, increments_of
 from profiles.events.merging import merge, subtract
 from profiles.events.reading import read_aggregates, read_interests
-from tests.support.events import DAY_MS, DEFINITIONS, NOW_MS, make_event
+from tests.support.events import DAY_MS, NOW_MS, make_event
+from tests.support.events import WITH_CASES as DEFINITIONS
+
+TICKETS = prepare([Aggregate("tickets", "ticket", "open", key="case", closed_by="closed")])
 
 
 @st.composite
@@ -53,3 +58,13 @@ def test_an_event_that_two_had_counts_once_when_it_is_subtracted(
 
 def test_fields_that_nobody_defines_any_more_stay() -> None:
     assert merge(DEFINITIONS, {"old": [1, 2]}, {"old": [9, 3]}) == {"old": [1, 2, 9, 3]}
+
+
+def test_of_cases_those_are_kept_that_folding_all_events_keeps() -> None:
+    events = [make_event(f"e{n}", "ticket", NOW_MS - n * 1000, {"case": n}) for n in range(2 * MAX_CASES)]
+    whole = fold(TICKETS, events)
+    for cut in (1, MAX_CASES - 1, MAX_CASES + 5):
+        for parts in (events[:cut], events[cut:]), (events[::2], events[1::2]):
+            merged = merge(TICKETS, *(fold(TICKETS, part) for part in parts))
+            assert merged == whole
+            assert read_aggregates(TICKETS, merged, NOW_MS)["tickets"] == MAX_CASES
