@@ -92,6 +92,11 @@ class PlacementView:
     own_history: OwnHistory | None = field(repr=False)
     held_out: Mapping[str, BoolArray] = field(repr=False)
 
+    @property
+    def asks_events(self) -> bool:
+        """True if rules, signals or segments look at what events tell, whatever they find."""
+        return "events" in self.plan.roots or "interests" in self.plan.roots
+
 
 def build_view(
     placement: Placement,
