@@ -222,6 +222,7 @@ async def test_a_decision_with_signals_is_explained_from_the_log(peace: Nextbest
         ({"when": "context.moood == 'angry'"}, "when", "context.mood"),
         ({"when": "offer.group == 'cards'"}, "when", "must not refer to the offer"),
         ({"scope": {"groups": ["lons"]}}, "scope.groups", "lons"),
+        ({"scope": {"channels": ["agnet"]}}, "scope.channels", "agnet"),
         ({"scope": {"goals": ["serve"], "except_goals": ["serve"]}}, "scope.except_goals", "serve"),
         ({"lasts_s": 0}, "lasts_s", "1"),
     ],

@@ -197,7 +197,7 @@ def test_a_consent_that_ends_is_none_after_a_downgrade(url: str) -> None:
     )
     run(url, f"UPDATE customers SET consent_ends = '{ends}' WHERE customer_id = 'ann'")
     migrations.downgrade(url, "0039")
-    found = dict(rows(url, "SELECT customer_id, consents::text FROM customers"))
+    found = {str(row[0]): row[1] for row in rows(url, "SELECT customer_id, consents::text FROM customers")}
     assert json.loads(str(found["ann"])) == {"ads": ["web"], "news": ["!sms"]}
     assert json.loads(str(found["bob"])) == json.loads(consents)
     assert rows(url, "SELECT consents::text FROM nb_customers WHERE customer_id = 'ann'") == [(found["ann"],)]
