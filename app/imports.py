@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from app.state import ApiState
+from decisioning.catalog.checks import check_suppression
+from decisioning.catalog.kind import Sections
 from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
+from profiles.customer import OfferScope
 from profiles.importing.run import (
     ImportReport,
     ImportRun,
@@ -68,7 +72,8 @@ async def _load(
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     elif kind == "suppressions":
-        run = await asyncio.to_thread(open_suppressions, path, file_format)
+        check = partial(_missing_in_scope, state.current_catalogue().sections)
+        run = await asyncio.to_thread(open_suppressions, path, check, file_format)
     elif kind == "registers":
         registers = [kept.register.register_id for kept in await RegisterStore(state.engine).all()]
         run = await asyncio.to_thread(open_registers, path, registers, file_format)
@@ -84,6 +89,13 @@ async def _load(
         await state.profiles.cache.bury_all(ALL_PROFILES)
         await state.profiles.cache.settled()
     return report, None
+
+
+def _missing_in_scope(sections: Sections, scope: OfferScope) -> str | None:
+    """Say what a scope names that is not in the catalogue."""
+    for mistake in check_suppression(scope, None, sections):
+        return f"{mistake.field}: {mistake}"
+    return None
 
 
 async def _import_history(

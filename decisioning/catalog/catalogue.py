@@ -41,7 +41,7 @@ from decisioning.catalog.kinds import (
 from decisioning.catalog.placement_view import PlacementView, build_view
 from decisioning.contact.limits import longest_window_ms
 from decisioning.contact.placement_limits import PlacementLimits
-from decisioning.contact.signals import PreparedSignal, Signal, prepare_signals
+from decisioning.contact.signals import PreparedSignal, Signal, named_channels, prepare_signals
 from decisioning.errors import Invalid, NotFound
 from decisioning.holdouts.holdout import Holdout
 from decisioning.model.deployment import Deployment, champion_of
@@ -248,15 +248,7 @@ class Catalogue:
     @cached_property
     def channels(self) -> frozenset[str]:
         """All channels that anything in the catalogue names: what a customer can consent or object to."""
-        found = {placement.channel for placement in self.placements.values()}
-        found.update(treatment.channel for offer in self.offers.values() for treatment in offer.treatments)
-        found.update(e.contact.channel for e in self.event_types.values() if e.contact is not None)
-        found.update(c.channel for c in self.capacities.values() if c.channel is not None)
-        for policy in self.contact_policies.values():
-            found.update(policy.channels)
-        for quiet in self.quiet_hours.values():
-            found.update(quiet.channels)
-        return frozenset(found)
+        return named_channels(self.sections)
 
     @cached_property
     def told_reasons(self) -> tuple[tuple[str, ...], ...]:

@@ -58,7 +58,8 @@ class PlacementView:
     there is any minimum propensity. ``champion``: the policy that decides for most customers (``name@version``).
     ``offer_groups``: the groups of all offers of the catalogue, of this placement or not, by which policies learn.
     ``own_history``: what rules, and the facts that are logged, ask of the customer's history; ``None`` if nothing.
-    ``held_out``: for each hold-out the rows that it withholds.
+    ``held_out``: for each hold-out the rows that it withholds. ``asks_events``: true if rules, signals or segments look
+    at what events tell, whatever they find.
     """
 
     placement: Placement
@@ -91,6 +92,7 @@ class PlacementView:
     offer_groups: OfferGroups = field(repr=False)
     own_history: OwnHistory | None = field(repr=False)
     held_out: Mapping[str, BoolArray] = field(repr=False)
+    asks_events: bool
 
 
 def build_view(
@@ -163,6 +165,7 @@ def build_view(
         offer_groups=offer_groups,
         own_history=_own_history(plan, placement, offers),
         held_out=_held_out_rows(holdouts, here, groups),
+        asks_events=not {"events", "interests"}.isdisjoint(plan.roots),
     )
 
 

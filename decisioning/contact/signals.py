@@ -117,10 +117,27 @@ def check_offer_scope(scope: OfferScope, things: Mapping[str, Mapping[str, Any]]
         for name in getattr(scope, field):
             if name not in names:
                 yield MissingThing(f"scope.{field}", kind, name)
+    channels = named_channels(things)
+    for name in scope.channels:
+        if name not in channels:
+            others = f"there are {', '.join(sorted(channels))}" if channels else "nothing names one yet"
+            yield MissingThing("scope.channels", "channel", name, others)
     for field in ("goals", "groups"):
         both = set(getattr(scope, field)) & set(getattr(scope, f"except_{field}"))
         if both:
             yield Invalid(f"scope.except_{field}", f"{min(both)!r} is among the {field} too: name it once")
+
+
+def named_channels(things: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Return all channels that anything in the sections of a catalogue names, but for scopes of signals."""
+    found = {placement.channel for placement in things["placements"].values()}
+    found.update(treatment.channel for offer in things["offers"].values() for treatment in offer.treatments)
+    found.update(e.contact.channel for e in things["event_types"].values() if e.contact is not None)
+    found.update(c.channel for c in things["capacities"].values() if c.channel is not None)
+    for section in ("contact_policies", "quiet_hours"):
+        for one in things[section].values():
+            found.update(one.channels)
+    return frozenset(found)
 
 
 def prepare_signals(

@@ -427,7 +427,7 @@ class DecisionService:
                 snapshot = record.customer_snapshot
                 told = snapshot is not None and bool(snapshot.events or snapshot.interests_told)
                 # Rules and suppressions have looked at what is not all there.
-                if told or view.own_history is not None or view.contact.suppresses:
+                if told or view.asks_events or view.own_history is not None or view.contact.suppresses:
                     eligible = self._find_eligible_again(context, eligible, None, NOTHING_TOLD)
             else:
                 eligible = await self._read_again(context, eligible)

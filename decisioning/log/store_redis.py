@@ -305,10 +305,11 @@ class RedisLog:
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
         assert contacts is not None
-        # Rules over the history and over events are no limits, but must not be met by what is not whole either.
+        # Rules over the history and over events are no limits, but must not be met by what is not whole either. What
+        # was lost may leave no value behind, so that it counts what they look at, not what they found.
         snapshot = decision.customer_snapshot
         looked_back = snapshot is not None and (
-            (view.own_history is not None and snapshot.history is not None)
+            ((view.own_history is not None or view.asks_events) and snapshot.history is not None)
             or snapshot.events
             or snapshot.interests_told
         )

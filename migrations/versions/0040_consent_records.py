@@ -144,6 +144,11 @@ def downgrade() -> None:
     op.execute(VIEW.format(consents="c.consents"))
     for name in ("note_new_consents", "note_changed_consents", "keep_consent_ends"):
         op.execute(f"DROP TRIGGER {name} ON customers")
+    # Without the column nothing ends any more: what would end later is taken away too, and older objections hold.
+    op.execute(
+        "UPDATE customers SET consents = consents_at(consents, consent_ends, '9999-12-31T00:00:00Z')"
+        " WHERE consent_ends IS NOT NULL"
+    )
     for name in ("note_consents()", "keep_consent_ends()", "consent_entries(jsonb)"):
         op.execute(f"DROP FUNCTION {name}")
     op.execute("DROP FUNCTION consents_at(jsonb, jsonb, timestamptz)")

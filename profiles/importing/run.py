@@ -19,7 +19,7 @@ from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
 from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.registers import RegisterCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
-from profiles.importing.suppressions import SuppressionCleaner
+from profiles.importing.suppressions import CheckScope, SuppressionCleaner
 from profiles.privacy.consent_rows import ConsentCleaner
 
 ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
@@ -124,10 +124,12 @@ def open_propensities(
     return ImportRun(source, PropensityCleaner(source.schema, known_offers))
 
 
-def open_suppressions(data: Data, file_format: FileFormat | None = None) -> ImportRun:
+def open_suppressions(
+    data: Data, check_scope: CheckScope, file_format: FileFormat | None = None
+) -> ImportRun:
     """Open a file of entries in suppression lists; see ``open_customers``."""
     source = _open(data, file_format)
-    return ImportRun(source, SuppressionCleaner(source.schema))
+    return ImportRun(source, SuppressionCleaner(source.schema, check_scope))
 
 
 def open_registers(

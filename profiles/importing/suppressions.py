@@ -1,16 +1,20 @@
 """Checks the rows of a file of entries in suppression lists."""
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import from_json, to_json
 
-from profiles.customer import read_scope, scope_fields
+from profiles.customer import OfferScope, read_scope, scope_fields
 from profiles.importing import columns
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import require_columns
 from profiles.limits import EMPTY
 
 MAX_REASON_CHARS = 200
+CheckScope = Callable[[OfferScope], str | None]
+"""Says what a scope names that there is not; ``None`` if all is there."""
 LIST_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NOT_A_LIST_ID = "must be letters, digits, dots, dashes and underscores, at most 64, a letter or digit first"
 CLEAN_SCHEMA = pa.schema(
@@ -34,8 +38,9 @@ class SuppressionCleaner:
 
     kind = "suppressions"
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, check_scope: CheckScope) -> None:
         """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
+        self._check_scope = check_scope
         require_columns(schema, _COLUMNS, ("until", "scope"))
         for field in _COLUMNS:
             columns.require_text(schema, field)
@@ -60,11 +65,11 @@ class SuppressionCleaner:
             until = pa.array(values, CLEAN_SCHEMA.field("until").type, mask=~present)
         scope = pa.nulls(len(batch), pa.string())
         if self._has_scope:
-            scope = _scopes(problems, columns.as_text(batch["scope"]))
+            scope = _scopes(problems, columns.as_text(batch["scope"]), self._check_scope)
         return pa.RecordBatch.from_arrays([customer_id, list_id, reason, until, scope], schema=CLEAN_SCHEMA)
 
 
-def _scopes(problems: Problems, text: pa.StringArray) -> pa.StringArray:
+def _scopes(problems: Problems, text: pa.StringArray, check: CheckScope) -> pa.StringArray:
     """Check scopes, JSON as over HTTP; an empty one is none: the entry is about everything. Each is read once."""
     codes = text.dictionary_encode()
     read: list[str | None] = []
@@ -73,9 +78,13 @@ def _scopes(problems: Problems, text: pa.StringArray) -> pa.StringArray:
         read.append(None)
         if value:
             try:
-                read[place] = to_json(scope_fields(read_scope(from_json(value)))).decode()
+                scope = read_scope(from_json(value))
             except ValueError as error:
                 wrong[place] = str(error)
+                continue
+            read[place] = to_json(scope_fields(scope)).decode()
+            if (missing := check(scope)) is not None:
+                wrong[place] = missing
     places = codes.indices.to_numpy()
     for place, reason in wrong.items():
         problems.refuse(places == place, "scope", reason, text)

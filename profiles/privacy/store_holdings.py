@@ -11,7 +11,8 @@ from storage.postgres import transaction
 
 _RECORD = text("""
 SELECT jsonb_build_object('attributes', attributes, 'indicators', indicators, 'holdings', holdings,
-                          'interests', interests, 'consents', consents)::text AS record, updated_at
+                          'interests', interests,
+                          'consents', consents_at(consents, consent_ends, now()))::text AS record, updated_at
 FROM customers WHERE customer_id = :customer_id
 """)
 _PROPENSITIES = text(

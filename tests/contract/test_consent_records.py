@@ -121,6 +121,7 @@ async def test_an_expired_consent_is_no_consent(shop: Nextbest) -> None:
     await eventually(has_ended, "the end of the consent")
     assert datetime.now(UTC) >= ends
     assert (await api.ok("GET", "/v1/customers/eve"))["consents"] == {}
+    assert (await api.ok("GET", "/v1/customers/eve/export", role="ops"))["record"]["consents"] == {}
     # What is written next does not bring it back, and says of nobody that they withdrew it.
     await api.ok("PATCH", "/v1/customers/eve", json={"consents": {"news": ["web"]}})
     shown = await api.ok("GET", "/v1/customers/eve/consents")

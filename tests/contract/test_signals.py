@@ -18,6 +18,7 @@ ANGRY: dict[str, Any] = {
     "scope": {"except_goals": ["serve", "retain"]},
     "lasts_s": 86_400,
 }
+COMPLAINTS = {"event": "complaint", "function": "count", "window": "90d"}
 SALES, SERVICE = {"gold", "silver", "loan"}, {"call-back", "bill"}
 EVERYTHING = SALES | SERVICE
 TOLD = {"signal": "angry", "reason": "in-peace", "name": "Leave in peace"}
@@ -43,9 +44,9 @@ async def peace(shop: Nextbest) -> Nextbest:
     open_ = {"slots": 9, "control_share": 0, "deadline_ms": 5000}
     await api.ok("PUT", "/v1/placements/wide", json=open_ | {"channel": "web"})
     await api.ok("PUT", "/v1/placements/desk", json=open_ | {"channel": "agent"})
-    await api.ok("PUT", "/v1/event-types/complaint", json={"name": "Complaint"})
-    counted = {"event": "complaint", "function": "count", "window": "90d"}
-    await api.ok("PUT", "/v1/aggregates/complaints_90d", json=counted)
+    schema = {"properties": {"about": {"type": "string"}}}
+    await api.ok("PUT", "/v1/event-types/complaint", json={"name": "Complaint", "json_schema": schema})
+    await api.ok("PUT", "/v1/aggregates/complaints_90d", json=COMPLAINTS)
     await api.ok("PUT", "/v1/signals/angry", json=ANGRY)
     complaining = {"when": "events.complaints_90d >= 2", "reason": "complaint"}
     await api.ok("PUT", "/v1/signals/complaining", json=complaining | {"scope": {"goals": ["acquire"]}})
@@ -183,6 +184,26 @@ async def test_what_a_signal_protects_is_withheld_while_redis_has_lost_what_it_l
     await api.ok("PUT", "/v1/signals/angry", json=ANGRY)
 
 
+async def test_it_is_withheld_too_where_what_was_lost_leaves_no_value(peace: Nextbest) -> None:
+    api, state = peace.api, peace.api.state
+    await api.ok("PATCH", "/v1/signals/angry", json={"lasts_s": None})
+    last = {"event": "complaint", "function": "last", "property": "about"}
+    await api.ok("PUT", "/v1/aggregates/last_about", json=last)
+    complaining = await api.ok("GET", "/v1/signals/complaining")
+    await api.ok("PATCH", "/v1/signals/complaining", json={"when": "events.last_about == 'loan'"})
+    await api.ok("DELETE", "/v1/aggregates/complaints_90d")  # whose 0 would be a value
+    marks = {key: await state.redis.get(key) for key in map(state.keys.whole, range(state.keys.buckets))}
+    await state.redis.delete(*marks)
+    made = await decide(api, "lost-last", "wide", explain=True)
+    assert "loan" not in {o["offer_id"] for o in made["offers"]}
+    assert "contact_history_unavailable" in made["degraded"]
+    await state.redis.mset({key: mark for key, mark in marks.items() if mark})
+    assert "loan" in await offered(api, "lost-last")
+    await api.ok("PUT", "/v1/aggregates/complaints_90d", json=COMPLAINTS)
+    await api.ok("PATCH", "/v1/signals/complaining", json={"when": complaining["when"]})
+    await api.ok("PUT", "/v1/signals/angry", json=ANGRY)
+
+
 async def test_a_decision_with_signals_is_explained_from_the_log(peace: Nextbest) -> None:
     api = peace.api
     made = await decide(api, "logged", "desk", **mood("angry"))
@@ -201,6 +222,7 @@ async def test_a_decision_with_signals_is_explained_from_the_log(peace: Nextbest
         ({"when": "context.moood == 'angry'"}, "when", "context.mood"),
         ({"when": "offer.group == 'cards'"}, "when", "must not refer to the offer"),
         ({"scope": {"groups": ["lons"]}}, "scope.groups", "lons"),
+        ({"scope": {"channels": ["agnet"]}}, "scope.channels", "agnet"),
         ({"scope": {"goals": ["serve"], "except_goals": ["serve"]}}, "scope.except_goals", "serve"),
         ({"lasts_s": 0}, "lasts_s", "1"),
     ],

@@ -1,5 +1,6 @@
 """Suppression lists over HTTP: whoever is on one is left alone at once, in every process."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -150,6 +151,7 @@ async def test_an_entry_with_a_scope_keeps_that_alone_from_the_customer(
     [
         ({"reason_id": "in-peac"}, "reason_id", "did you mean 'in-peace'?"),
         ({"reason": "x", "scope": {"groups": ["card"]}}, "scope.groups", "card"),
+        ({"reason": "x", "scope": {"channels": ["lettr"]}}, "scope.channels", "lettr"),
         ({"reason": "x", "scope": {"planets": []}}, "scope.planets", ""),
     ],
 )
@@ -161,3 +163,22 @@ async def test_a_scope_and_a_reason_that_are_not_there_are_refused(
     found = problem_of(await here.call("PUT", "/v1/suppressions/sales/gus", json=body), 422, field)
     assert said in found["detail"]
     assert (await here.ok("GET", "/v1/customers/gus/suppressions"))["suppressions"] == []
+
+
+async def test_a_file_that_names_what_is_not_there_is_refused_by_row_and_replaces_nothing(
+    instances: tuple[Instance, Instance],
+) -> None:
+    here, _ = instances
+    await here.ok("PUT", "/v1/suppressions/sales/hal", json={"reason": "asked"})
+    scopes = ({"groups": ["crads"]}, {"offers": ["leafelt"]}, {"channels": ["lettr"]})
+    lines = [f"hal,sales,r,{json.dumps(json.dumps(scope)).replace(chr(92), chr(34))}" for scope in scopes]
+    file = "\n".join(["customer_id,list_id,reason,scope", *lines])
+    headers = {"Content-Type": "text/csv"}
+    report = await here.ok("POST", "/v1/imports/suppressions", content=file, headers=headers)
+    assert [(one["row"], one["field"], one["reason"].split(";")[0]) for one in report["refusals"]] == [
+        (1, "scope", "scope.groups: there is no group 'crads'"),
+        (2, "scope", "scope.offers: there is no offer 'leafelt'"),
+        (3, "scope", "scope.channels: there is no channel 'lettr'"),
+    ]
+    (entry,) = (await here.ok("GET", "/v1/customers/hal/suppressions"))["suppressions"]
+    assert (entry["reason"], entry["scope"]) == ("asked", None)

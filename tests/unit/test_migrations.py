@@ -185,3 +185,19 @@ def test_consents_of_before_have_a_record_of_unknown_time_and_changes_of_earlier
     migrations.downgrade(url, "0039")
     migrations.upgrade(url)
     assert [row[:5] for row in rows(url, said)] == [("objection", "ads", "*", True, True)]
+
+
+def test_a_consent_that_ends_is_none_after_a_downgrade(url: str) -> None:
+    migrations.upgrade(url)
+    consents = json.dumps({"ads": ["email", "web"], "news": ["sms"]})
+    ends = json.dumps({"ads": {"email": [1, False]}, "news": {"sms": [1, True]}})
+    run(
+        url,
+        f"INSERT INTO customers (customer_id, consents) VALUES ('ann', '{consents}'), ('bob', '{consents}')",
+    )
+    run(url, f"UPDATE customers SET consent_ends = '{ends}' WHERE customer_id = 'ann'")
+    migrations.downgrade(url, "0039")
+    found = {str(row[0]): row[1] for row in rows(url, "SELECT customer_id, consents::text FROM customers")}
+    assert json.loads(str(found["ann"])) == {"ads": ["web"], "news": ["!sms"]}
+    assert json.loads(str(found["bob"])) == json.loads(consents)
+    assert rows(url, "SELECT consents::text FROM nb_customers WHERE customer_id = 'ann'") == [(found["ann"],)]

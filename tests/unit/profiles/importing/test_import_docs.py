@@ -48,7 +48,7 @@ def example(heading: str) -> bytes:
         open_customers(example("Customers"), "csv"),
         open_propensities(example("Propensities"), OFFERS, "csv"),
         open_history(example("History"), OFFERS, "csv"),
-        open_suppressions(example("Suppressions"), "csv"),
+        open_suppressions(example("Suppressions"), lambda _: None, "csv"),
     ],
     ids=lambda run: run.kind,
 )

@@ -5,11 +5,16 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
+from profiles.customer import OfferScope
 from profiles.errors import ImportFileError
 from profiles.importing.run import open_suppressions
 from profiles.importing.suppressions import CLEAN_SCHEMA, NOT_A_LIST_ID
 from profiles.store_bulk import suppression_rows
 from tests.support.import_files import rows_of
+
+
+def anything(_: OfferScope) -> None:
+    """Find nothing wrong with a scope."""
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ from tests.support.import_files import rows_of
 )
 def test_a_bad_entry_is_refused_alone(row: str, field: str, reason: str) -> None:
     data = f"customer_id,list_id,reason,until\na,l,r,2026-01-01T00:00:00Z\n{row}\nb,l,r,\n"
-    run = open_suppressions(data.encode(), "csv")
+    run = open_suppressions(data.encode(), anything, "csv")
     assert rows_of(run) == [
         {
             "customer_id": "a",
@@ -40,14 +45,14 @@ def test_a_bad_entry_is_refused_alone(row: str, field: str, reason: str) -> None
 
 
 def test_the_end_may_be_left_out() -> None:
-    run = open_suppressions(b"list_id,customer_id,reason\nl,a,r\n", "csv")
+    run = open_suppressions(b"list_id,customer_id,reason\nl,a,r\n", anything, "csv")
     assert [row["until"] for row in rows_of(run)] == [None]
 
 
 @pytest.mark.parametrize("header", ["customer_id,list_id", "customer_id,list_id,reason,why"])
 def test_columns_that_are_missing_or_mean_nothing(header: str) -> None:
     with pytest.raises(ImportFileError):
-        open_suppressions(f"{header}\n".encode(), "csv")
+        open_suppressions(f"{header}\n".encode(), anything, "csv")
 
 
 def test_of_repeats_the_last_counts() -> None:
@@ -69,8 +74,13 @@ def test_a_scope_is_json_and_a_bad_one_is_refused_alone() -> None:
         "c,l,r,serve",
         """d,l,r,"{""goal"": [""serve""]}\"""",
         """e,l,r,"{""goals"": ""serve""}\"""",
+        """f,l,r,"{""groups"": [""crads""]}\"""",
     ]
-    run = open_suppressions("\n".join(["customer_id,list_id,reason,scope", *rows]).encode(), "csv")
+
+    def check(scope: OfferScope) -> str | None:
+        return "scope.groups: there is no group 'crads'" if "crads" in scope.groups else None
+
+    run = open_suppressions("\n".join(["customer_id,list_id,reason,scope", *rows]).encode(), check, "csv")
     assert [(row["customer_id"], row["scope"]) for row in rows_of(run)] == [
         ("a", '{"except_goals":["serve"]}'),
         ("b", None),
@@ -79,3 +89,4 @@ def test_a_scope_is_json_and_a_bad_one_is_refused_alone() -> None:
     assert {field for field, _ in refused.values()} == {"scope"}
     assert "there are goals, groups" in refused[4][1]
     assert refused[5][1] == "goals must be a list of texts"
+    assert refused[6][1] == "scope.groups: there is no group 'crads'"
