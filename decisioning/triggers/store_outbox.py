@@ -16,14 +16,11 @@ class TriggerStreams:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
-        self._noted: set[str] = set()
 
     async def put(self, stream: str, firing_id: str, body: str) -> None:
         """Put an entry with the fields ``id`` and ``body``, the JSON that a webhook would get."""
-        async with redis_errors():
-            if stream not in self._noted:  # so that an erasure finds it
-                await self._redis.sadd(OUTBOXES, stream)
-                self._noted.add(stream)
-            await self._redis.xadd(
-                stream, {"id": firing_id, "body": body}, maxlen=MAX_ENTRIES, approximate=True
-            )
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            # Noted each time, so that an erasure finds it also where Redis was lost since.
+            pipe.sadd(OUTBOXES, stream)
+            pipe.xadd(stream, {"id": firing_id, "body": body}, maxlen=MAX_ENTRIES, approximate=True)
+            await pipe.execute()

@@ -26,6 +26,7 @@ from decisioning.triggers.store_firings import insert_firings
 from decisioning.triggers.store_outbox import TriggerStreams
 from storage import clock
 from storage.errors import RedisUnavailable
+from storage.keys import OUTBOXES
 from tests.support.api import CSV, Nextbest, problem_of, put_offer
 from tests.support.receiver import WRITTEN_SECRET, Receiver, receiving, signature_of
 from tests.support.waiting import eventually
@@ -182,6 +183,16 @@ async def test_a_stream_gets_what_a_webhook_would(world: World) -> None:
     assert entry[b"id"].decode() == firing_id
     assert b'"customer_id":"sue"' in entry[b"body"]
     assert (await world.read(firing_id)).status == "delivered"
+
+
+async def test_a_stream_is_found_by_erasures_also_after_redis_was_lost(world: World) -> None:
+    redis: Any = world.nextbest.api.state.redis
+    streams = TriggerStreams(redis)
+    for number in range(2):
+        await redis.delete(OUTBOXES, "nb:lost")
+        await streams.put("nb:lost", f"f{number}", "{}")
+        assert await redis.sismember(OUTBOXES, "nb:lost")
+        assert await redis.xlen("nb:lost") == 1
 
 
 CHANNELS = (TriggerChannel("sms", 0.05), TriggerChannel("call", 4.0), TriggerChannel("mail", 0.0))

@@ -22,6 +22,8 @@ LOOK_S = 1.0
 """Firings that are tried again, or whose worker died, are looked for so often."""
 REST_S = 0.005
 """Between two looks, so that what comes one by one is taken up together."""
+SHORT_LOOK_S = 0.05
+"""The same, while triggers wait for their turn at places of a destination that they share."""
 DROP_EVERY_S = 10.0
 
 
@@ -42,6 +44,8 @@ class FiringDelivery:
     _at_work: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _in_flight: Counter[str] = field(default_factory=Counter, init=False)
     _full: set[str] = field(default_factory=set, init=False)
+    _turns: Counter[str] = field(default_factory=Counter, init=False)
+    _turned_away: bool = field(default=False, init=False)
     _failures: FailureLog = field(default_factory=lambda: FailureLog(log), init=False)
     _drop_at_s: float = field(default=0.0, init=False)
 
@@ -53,7 +57,7 @@ class FiringDelivery:
         for firing in firings:
             self._begin(firing)
         if not firings:
-            await self.bell.wait(LOOK_S)
+            await self.bell.wait(SHORT_LOOK_S if self._turned_away else LOOK_S)
         return REST_S
 
     async def settle(self) -> None:
@@ -78,18 +82,28 @@ class FiringDelivery:
         self._drop_at_s = now_s + DROP_EVERY_S
 
     def _rooms(self) -> dict[str, int]:
-        """Compute how many firings of each trigger may be taken up; those of one destination share its room."""
-        triggers = self.triggers()
-        sharing = Counter(destination_of(trigger) for trigger in triggers.values())
+        """Compute how many firings of each trigger may be taken up; those of one destination share its room.
+
+        Where there are more of them than places, they have one in turn.
+        """
+        sharing: dict[str, list[str]] = {}
+        for trigger_id, trigger in self.triggers().items():
+            sharing.setdefault(destination_of(trigger), []).append(trigger_id)
         rooms = {}
         self._full.clear()
-        for trigger_id, trigger in triggers.items():
-            destination = destination_of(trigger)
+        self._turned_away = False
+        for destination, names in sharing.items():
             room = MAX_AT_ONCE - self._in_flight[destination]
-            if room > 0:
-                rooms[trigger_id] = max(1, room // sharing[destination])
-            else:
+            if room <= 0:
                 self._full.add(destination)
+                continue
+            each, over = divmod(room, len(names))
+            first = self._turns[destination] % len(names)
+            for place, name in enumerate(names[first:] + names[:first]):
+                if mine := each + (place < over):
+                    rooms[name] = mine
+            self._turns[destination] = first + over
+            self._turned_away |= each == 0
         return rooms
 
     def _begin(self, firing: OpenFiring) -> None:
