@@ -558,24 +558,20 @@ async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> 
         await world.work(worker)
         world.ahead_ms += 1000
         await world.work(worker)
-        answer = await api.ok(
-            "GET", "/v1/triggers/firings", params={"trigger": "told", "limit": 1}, role="ops"
-        )
+        answer = await api.ok("GET", "/v1/firings", params={"trigger": "told", "limit": 1}, role="ops")
         assert len(answer["firings"]) == 1
         cursor = {"trigger": "told", "cursor": answer["next"]}
-        rest = await api.ok("GET", "/v1/triggers/firings", params=cursor, role="ops")
+        rest = await api.ok("GET", "/v1/firings", params=cursor, role="ops")
         assert rest["next"] is None
         assert {f["firing_id"] for f in answer["firings"] + rest["firings"]} == {failed, later}
         (dead,) = (
-            await api.ok(
-                "GET", "/v1/triggers/firings", params={"status": "failed", "customer_id": "liz"}, role="ops"
-            )
+            await api.ok("GET", "/v1/firings", params={"status": "failed", "customer_id": "liz"}, role="ops")
         )["firings"]
         assert (dead["reason"], dead["placement"]) == ("the webhook: answered 500", "mail")
-        counted = await api.ok("GET", "/v1/triggers/firings/counts", role="ops")
+        counted = await api.ok("GET", "/v1/firings/counts", role="ops")
         (counts,) = [one["counts"] for one in counted["triggers"] if one["trigger"] == "told"]
         assert counts == {"delivered": 1, "failed": 1}
-        path = f"/v1/triggers/firings/{dead['firing_id']}"
+        path = f"/v1/firings/{dead['firing_id']}"
         shown = await api.ok("GET", path, role="ops")
         assert shown["decision"]["offers"][0]["offer_id"] == "by-mail"
         sent = await api.ok("POST", f"{path}/send", role="ops")
@@ -584,15 +580,10 @@ async def test_dead_letters_are_shown_and_sent_again_over_http(world: World) -> 
         world.ahead_ms = 0
         await world.work(worker)
         assert (await api.ok("GET", path, role="ops"))["status"] == "delivered"
-        unknown = "/v1/triggers/firings/00000000-0000-4000-8000-000000000000"
+        unknown = "/v1/firings/00000000-0000-4000-8000-000000000000"
         problem_of(await api.call("GET", unknown, role="ops"), 404)
         problem_of(await api.call("POST", f"{unknown}/send", role="ops"), 404)
-        problem_of(await api.call("GET", "/v1/triggers/firings?cursor=x", role="ops"), 422, "cursor")
-
-
-async def test_no_trigger_takes_the_address_of_what_fired(world: World) -> None:
-    body = {"on": {"idle": ["call_dropped"], "after_s": 60}, "placement": "mail", "deliver": {"stream": "s"}}
-    problem_of(await world.nextbest.api.call("PUT", "/v1/triggers/firings", json=body), 422, "trigger_id")
+        problem_of(await api.call("GET", "/v1/firings?cursor=x", role="ops"), 422, "cursor")
 
 
 async def test_all_that_failed_are_sent_again_once_though_their_receiver_is_still_down(

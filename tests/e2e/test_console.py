@@ -421,7 +421,7 @@ def test_what_a_trigger_could_not_deliver_is_shown_and_sent_again(browser: Brows
         number += 1  # until the worker follows the log for the trigger, which begins with what comes then
         event = {"event_id": f"b{number}", "customer_id": f"c{number}", "type": "basket"}
         assert http.post("/v1/events", json=event).is_success
-        found: list[dict[str, Any]] = http.get("/v1/triggers/firings?status=failed").json()["firings"]
+        found: list[dict[str, Any]] = http.get("/v1/firings?status=failed").json()["firings"]
         return found
 
     wait_until(failed, "a firing to fail")

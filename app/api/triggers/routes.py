@@ -22,7 +22,7 @@ from decisioning.triggers.store_delivery import FiringDeliveries, FiringFilter
 from storage import clock
 from storage.clock import DAY_MS, to_ms
 
-router = APIRouter(prefix="/v1/triggers/firings", tags=["triggers"])
+router = APIRouter(prefix="/v1/firings", tags=["triggers"])
 
 
 @router.get("", responses=problems())

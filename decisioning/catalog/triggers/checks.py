@@ -26,16 +26,12 @@ _BELONGS: dict[str, tuple[str, ...]] = {
 """The occasions to which a field means something."""
 _NOTHING = TriggerOn()
 _DATES = ("timestamp", "string")
-RESERVED_ID = "firings"
-"""``/v1/triggers/firings`` shows what fired."""
 OWN_STREAMS = "nb:triggered"
 """The beginning of the only streams below ``nb:`` that are not the service's own."""
 
 
 def check_trigger(trigger: Trigger, things: Sections) -> Iterator[Invalid]:
     """Yield what is not right about a trigger. ``things``: the sections of the catalogue."""
-    if trigger.trigger_id == RESERVED_ID:
-        yield Invalid("trigger_id", f"{RESERVED_ID!r} is the address of what fired: take another id")
     yield from _check_on(trigger.on, things)
     yield from _check_placements(trigger, things)
     yield from _check_delivery(trigger)

@@ -15,7 +15,7 @@ async function load() {
   const [types, triggers, counts] = await Promise.all([
     get("/v1/event-types"),
     get("/v1/triggers"),
-    get(withQuery("/v1/triggers/firings/counts", { days: DAYS })),
+    get(withQuery("/v1/firings/counts", { days: DAYS })),
   ]);
   return { types, triggers, counts: new Map(counts.triggers.map((c) => [c.trigger, c])) };
 }
@@ -67,13 +67,13 @@ function Firings({ triggers, onSent }) {
   const [before, setBefore] = useState([]);
   const [asked, setAsked] = useState(null);
   const query = { status, trigger, cursor: before.at(-1), limit: SHOWN };
-  const loaded = useLoad(() => get(withQuery("/v1/triggers/firings", query)), [status, trigger, before.at(-1)]);
+  const loaded = useLoad(() => get(withQuery("/v1/firings", query)), [status, trigger, before.at(-1)]);
   const choose = (set) => (wanted) => {
     set(wanted);
     setBefore([]);
   };
   const send = async () => {
-    await post(`/v1/triggers/firings/${part(asked.firing_id)}/send`);
+    await post(`/v1/firings/${part(asked.firing_id)}/send`);
     tell(t("sentAgain"));
     loaded.reload();
     onSent();
