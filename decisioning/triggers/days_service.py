@@ -12,7 +12,8 @@ from typing import Protocol
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.model.trigger import Trigger
 from decisioning.triggers.days import due_between, held_between, may_be_due
-from decisioning.triggers.following_service import AskedConditions, Candidate, FiringTurn, fire
+from decisioning.triggers.firing import Candidate
+from decisioning.triggers.following_service import AskedConditions, FiringTurn, fire
 from decisioning.triggers.store_days import HeldDate
 
 PAGE = 500

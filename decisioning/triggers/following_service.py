@@ -5,7 +5,7 @@ A round is one turn: positions, waits and firings change together or not at all,
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from decisioning.catalog.catalogue import Catalogue
@@ -16,7 +16,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
 from decisioning.privacy.pseudonym import PREFIX as ERASED
-from decisioning.triggers.firing import Firing
+from decisioning.triggers.firing import Candidate, Firing, firing_of
 from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
 from storage.clock import DAY_MS, to_iso
 
@@ -39,6 +39,7 @@ class Turn(FiringTurn, Protocol):
     async def move(self, positions: Mapping[int, StreamPosition]) -> None: ...
     async def rest(self) -> None: ...
     async def waits(self, keys: set[WaitKey]) -> dict[WaitKey, Wait]: ...
+    async def stand_for(self, customer_ids: set[str]) -> dict[str, str]: ...
     async def waits_for(self, items: set[str]) -> dict[WaitKey, Wait]: ...
     async def due(self, now_ms: int, most: int) -> list[Wait]: ...
     async def keep(self, waits: Sequence[Wait]) -> None: ...
@@ -72,17 +73,6 @@ class AskedConditions(Protocol):
     async def hold(
         self, catalogue: Catalogue, asked: Sequence[tuple[Trigger, str]], now_ms: int
     ) -> list[bool]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A firing that there is if the condition holds, and the trigger has not fired for the customer lately."""
-
-    trigger: Trigger
-    customer_id: str
-    occasion: str
-    cause: Mapping[str, object]
-    fired_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +151,13 @@ class TriggerFollower:
         batch = await self.log.read(positions, count=ENTRIES_BATCH_SIZE, block_ms=None, decisions=True)
         happenings = events_among(batch.events, catalogue, plan)
         happenings += await self._outcomes(turn, batch.outcomes, catalogue, plan)
+        happenings = await _of_customers(turn, happenings)
         candidates = await _fold(turn, plan, happenings)
         due: list[Wait] = []
         if not batch.is_full:
             due = await turn.due(now_ms, MAX_DUE)
+            if await turn.stand_for({wait.key[1] for wait in due}):  # some have become part of others
+                due = await turn.due(now_ms, MAX_DUE)
             candidates += await _end_waits(turn, plan, due, now_ms)
         firings = await fire(turn, self.conditions, catalogue, candidates, self.clock_ms())
         await turn.move(batch.last)
@@ -213,6 +206,12 @@ async def fire(
             last[candidate.trigger.trigger_id, candidate.customer_id] = candidate.fired_at_ms
             firings.append(firing_of(candidate, catalogue.version))
     return await turn.fire(firings)
+
+
+async def _of_customers(turn: Turn, happenings: Sequence[Happening]) -> list[Happening]:
+    """Put what happened to visitors who signed in under the customers whom they are."""
+    stand_for = await turn.stand_for({happening.customer_id for happening in happenings})
+    return [replace(one, customer_id=stand_for.get(one.customer_id, one.customer_id)) for one in happenings]
 
 
 async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening]) -> list[Candidate]:
@@ -333,19 +332,6 @@ def happening_of(outcome: Outcome, customer_id: str, catalogue: Catalogue) -> Ha
         item_of(outcome),
         outcome.offer_id,
         "" if offer is None else offer.group,
-    )
-
-
-def firing_of(candidate: Candidate, version: int) -> Firing:
-    """Make the firing of a candidate, by a version of the catalogue."""
-    return Firing(
-        candidate.trigger.trigger_id,
-        version,
-        candidate.customer_id,
-        candidate.occasion,
-        candidate.cause,
-        candidate.fired_at_ms,
-        candidate.fired_at_ms + candidate.trigger.within_s * 1000,
     )
 
 

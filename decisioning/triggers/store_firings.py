@@ -24,11 +24,17 @@ FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:custom
 WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
 ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
 """)
-_LAST = text("""
-SELECT f.trigger_id, f.customer_id, max(f.fired_at) AS fired_at FROM trigger_firings AS f
-JOIN unnest(cast(:triggers AS text[]), cast(:customers AS text[])) AS asked (trigger_id, customer_id)
-    USING (trigger_id, customer_id)
-GROUP BY f.trigger_id, f.customer_id
+NAMES = """names AS (
+    SELECT DISTINCT one AS customer_id, one AS name FROM unnest(cast(:customers AS text[])) AS one
+    UNION ALL SELECT n.customer_id, a.alias FROM names AS n JOIN aliases AS a ON a.customer_id = n.name
+)"""
+"""For ``WITH RECURSIVE``: customers, each with all names, which are their own and those of their aliases."""
+_LAST = text(f"""
+WITH RECURSIVE {NAMES} SELECT asked.trigger_id, asked.customer_id, max(f.fired_at) AS fired_at
+FROM unnest(cast(:triggers AS text[]), cast(:customers AS text[])) AS asked (trigger_id, customer_id)
+JOIN names USING (customer_id)
+JOIN trigger_firings AS f ON f.trigger_id = asked.trigger_id AND f.customer_id = names.name
+GROUP BY asked.trigger_id, asked.customer_id
 """)
 
 
@@ -54,7 +60,10 @@ async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing])
 async def last_fired(
     connection: AsyncConnection, pairs: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], int]:
-    """Read when triggers fired last (Unix ms). ``pairs``: trigger and customer; those that never did are missing."""
+    """Read when triggers fired last (Unix ms). ``pairs``: trigger and customer; those that never did are missing.
+
+    What fired for an alias fired for the customer.
+    """
     if not pairs:
         return {}
     triggers, customers = zip(*sorted(pairs), strict=True)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
 from decisioning.triggers.firing import Firing
-from decisioning.triggers.store_firings import insert_firings, last_fired
+from decisioning.triggers.store_firings import NAMES, insert_firings, last_fired
 from decisioning.triggers.waiting import Wait, WaitKey
 from storage.clock import HOUR_MS, to_datetime, to_ms
 from storage.locks import TRIGGER_SEEDS_LOCK, TRIGGERS_LOCK
@@ -29,6 +29,24 @@ _OF_CUSTOMERS = text(f"""{_WAITS} JOIN
 unnest(cast(:triggers AS text[]), cast(:customers AS text[]), cast(:keys AS text[])) AS n (trigger_id, customer_id, key)
 USING (trigger_id, customer_id, key)""")
 _OF_ITEMS = text(f"{_WAITS} WHERE key = ANY(:items) AND key <> ''")
+_STAND_FOR = text("""
+WITH RECURSIVE chain AS (
+    SELECT alias AS name, customer_id, 1 AS steps FROM aliases WHERE alias = ANY(:customers)
+    UNION ALL SELECT c.name, a.customer_id, c.steps + 1 FROM chain AS c JOIN aliases AS a ON a.alias = c.customer_id
+) SELECT DISTINCT ON (name) name, customer_id FROM chain ORDER BY name, steps DESC
+""")
+# Of two waits for the same the later one stays, which the events of both together would have made.
+_OF_ALIASES = text(f"""
+WITH RECURSIVE {NAMES}, moved AS (
+    DELETE FROM trigger_waits AS w USING names WHERE w.customer_id = names.name AND names.name <> names.customer_id
+    RETURNING w.trigger_id, names.customer_id, w.key, w.since, w.due_at, w.occasion, w.cause
+)
+INSERT INTO trigger_waits AS w (trigger_id, customer_id, key, since, due_at, occasion, cause)
+SELECT DISTINCT ON (trigger_id, customer_id, key) * FROM moved ORDER BY trigger_id, customer_id, key, since DESC
+ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
+    occasion = excluded.occasion, cause = excluded.cause
+    WHERE excluded.since > w.since
+""")
 _DUE = text(f"{_WAITS} WHERE due_at <= :now ORDER BY due_at LIMIT :most")
 _KEEP = text("""
 INSERT INTO trigger_waits (trigger_id, customer_id, key, since, due_at, occasion, cause)
@@ -49,11 +67,12 @@ _MOVE = text("""
 INSERT INTO trigger_positions SELECT * FROM unnest(cast(:buckets AS smallint[]), cast(:positions AS text[]))
 ON CONFLICT (bucket) DO UPDATE SET position = excluded.position
 """)
-_LATER_EVENTS = text("""
-SELECT DISTINCT n.place FROM unnest(cast(:places AS integer[]), cast(:customers AS text[]),
+_LATER_EVENTS = text(f"""
+WITH RECURSIVE {NAMES} SELECT DISTINCT n.place FROM unnest(cast(:places AS integer[]), cast(:customers AS text[]),
     cast(:types AS text[]), cast(:since AS timestamptz[]), cast(:ids AS text[]))
     AS n (place, customer_id, type, since, event_id)
-JOIN events AS e ON e.customer_id = n.customer_id AND e.type = n.type AND e.occurred_at >= n.since
+JOIN names USING (customer_id)
+JOIN events AS e ON e.customer_id = names.name AND e.type = n.type AND e.occurred_at >= n.since
     AND e.event_id <> n.event_id
 """)
 _TOLD = text("""
@@ -156,6 +175,16 @@ class TriggerTurn:
         rows = await self._connection.execute(_OF_CUSTOMERS, _columns(keys))
         return {wait.key: wait for wait in map(_wait_of, rows)}
 
+    async def stand_for(self, customer_ids: Collection[str]) -> dict[str, str]:
+        """Read who of some are aliases, and of which customers; what aliases of all of them wait for is theirs then."""
+        if not customer_ids:
+            return {}
+        rows = await self._connection.execute(_STAND_FOR, {"customers": list(customer_ids)})
+        found = {row.name: row.customer_id for row in rows}
+        customers = list({found.get(name, name) for name in customer_ids})
+        await self._connection.execute(_OF_ALIASES, {"customers": customers})
+        return found
+
     async def waits_for(self, items: Collection[str]) -> dict[WaitKey, Wait]:
         """Read the waits that are about decided offers. ``items``: ``<decision>/<offer>``."""
         if not items:
@@ -187,6 +216,8 @@ class TriggerTurn:
 
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]:
         """Find in the archive who had an event since: ``asked`` is customer, type, since (Unix ms), and what not.
+
+        Events of aliases are the customer's.
 
         Returns the places of those for whom there is one with another id than the last of the four.
         """

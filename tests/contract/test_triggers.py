@@ -104,6 +104,31 @@ async def test_an_order_that_was_told_before_the_basket_prevents_it(triggers: Tr
     triggers.ahead_ms = 0
 
 
+async def test_what_a_visitor_left_is_no_reason_once_the_customer_has_ordered(triggers: Triggers) -> None:
+    api, last = triggers.nextbest.api, {"event": "basket", "unless": ["order"], "after_s": HALF_HOUR_S}
+    await triggers.declare("visited", last, again_after_s=86_400)
+    pages = {name: f"visitor:{name:->16}" for name in ("buys", "leaves", "bought")}
+    for name, page in pages.items():
+        await triggers.tell("basket", page, f"{name}-1", ago_s=1700)
+    await triggers.tell("order", "bought", "bought-2", ago_s=100)
+    await triggers.follow()
+    for name, page in pages.items():
+        await api.ok("POST", f"/v1/customers/{name}/merge", json={"visitor_id": page}, role="frontend")
+    await triggers.tell("order", "buys", "buys-2", ago_s=50)
+    await triggers.follow()
+    await triggers.nextbest.worker.archive()
+    triggers.ahead_ms = 101_000
+    await triggers.follow()
+    assert await triggers.fired("visited") == [("leaves", "event leaves-1")]
+    # Told of the page: it is the customer who was told lately.
+    await triggers.tell("basket", pages["leaves"], "leaves-2", ago_s=10)
+    triggers.ahead_ms = HALF_HOUR_S * 1000
+    await triggers.follow()
+    assert ("leaves", "event leaves-2") not in await triggers.fired("visited")
+    assert await triggers.rows("visited", "trigger_waits", "since") == []
+    triggers.ahead_ms = 0
+
+
 async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None:
     week = {"outcome": "quoted", "unless": ["accepted"], "after_s": 604_800}
     await triggers.declare("quoted", week | {"offer": "gold"})
