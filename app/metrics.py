@@ -88,6 +88,10 @@ CANARY_OBSERVATIONS = Gauge(
     ["placement"],
     multiprocess_mode="mostrecent",
 )
+OUTCOMES_PASSED_OVER = Counter(
+    "nextbest_triggers_passed_over",
+    "Outcomes of which triggers made nothing, since their decision cannot be read",
+)
 TRIGGERS_FIRED = Counter("nextbest_triggers_fired", "Firings of triggers: occasions that call for a decision")
 DRIFTS = Counter(
     "nextbest_drifts", "Changes of an offer's acceptance that were detected", ["placement", "offer"]

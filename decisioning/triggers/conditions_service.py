@@ -1,7 +1,7 @@
 """The conditions of triggers, looked at on what a decision for the customer would know now."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from decisioning.log.store_redis import ReadReply
 from decisioning.model.entities import Placement
 from decisioning.model.trigger import Trigger
 from profiles.customer import Profile, decode_cached
+from profiles.events.population import NOBODY, Population
 from rules.evaluation import Plan, evaluate
 from rules.expression import Expression
 from rules.vocabulary import HISTORY
@@ -50,11 +51,14 @@ class _Condition:
 
 
 class Conditions:
-    """Evaluates the conditions of triggers."""
+    """Evaluates the conditions of triggers. ``population``: reads what is usual among all customers."""
 
-    def __init__(self, reading: Reading, profiles: Profiles) -> None:
+    def __init__(
+        self, reading: Reading, profiles: Profiles, population: Callable[[], Awaitable[Population]]
+    ) -> None:
         self._reading = reading
         self._profiles = profiles
+        self._population = population
         self._of: Catalogue | None = None
         self._compiled: dict[str, _Condition] = {}
 
@@ -67,12 +71,16 @@ class Conditions:
         """
         if catalogue is not self._of:
             self._of, self._compiled = catalogue, {}
+        compares = (
+            any(trigger.when is not None for trigger, _ in asked) and catalogue.event_definitions.against_all
+        )
+        population = await self._population() if compares else NOBODY
         customers = list({customer_id: None for trigger, customer_id in asked if trigger.when is not None})
         limit = asyncio.Semaphore(CONCURRENT)
 
         async def load(customer_id: str) -> Mapping[str, Any]:
             async with limit:
-                return await self._facts(catalogue, customer_id, now_ms)
+                return await self._facts(catalogue, customer_id, now_ms, population)
 
         loaded = dict(zip(customers, await asyncio.gather(*map(load, customers)), strict=True))
         return [
@@ -80,12 +88,14 @@ class Conditions:
             for trigger, customer_id in asked
         ]
 
-    async def _facts(self, catalogue: Catalogue, customer_id: str, now_ms: int) -> Mapping[str, Any]:
+    async def _facts(
+        self, catalogue: Catalogue, customer_id: str, now_ms: int, population: Population
+    ) -> Mapping[str, Any]:
         reply = await self._reading.read(customer_id, True, with_events=True)
         profile = None if reply.profile is None else decode_cached(reply.profile)
         if profile is None:
             profile = await self._profiles.load(customer_id, fill=False)
-        told = told_by(catalogue.event_definitions, reply.events, now_ms)
+        told = told_by(catalogue.event_definitions, reply.events, now_ms, population)
         return {**facts_of(profile.customer, {}, _NOWHERE, told), HISTORY: reply.history}
 
     def _holds(self, catalogue: Catalogue, trigger: Trigger, loaded: Mapping[str, Any], now_ms: int) -> bool:

@@ -6,6 +6,7 @@ from decisioning.events.store_population import PopulationStore, PopulationSurve
 from profiles.events.definitions import EventDefinitions
 from storage import clock
 from tests.support.api import Nextbest, decide
+from tests.support.triggers import Triggers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,3 +65,16 @@ async def test_who_complains_far_more_than_others_is_left_in_peace(shop: Nextbes
     explained = await api.ok("GET", f"/v1/decisions/{made['decision_id']}/explanation")
     stages = {c["offer_id"]: c.get("stage") for c in explained["candidates"]}
     assert stages["gold"] == "signal"
+
+
+async def test_conditions_of_triggers_know_what_is_usual(shop: Nextbest) -> None:
+    triggers = Triggers(shop)
+    await PopulationStore(shop.api.state.redis).survey(
+        shop.api.state.current_catalogue().event_definitions, clock.now_ms()
+    )
+    await triggers.declare("unusual", {"event": "complaint"}, when="events.complaints_vs_all > 3.0")
+    for customer in ("usual-2", "usual-3"):
+        event = {"event_id": f"{customer}-more", "customer_id": customer, "type": "complaint"}
+        await shop.api.ok("POST", "/v1/events", json=event)
+    await triggers.follow()
+    assert await triggers.fired("unusual") == [("usual-2", "event usual-2-more")]

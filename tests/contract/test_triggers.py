@@ -7,6 +7,8 @@ import pytest
 import pytest_asyncio
 
 from app.worker.archiver import TRIM_INTERVAL_S, ArchiverJob
+from decisioning.errors import LogCodecError
+from decisioning.log.lookup_service import decision_of
 from storage import clock
 from storage.clock import DAY_MS, HOUR_MS, to_ms
 from tests.support.api import Nextbest, decide, problem_of, tell
@@ -149,6 +151,27 @@ async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None
     occasion = f"outcome {told['q1']['decision_id']}/gold/quoted"
     assert await triggers.fired("quoted") == await triggers.fired("cards") == [("q1", occasion)]
     triggers.ahead_ms = 0
+
+
+async def test_a_damaged_decision_is_passed_over_and_those_behind_it_fire(
+    triggers: Triggers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, damaged = triggers.nextbest.api, set()
+
+    async def find(decision_id: str, *arguments: Any, **named: Any) -> Any:
+        if decision_id in damaged:
+            raise LogCodecError("a decision cannot be read")
+        return await decision_of(decision_id, *arguments, **named)
+
+    monkeypatch.setattr("app.worker.triggers.making.decision_of", find)
+    triggers.job = triggers.make()
+    await triggers.declare("told", {"outcome": "clicked"})
+    for customer_id in ("damaged", "whole"):
+        decision_id = (await decide(api, customer_id, "desk"))["decision_id"]
+        damaged |= {decision_id} if customer_id == "damaged" else set()
+        await tell(api, decision_id, "gold", "clicked")
+    await triggers.follow()
+    assert [customer_id for customer_id, _ in await triggers.fired("told")] == ["whole"]
 
 
 async def test_unused_for_sixty_days_and_dormant_again(triggers: Triggers) -> None:
