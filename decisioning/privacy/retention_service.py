@@ -1,9 +1,11 @@
 """Retention by the settings and the catalogue: nothing goes that limits, rules or aggregates still look back on."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
+from decisioning.errors import Busy
 from decisioning.events.store_events import REMEMBER_MS
 from decisioning.privacy.store_retention import Removed, Retention
 from storage import clock
@@ -18,11 +20,17 @@ class RetentionService:
     catalogues: CatalogueStore
 
     async def enforce(self) -> int:
-        """Remove what is too old; return how many entries say what it was. Raises ``PostgresUnavailable``."""
-        return len(await self.run(dry=False))
+        """Remove what is too old, unless others do; return how many entries say so. Raises ``PostgresUnavailable``."""
+        found: list[Removed] = []
+        with suppress(Busy):
+            await self.run(found, dry=False)
+        return len(found)
 
-    async def run(self, *, dry: bool) -> list[Removed]:
-        """Remove what is too old, or only look for it (``dry``); return what it is. Raises ``PostgresUnavailable``."""
+    async def run(self, found: list[Removed], *, dry: bool) -> None:
+        """Remove what is too old, or only look for it (``dry``). ``found``: gets what it is, also when this raises.
+
+        Raises ``Busy`` if somebody else is removing, and ``PostgresUnavailable``.
+        """
         catalogue = await self.catalogues.load()
         days = {
             name: max(most, least_days_of(catalogue, name)) if name in catalogue.event_types else most
@@ -34,7 +42,7 @@ class RetentionService:
             "events": max(of_events, default=EVENT_IDS_DAYS),
             "triggers": least_days_of_triggers(catalogue),
         }
-        return await self.retention.run(clock.to_datetime(clock.now_ms()), days, least, dry=dry)
+        await self.retention.run(clock.to_datetime(clock.now_ms()), days, least, found, dry=dry)
 
 
 def least_days_of_log(catalogue: Catalogue) -> int:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.store_entries import read_bodies
+from decisioning.errors import Busy
 from decisioning.log.store_partitions import LOCK_TIMEOUT, add_months
 from storage.errors import PostgresUnavailable
 from storage.locks import RETENTION_LOCK
@@ -119,25 +120,29 @@ class Retention:
         return {name: most for name, most in days.items() if most is not None}
 
     async def run(
-        self, now: datetime, event_days: Mapping[str, int], least_days: Mapping[str, int], *, dry: bool
-    ) -> list[Removed]:
-        """Remove all that is too old, or only look for it (``dry``); return what it is, as it is noted.
+        self,
+        now: datetime,
+        event_days: Mapping[str, int],
+        least_days: Mapping[str, int],
+        found: list[Removed],
+        *,
+        dry: bool,
+    ) -> None:
+        """Remove all that is too old, or only look for it (``dry``). ``found``: gets what it is, as it is noted.
 
+        It has what went also when this raises: ``Busy`` if somebody else is removing, and ``PostgresUnavailable``.
         ``event_days``: limits by type of event. ``least_days``: for how long what is in ``OF_THE_LOG``, and
         ``triggers``, is kept at least, whatever its limit is.
         """
         kept_days = {what: self._kept_days(what, least_days[what]) for what in OF_THE_LOG}
-        found = []
         for due in await self._due(now, event_days, kept_days, least_days):
             if due.month is not None:
-                goes: int = dry or await self._drop_month(due, due.month)
-                said = f"the month {due.month.replace('_', '-')}"
-            else:
-                goes = await (self._count(due) if dry else self._delete(due))
-                said = f"{goes} rows"
-            if goes:
-                found.append(Removed(due.what, said, due.before))
-        return found
+                if dry or await self._drop_month(due, due.month):
+                    found.append(Removed(due.what, f"the month {due.month.replace('_', '-')}", due.before))
+            elif not dry:
+                await self._delete(due, found)
+            elif goes := await self._count(due):
+                found.append(Removed(due.what, f"{goes} rows", due.before))
 
     async def _due(
         self,
@@ -204,8 +209,7 @@ class Retention:
             async with transaction(self._engine) as connection:
                 # Whoever reads the log waits behind this, so it does not wait for long itself.
                 await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-                if not await _is_mine(connection):
-                    return False
+                await _take_right(connection)
                 if "outcomes" in due.tables:
                     exists = text("SELECT to_regclass(:name) IS NOT NULL")
                     if await connection.scalar(exists, {"name": f"outcomes_{name}"}):
@@ -220,28 +224,32 @@ class Retention:
         log.info("the month %s of %s was dropped: it is older than it may be", name, due.what)
         return True
 
-    async def _delete(self, due: _Due) -> int:
-        """Delete rows in batches; makes an entry if there were any. Returns how many there were."""
+    async def _delete(self, due: _Due, found: list[Removed]) -> None:
+        """Delete rows in batches; makes an entry, here and in ``found``, if any went, also when the next one fails."""
         removed, columns, noted = 0, "1", ""
         if due.table == "outcomes_default":
             columns, noted = "bucket, position", f", noted AS ({_NOTE_DROPPED.format(rows='gone')})"
         query = _DELETE.format(table=due.table, condition=due.too_old, columns=columns, more=noted)
-        while True:
-            async with transaction(self._engine) as connection:
-                if not await _is_mine(connection):
+        try:
+            while True:
+                async with transaction(self._engine) as connection:
+                    await _take_right(connection)
+                    gone = await connection.scalar(text(query), due.bound | {"most": BATCH_SIZE}) or 0
+                removed += gone
+                if not gone:
                     break
-                found = await connection.scalar(text(query), due.bound | {"most": BATCH_SIZE}) or 0
-            removed += found
-            if not found:
-                break
-        if removed:
-            async with transaction(self._engine) as connection:
-                entry = {"what": due.what, "removed": f"{removed} rows", "before": due.before}
-                await connection.execute(_NOTE, entry)
-        return removed
+        finally:
+            if removed:
+                one = Removed(due.what, f"{removed} rows", due.before)
+                found.append(one)
+                async with transaction(self._engine) as connection:
+                    await connection.execute(
+                        _NOTE, {"what": one.what, "removed": one.removed, "before": one.before}
+                    )
 
 
-async def _is_mine(connection: AsyncConnection) -> bool:
-    """Take the right to remove, until the end of the transaction; False if somebody else has it."""
+async def _take_right(connection: AsyncConnection) -> None:
+    """Take the right to remove, until the end of the transaction. Raises ``Busy`` if somebody else has it."""
     query = text("SELECT pg_try_advisory_xact_lock(:lock)")
-    return bool(await connection.scalar(query, {"lock": RETENTION_LOCK}))
+    if not await connection.scalar(query, {"lock": RETENTION_LOCK}):
+        raise Busy("another run of retention is removing what is too old: try again when it has ended")

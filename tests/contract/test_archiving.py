@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from app.config import Settings
 from decisioning.log.store_partitions import MONTHS_AHEAD, MONTHS_BACK, in_months
-from decisioning.log.store_watch import note_worker, read_failure
+from decisioning.log.store_stream import LogReader
+from decisioning.log.store_watch import ArchiveWatch, note_worker, read_failure
 from decisioning.recovery.store_rebuild import _outcomes
 from storage.clock import now_ms, to_iso
 from storage.errors import PostgresUnavailable
@@ -201,8 +202,19 @@ async def test_an_own_id_of_an_earlier_month_is_found_by_its_note(shop: Nextbest
     assert await shop.api.state.archive.decision("nobodys-own") is None
 
 
-async def test_answers_and_readiness_say_that_archiving_stands_still(shop: Nextbest) -> None:
-    watch = shop.api.state.archive_watch
+class NoLook(ArchiveWatch):
+    """A watch that sees what a test tells it, and nothing else: the process looks beside the test."""
+
+    async def look(self) -> None:
+        """See nothing new."""
+
+
+async def test_answers_and_readiness_say_that_archiving_stands_still(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = shop.api.state
+    watch = NoLook(state.archive, LogReader(state.redis, state.keys), state.redis)
+    monkeypatch.setattr(state, "archive_watch", watch)
     await note_worker(shop.api.state.redis, now_ms())
     answer = await decide(shop.api, "will")
     assert answer["degraded"] == []

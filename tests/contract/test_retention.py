@@ -14,9 +14,12 @@ from decisioning.evaluation.model_replay_service import ReplayImpossible
 from decisioning.evaluation.replay_service import replay
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import add_months, month_of
+from decisioning.privacy import store_retention
 from decisioning.privacy.store_retention import Retention
+from storage.errors import PostgresUnavailable
+from storage.locks import RETENTION_LOCK
 from storage.postgres import transaction
-from tests.support.api import CSV, Nextbest, decide, put_offer, tell
+from tests.support.api import CSV, Nextbest, decide, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -209,6 +212,39 @@ async def test_retention_can_be_tried_and_run_over_http_and_leaves_its_record(sh
     assert (run["action"], run["reason"], run["author"]) == ("retention", "audit", "test admin")
     assert (run["details"]["dry_run"], first["details"]["dry_run"]) == (False, True)
     assert run["details"]["removed"] == done["removed"]
+
+
+async def test_a_run_that_fails_leaves_what_it_removed_in_the_trail_and_two_at_once_are_refused(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, settings = shop.api, shop.api.state.settings
+    monkeypatch.setattr(api.state, "settings", settings.model_copy(update={"retention": "suppressions:90"}))
+    for customer in ("a", "b"):
+        await api.ok("PUT", f"/v1/suppressions/failed/{customer}", json={"reason": "x"})
+    end = "UPDATE suppressions SET until = :old WHERE list_id = 'failed' RETURNING 1"
+    await rows(shop, end, old=at("2000-01-01T00:00:00Z"))
+    run = {"dry_run": False, "reason": "twice"}
+    async with transaction(api.state.engine) as connection:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": RETENTION_LOCK})
+        found = problem_of(await api.call("POST", "/v1/privacy/retention", json=run), 409)
+        assert "another run of retention" in found["detail"]
+        assert await job(shop, "suppressions:90").enforce() == 0
+    take, left = store_retention._take_right, "SELECT count(*) FROM suppressions WHERE list_id = 'failed'"
+
+    async def fail_later(connection: Any) -> None:
+        if await connection.scalar(text(left)) < 2:
+            raise PostgresUnavailable("it went away")
+        await take(connection)
+
+    monkeypatch.setattr(store_retention, "BATCH_SIZE", 1)
+    monkeypatch.setattr(store_retention, "_take_right", fail_later)
+    problem_of(await api.call("POST", "/v1/privacy/retention", json=run), 503)
+    newest, refused, *_ = (await api.ok("GET", "/v1/privacy/actions"))["actions"]
+    assert [(one["what"], one["removed"]) for one in newest["details"]["removed"]] == [
+        ("suppressions", "1 rows")
+    ]
+    assert (refused["reason"], refused["details"]["removed"]) == ("twice", [])
+    assert (await api.ok("GET", "/v1/privacy/retention"))["removed"][0]["removed"] == "1 rows"
 
 
 def at(text_: str) -> datetime:

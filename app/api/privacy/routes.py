@@ -55,7 +55,7 @@ async def read_privacy_trail(state: State, key: Ops, query: Annotated[TrailQuery
     )
 
 
-@router.post("/privacy/retention", responses=problems(body=True))
+@router.post("/privacy/retention", responses=problems(409, body=True))
 async def start_retention(body: RetentionBody, state: State, key: Ops) -> RetentionRun:
     """Remove now what is older than it may be, or say what that would be (`dry_run`, the default)."""
     return await run_retention(state, key.name, body.reason, dry=body.dry_run)

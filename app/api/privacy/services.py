@@ -16,11 +16,12 @@ from decisioning.privacy.generalising import Generaliser
 from decisioning.privacy.retention_service import RetentionService
 from decisioning.privacy.store_customer_log import CustomerLog
 from decisioning.privacy.store_erasing import LogEraser
-from decisioning.privacy.store_retention import Retention
+from decisioning.privacy.store_retention import Removed, Retention
 from decisioning.triggers.decision_service import DEADLINE_MS
 from profiles.privacy.store_actions import PrivacyTrail
 from profiles.privacy.store_erasures import ErasureStore
 from storage import clock
+from storage.postgres import PATIENT_S, make_engine
 
 
 def exporter_of(state: ApiState) -> PersonExporter:
@@ -37,14 +38,19 @@ def exporter_of(state: ApiState) -> PersonExporter:
 async def run_retention(state: ApiState, author: str, reason: str, *, dry: bool) -> RetentionRun:
     """Remove what is older than it may be by the settings of this process, or only look for it; it is in the trail.
 
-    Raises ``PostgresUnavailable``.
+    So is what went before it failed. Raises ``Busy`` if somebody else is removing, and ``PostgresUnavailable``.
     """
-    days = parse_retention(state.settings.retention)
-    found = await RetentionService(Retention(state.engine, days), state.catalogues).run(dry=dry)
-    removed = [answer_of(RetentionItem, one) for one in found]
-    details = RetentionRun(dry_run=dry, days=days, removed=removed).model_dump(mode="json")
-    await PrivacyTrail(state.engine).note("retention", None, author, reason, **details)
-    return RetentionRun(dry_run=dry, days=days, removed=removed)
+    days, found = parse_retention(state.settings.retention), list[Removed]()
+    # A statement may take longer than a request waits for others.
+    engine = make_engine(str(state.settings.postgres_url), pool_size=1, statement_s=PATIENT_S)
+    try:
+        await RetentionService(Retention(engine, days), state.catalogues).run(found, dry=dry)
+    finally:
+        await engine.dispose()
+        done = RetentionRun(dry_run=dry, days=days, removed=[answer_of(RetentionItem, one) for one in found])
+        trail = PrivacyTrail(state.engine)
+        await trail.note("retention", None, author, reason, **done.model_dump(mode="json"))
+    return done
 
 
 async def eraser_of(state: ApiState) -> PersonEraser:

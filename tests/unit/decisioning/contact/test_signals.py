@@ -47,8 +47,8 @@ def world(*signals: Signal, **placement: Any) -> Catalogue:
     """A catalogue with these signals."""
     return catalogue_with(
         OFFERS,
-        placement,
         groups=GROUPS,
+        placements={"home": Placement("home", "web", **placement), "desk": Placement("desk", "agent")},
         reasons={"peace": Reason("peace", "Leave in peace")},
         signals={signal.signal_id: signal for signal in signals},
     )
