@@ -59,6 +59,7 @@ class Revision(NamedTuple):
     version: int
     at_ms: int
     holdout: Holdout | None
+    holdout_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,32 @@ def _withheld(holdout: Holdout) -> tuple[Any, ...]:
     return holdout.share, holdout.goal, holdout.starts_ms, *exempt
 
 
+def in_force_within(revisions: Iterable[Revision], span: Span) -> list[Holdout]:
+    """List hold-outs as they were at any time of a span, also those that are deleted or changed by now.
+
+    ``revisions``: of all hold-outs, the newest first.
+    """
+    found: list[Holdout] = []
+    ends_ms: dict[str, int] = {}
+    for revision in revisions:
+        until_ms = ends_ms.get(revision.holdout_id, span.stop_ms)
+        ends_ms[revision.holdout_id] = revision.at_ms
+        if revision.holdout is not None and revision.at_ms < span.stop_ms and until_ms > span.start_ms:
+            found.append(revision.holdout)
+    return found
+
+
 def others_excluded(holdout: Holdout, holdouts: Iterable[Holdout]) -> list[str]:
     """Return the other hold-outs that withhold the same from their customers, or everything.
 
     Who is in one of them is on neither side of the report.
     """
-    return [
+    excluded = (
         other.holdout_id
         for other in holdouts
         if other.holdout_id != holdout.holdout_id and other.goal in (None, holdout.goal)
-    ]
+    )
+    return list(dict.fromkeys(excluded))
 
 
 def measure_rows(treated: Side, held_out: Side, measures: Sequence[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from decisioning.reporting.holdout_report import (
     Revision,
     Side,
     Span,
+    in_force_within,
     measure_rows,
     others_excluded,
     ratio_test,
@@ -62,7 +63,9 @@ class HoldoutReports:
         if span is None or holdout is None:
             raise NotFound(HOLDOUT.name, holdout_id)
         asked = holdout.events if events is None else events
-        excluded = others_excluded(holdout, live.holdouts.values())
+        everything = await self.catalogues.trail(kind=HOLDOUT.name, limit=MAX_REVISIONS)
+        ever = in_force_within(map(_revision, everything), span)
+        excluded = others_excluded(holdout, [*live.holdouts.values(), *ever])
         treated, held_out = await self.count_sides(holdout_id, excluded, span, asked)
         measures = [*OUTCOMES, *(counted.label() for counted in asked)]
         return {
@@ -87,4 +90,4 @@ class HoldoutReports:
 
 def _revision(one: Trail) -> Revision:
     holdout = None if one.after is None else HOLDOUT.load(one.name, one.after)
-    return Revision(one.version, to_ms(one.changed_at), holdout)
+    return Revision(one.version, to_ms(one.changed_at), holdout, one.name)

@@ -14,6 +14,7 @@ from decisioning.reporting.holdout_report import (
     Revision,
     Side,
     Span,
+    in_force_within,
     measure_rows,
     others_excluded,
     ratio_interval,
@@ -96,6 +97,29 @@ def revisions(*holdouts: Holdout | None) -> list[Revision]:
 LARGER = replace(HOLDOUT, share=0.1)
 RENAMED = replace(LARGER, name="Control", description="for the year")
 NOW_MS = 100 * DAY_MS
+
+
+def test_holdouts_that_were_deleted_or_changed_within_the_span_count_as_well() -> None:
+    other, whole = Holdout("other", 0.1, goal="grow"), Holdout("other", 0.1)
+    trail = [
+        Revision(9, 40, None, "late"),
+        Revision(8, 30, None, "gone"),
+        Revision(7, 20, whole, "other"),
+        Revision(6, 12, None, "before"),
+        Revision(5, 10, Holdout("late", 0.1), "late"),
+        Revision(4, 9, other, "other"),
+        Revision(3, 8, Holdout("gone", 0.1), "gone"),
+        Revision(2, 7, Holdout("before", 0.1), "before"),
+        Revision(1, 6, HOLDOUT, HOLDOUT.holdout_id),
+    ]
+    found = in_force_within(trail, Span(1, 15, 25, False))
+    assert [(one.holdout_id, one.goal) for one in found] == [
+        ("other", None), ("late", None), ("other", "grow"), ("gone", None), (HOLDOUT.holdout_id, HOLDOUT.goal),
+    ]  # fmt: skip
+    assert others_excluded(HOLDOUT, found) == ["other", "late", "gone"]
+    assert [one.holdout_id for one in in_force_within(trail, Span(1, 31, 39, False))] == [
+        "other", "late", HOLDOUT.holdout_id,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
