@@ -244,6 +244,13 @@ def visitor_id(text: str) -> str:
     return said("must be 16 to 64 letters, digits, '_' and '-', made by the page at random", None)
 
 
+def visitor_name(text: str) -> str:
+    """Explain what names no visitor."""
+    return (
+        "must be the id that the page made, or 'visitor:' and that id: letters, digits, '_', '-', '.' and ':'"
+    )
+
+
 def page_decision_id(text: str) -> str:
     """Explain a decision id that a page made."""
     return said("must be 'pub-' and 16 to 100 letters, digits, '_' and '-', made by the page at random", None)

@@ -388,7 +388,7 @@ async def test_a_customer_stays_on_the_suppression_lists_that_the_visitor_was_on
         ("ends", page, {"until": until}),
         ("ends", me, {"until": later}),
         ("narrow", page, {"scope": {"channels": ["web"]}}),
-        ("narrow", me, {"scope": {"channels": ["sms"]}, "until": until}),
+        ("narrow", me, {"scope": {"goals": ["grow"]}, "until": until}),
         ("past", page, {"until": "2001-01-01T00:00:00Z"}),
     ):
         body = {"reason": "asked"} | fields

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from app.api.schemas import Body, examples, shown
+from app.api.values import form, visitor_name
 from profiles.limits import MAX_ID_CHARS
 
 
@@ -14,9 +15,7 @@ class MergeBody(Body):
 
     model_config = examples({"visitor_id": "visitor:4f0a8f0d2c9f6b1a7e35"})
 
-    visitor_id: Annotated[
-        str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[A-Za-z0-9_:.-]+$")
-    ] = Field(
+    visitor_id: Annotated[str, form(r"^[A-Za-z0-9_:.-]+$", visitor_name, max_length=MAX_ID_CHARS)] = Field(
         description="as the page knows it, or with `visitor:` in front, as events and decisions name it"
     )
 

@@ -21,6 +21,9 @@ class Session:
         self.asked.append(token)
         return self if len(self.asked) <= 2 else None
 
+    def key_among(self, keys: Any) -> object | None:
+        return next(iter(keys.values()), None)
+
 
 class Sampler:
     """Numbers that never change."""
