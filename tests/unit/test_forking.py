@@ -42,7 +42,7 @@ def start(folder: Path, *arguments: str) -> Forked:
 def test_arguments_environment_folder_and_output_are_its_own(tmp_path: Path) -> None:
     assert [start(tmp_path, status, "more").wait(DEADLINE_S) for status in ("0", "7")] == [0, 7]
     first, _, second, _ = (tmp_path / "log").read_text().splitlines()
-    assert first.startswith(f"__main__ ['0', 'more'] ['OURS'] {tmp_path} ")
+    assert first.startswith(f"__main__ ['0', 'more'] ['OURS', 'PROMETHEUS_MULTIPROC_DIR'] {tmp_path} ")
     assert first.endswith(" True")  # loaded before
     assert first.split()[-2] != second.split()[-2]  # of two random numbers
     assert "good order" in (tmp_path / "log").read_text()
