@@ -14,6 +14,9 @@ from storage.errors import RedisUnavailable
 REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 """All that the driver raises; ``TimeoutError`` is an ``OSError``."""
 
+_CLOSED = "the handler is closed"
+"""Ends the message of the ``RuntimeError`` with which uvloop refuses to write to a connection that was reset."""
+
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
     """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
@@ -34,7 +37,7 @@ def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
 
 @asynccontextmanager
 async def redis_errors(doing: str = "") -> AsyncIterator[None]:
-    """Raise ``RedisUnavailable`` for what the driver raises. ``doing`` completes "cannot ..."."""
+    """Raise ``RedisUnavailable`` for what the driver and its loop raise. ``doing`` completes "cannot ..."."""
     try:
         yield
     except REDIS_ERRORS as error:
@@ -42,3 +45,7 @@ async def redis_errors(doing: str = "") -> AsyncIterator[None]:
             # Only the kind of error: messages may quote a customer's data.
             raise RedisUnavailable(f"cannot {doing}: {type(error).__name__}") from error
         raise RedisUnavailable(f"redis did not answer: {error}") from error
+    except RuntimeError as error:
+        if _CLOSED not in str(error):
+            raise
+        raise RedisUnavailable("redis did not answer: it closed the connection") from error

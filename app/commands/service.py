@@ -17,6 +17,10 @@ from app.telemetry import configure_logs, prepare_metrics
 from storage.addresses import parse_postgres
 from storage.postgres import POSTGRES_ERRORS
 
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept: longer than load balancers (60 s) and httpx (5 s) do, so that the side that
+sends is the one that closes, and no request meets a connection that is closed under way."""
+
 
 def up() -> None:
     """Run everything: servers (unless configured), migrations, API and worker, until Ctrl-C."""
@@ -53,6 +57,7 @@ def serve() -> None:
             loop="uvloop",
             http="app.protocol:Protocol",
             ws="none",
+            timeout_keep_alive=KEEP_ALIVE_S,
             # Requests are counted in metrics; logs have our own form.
             access_log=False,
             log_config=None,

@@ -1,8 +1,10 @@
 """The service over real connections: several processes, keys of the command line, metrics, and broken HTTP."""
 
+import http.client
 import os
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,7 @@ from tests.support.served import Served
 from tests.support.waiting import wait_until
 
 CATALOGUE = "nextbest: 1\ngroups:\n  remote:\n    name: Remote\n    goal: grow\n"
+IDLE_S = 6.0
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -241,6 +244,23 @@ def test_heads_are_told_from_bodies(served: Served, key: str) -> None:
     one = b"GET /livez HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 30_000 + b"\r\n\r\n"
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert raw(served, one * 20 + last, finish=False).count(b"HTTP/1.1 200") == 21
+
+
+def test_an_idle_connection_outlasts_what_clients_keep_it_for(served: Served) -> None:
+    """httpx keeps one for 5 s: a server that closes it then may do so while a request is under way."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    try:
+        connection.connect()
+        first = connection.sock
+        for pause_s in (0.0, IDLE_S):
+            time.sleep(pause_s)
+            connection.request("GET", "/livez")
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+            assert connection.sock is first
+    finally:
+        connection.close()
 
 
 def test_a_taken_port_is_named(served: Served, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """No driver's exception gets out of the stores."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import pytest
 import redis.exceptions
 import sqlalchemy.exc
+import uvloop
 
 from storage.errors import PostgresUnavailable, RedisUnavailable, Unavailable
 from storage.postgres import POSTGRES_ERRORS, postgres_errors
@@ -88,3 +90,26 @@ async def test_other_errors_stay_what_they_are(errors: AbstractAsyncContextManag
     with pytest.raises(KeyError):
         async with errors:
             raise KeyError
+
+
+def test_a_write_to_a_connection_that_was_reset_is_an_outage_and_no_defect() -> None:
+    """uvloop raises ``RuntimeError`` there, and redis-py lets it pass."""
+
+    async def write_to_closed() -> None:
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.transport.abort()
+            await asyncio.sleep(0)
+            async with redis_errors():
+                writer.write(b"PING")
+                writer.transport.writelines([b"PING"])
+
+    with pytest.raises(RedisUnavailable, match="it closed the connection"):
+        uvloop.run(write_to_closed())
+
+
+async def test_other_defects_are_not_taken_for_outages() -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        async with redis_errors():
+            raise RuntimeError("ours")
