@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         "",
         description="days that what is archived is kept, by table, such as log:730,events:400; empty: for ever",
     )
-    expire_interval_ms: int = Field(250, ge=1, le=60_000, description="how often reward windows are closed")
+    expire_interval_ms: int = Field(1000, ge=1, le=60_000, description="how often reward windows are closed")
     guard_interval_ms: int = Field(1000, ge=10, le=60_000, description="how often canaries are looked at")
     drift_interval_ms: int = Field(5000, ge=10, le=600_000, description="how often drift is looked for")
     population_interval_s: int = Field(

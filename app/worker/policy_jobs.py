@@ -35,7 +35,10 @@ class PolicySupervisor:
 
 @dataclass
 class WarmStartJob:
-    """Warm up one policy after the other. Several workers share them out."""
+    """Warm up one policy after the other. Several workers share them out.
+
+    ``feed``: refreshed by the ``PolicySupervisor`` of the same process.
+    """
 
     feed: RosterFeed
     starter: WarmStarter
@@ -46,7 +49,6 @@ class WarmStartJob:
 
     async def round(self) -> float:
         """Warm up what is to be; return how long to sleep. Raises ``Unavailable``."""
-        await self.feed.refresh()
         for key, state in self.feed.states.items():
             if state in COLD_STATES and self._is_due(key):
                 await self._warm(key)

@@ -1,5 +1,6 @@
 """Beta-Bernoulli arms personalised by precomputed propensities: the base of the policies on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -97,6 +98,13 @@ class BetaArmsPolicy:
         """Return ``(n, s, e)`` of one observation: 1, its reward, and the acceptance that was expected."""
         expected = self.default if np.isnan(observation.base_propensity) else observation.base_propensity
         return np.array([1.0, observation.reward, expected])
+
+    def learn_all(self, observations: Sequence[Observation]) -> FloatArray:
+        """Return what ``learn`` returns for each, bit for bit: shape ``(m, 3)``."""
+        expected = np.array([seen.base_propensity for seen in observations])
+        rewards = np.array([seen.reward for seen in observations])
+        expected = np.where(np.isnan(expected), self.default, expected)
+        return np.column_stack((np.ones(len(observations)), rewards, expected))
 
     def posterior(self, own: FloatArray) -> BetaPosterior:
         """Return the posteriors of sums of shape ``(n, 3)``. Impossible sums count as the nearest possible."""

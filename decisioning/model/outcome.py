@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from bandits.policy import NO_FACTS, Facts
 from decisioning.model.position import StreamPosition
 
@@ -158,8 +160,7 @@ def worth_text(outcome: str, declared: Mapping[str, DeclaredOutcome]) -> str:
     return f"{known.reward!r} {place} {int(known.terminal)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The record of what happened to one decided offer. Times are Unix milliseconds.
 
     ``reward`` is ``None`` if nothing is learned. ``estimate`` and ``worth``: the propensity and the value that the
@@ -189,7 +190,7 @@ class Outcome:
     placement: str
     estimate: float = math.nan
     worth: float = math.nan
-    facts: Facts = field(default_factory=lambda: NO_FACTS)
+    facts: Facts = NO_FACTS
     silence_ms: int | None = None
     earned: Earned | None = None
     reason: str | None = None

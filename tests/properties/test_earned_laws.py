@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bandits.policy import FloatArray, PolicySpec
 from bandits.registry import build_policy
@@ -149,7 +150,7 @@ def test_in_the_end_a_policy_has_learned_what_was_earned_and_nothing_else(
         truth: list[Outcome] = []
         if first is not None:
             since_ms = first.decided_at_ms if channel == "web" else first.at_ms
-            truth = [replace(first, earned=Earned(None, total, since_ms, 0, total, 0.0))]
+            truth = [structs.replace(first, earned=Earned(None, total, since_ms, 0, total, 0.0))]
         for log in (while_open, closed):
             assert_same(folded(log, spec, rng), folded(truth, spec, rng))
 

@@ -137,6 +137,7 @@ class Worker:
 
     async def warm(self) -> None:
         """Warm up all policies that were registered."""
+        await self._feed.refresh()
         await self._warmer.round()
 
     async def relinearise(self) -> None:

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import StatusCode
@@ -104,7 +104,7 @@ def test_what_runs_in_the_background_makes_no_spans() -> None:
 def test_a_fold_makes_one_span_a_decision_and_not_too_many(teaches: bool) -> None:
     memory = Memory()
     many = MAX_LEARNED_PER_FOLD + 50
-    outcomes = [replace(ACCEPTED, decision_id=f"own-{n}") for n in range(many) for _ in range(2)]
+    outcomes = [structs.replace(ACCEPTED, decision_id=f"own-{n}") for n in range(many) for _ in range(2)]
     memory.tracing.folded("calibrated@1", outcomes, lambda outcome: teaches)
     spans = memory.spans()
     assert len(spans) == (MAX_LEARNED_PER_FOLD if teaches else 0)
@@ -115,7 +115,7 @@ def test_a_fold_makes_one_span_a_decision_and_not_too_many(teaches: bool) -> Non
 
 def make_nothing(memory: Memory, decision_id: str) -> None:
     memory.tracing.recorded(Feedback(decision_id, "gold", "accepted"), "recorded")
-    memory.tracing.folded("p@1", [replace(ACCEPTED, decision_id=decision_id)], lambda outcome: True)
+    memory.tracing.folded("p@1", [structs.replace(ACCEPTED, decision_id=decision_id)], lambda outcome: True)
 
 
 def test_a_trace_is_sampled_as_a_whole_in_every_process() -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from app.worker.learning.model_trainer import first_part
 from bandits.features import Feature
@@ -78,7 +78,7 @@ def outcomes(draw: st.DrawFn) -> list[Outcome]:
         for _ in range(draw(st.integers(0, 25))):
             at += int(rng.integers(0, 3))
             made.append(
-                replace(
+                structs.replace(
                     ACCEPTED,
                     bucket=bucket,
                     position=At(f"{1 + at}-{at % 2}"),
@@ -133,7 +133,9 @@ def test_the_order_matters() -> None:
     """Else nothing of this would be needed."""
     assert isinstance(POLICY, RiverPolicy)
     some = [
-        replace(ACCEPTED, at_ms=ACCEPTED.at_ms + n, reward=float(n % 2), facts={"customer.age": float(n)})
+        structs.replace(
+            ACCEPTED, at_ms=ACCEPTED.at_ms + n, reward=float(n % 2), facts={"customer.age": float(n)}
+        )
         for n in range(6)
     ]
     one, other = POLICY.fresh(), POLICY.fresh()
@@ -144,7 +146,7 @@ def test_the_order_matters() -> None:
 
 def test_what_is_not_archived_cannot_be_taught_again() -> None:
     assert isinstance(POLICY, RiverPolicy)
-    log = Log([replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
+    log = Log([structs.replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
     log.start = {0: At("3-0")}
     log.folds = [(FIRST + 1, 0, At("5-0")), (FIRST + 3, 0, At("9-0"))]
     for epoch in (FIRST + 2, FIRST + 3):
@@ -158,7 +160,7 @@ def test_what_is_not_archived_cannot_be_taught_again() -> None:
 @pytest.mark.parametrize("start", ["9-0", "0-0"])
 def test_too_many_lessons_are_refused(start: str) -> None:
     assert isinstance(POLICY, RiverPolicy)
-    log = Log([replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
+    log = Log([structs.replace(ACCEPTED, bucket=0, position=At(f"{n}-0")) for n in range(1, 10)])
     log.start = {0: At(start)}
     log.folds = [(FIRST + 1, 0, At("9-0"))]
     asyncio.run(ModelReplay(log, SPEC, POLICY, most=9).model_at(FIRST + 1))

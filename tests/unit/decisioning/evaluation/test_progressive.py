@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bandits.policy import PolicySpec
 from bandits.registry import build_policy
@@ -72,7 +73,7 @@ def log_of(
         tick = policy.decay.tick(at_ms / 1000)
         prepared = policy.prepare(table.read(policy, view.numbers, tick))
         decided = decided_by(selection_context(view, f"{seed}d{i}", at_ms), spec, policy, prepared)
-        told = [replace(o, recorded_ms=at_ms + delay_ms) for o in answers(rate, decided)]
+        told = [structs.replace(o, recorded_ms=at_ms + delay_ms) for o in answers(rate, decided)]
         found.append(decided)
         outcomes += told
         waiting += told
@@ -193,7 +194,7 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
     log = replace(log, decided=[*first, *log.decided[len(first) :]])
     silent, taken_back = log.decided[3].decision_id, log.decided[4]
     told = [o for o in log.outcomes if o.decision_id != silent]
-    told.append(replace(outcome_of(taken_back, 2, 0.0), outcome="withdrawn", reward=None))
+    told.append(structs.replace(outcome_of(taken_back, 2, 0.0), outcome="withdrawn", reward=None))
     target = Progressive(RANDOM, build_policy(RANDOM), lambda: 0.0, slots="all")
     target.add_outcomes(told)
     for i, decided in enumerate(log.decided):
@@ -213,8 +214,10 @@ def test_what_cannot_be_used_is_counted_by_reason() -> None:
 def test_only_answers_in_time_count_and_only_once_told() -> None:
     log = log_of(LOGGING, 3)
     (number,) = log.decided[0].decision.numbers
-    late = replace(outcome_of(log.decided[0], number, 1.0), late=True)
-    clicked = replace(outcome_of(log.decided[1], log.decided[1].decision.numbers[0], 1.0), reward=None)
+    late = structs.replace(outcome_of(log.decided[0], number, 1.0), late=True)
+    clicked = structs.replace(
+        outcome_of(log.decided[1], log.decided[1].decision.numbers[0], 1.0), reward=None
+    )
     seen = walk(Log(log.catalogue, log.decided, [late, clicked, log.outcomes[2]]), RANDOM).rows
     assert seen.left_out == {"unobserved": 2}
     assert seen.reward == [log.outcomes[2].reward]
@@ -223,10 +226,10 @@ def test_only_answers_in_time_count_and_only_once_told() -> None:
 def test_an_answer_behind_the_end_of_its_window_is_silence() -> None:
     log = log_of(LOGGING, 1)
     (number,) = log.decided[0].decision.numbers
-    late = replace(outcome_of(log.decided[0], number, 1.0), late=True, reward=None)
-    closed = replace(late, outcome="closed")
+    late = structs.replace(outcome_of(log.decided[0], number, 1.0), late=True, reward=None)
+    closed = structs.replace(late, outcome="closed")
     assert walk(Log(log.catalogue, log.decided, [late, closed]), RANDOM).rows.reward == [0.0]
-    closed = replace(closed, reward=1.0)  # it repeats an answer, and is none itself
+    closed = structs.replace(closed, reward=1.0)  # it repeats an answer, and is none itself
     assert walk(Log(log.catalogue, log.decided, [closed]), RANDOM).rows.left_out == {"unobserved": 1}
 
 
@@ -235,13 +238,13 @@ def test_silence_is_learned_when_an_offer_is_shown_and_exchanged_for_an_acceptan
     told = []
     for decided, answer in zip(log.decided, log.outcomes, strict=True):
         at_ms = decided.decision.decided_at_ms
-        shown = replace(
+        shown = structs.replace(
             answer, outcome="shown", reward=None, at_ms=at_ms, recorded_ms=at_ms, silence_ms=at_ms
         )
         if answer.reward:
-            told += [shown, replace(answer, silence_ms=at_ms)]
+            told += [shown, structs.replace(answer, silence_ms=at_ms)]
         else:
-            told += [shown, replace(answer, outcome="expired", silence_ms=at_ms)]
+            told += [shown, structs.replace(answer, outcome="expired", silence_ms=at_ms)]
     target = walk(Log(log.catalogue, log.decided, told), GREEDY)
     target.learn_until(log.outcomes[-1].recorded_ms + 1)
     expected = fold_outcomes(told, GREEDY, build_policy(GREEDY))[0]
@@ -257,10 +260,10 @@ def test_rewards_may_be_money() -> None:
     log = log_of(LOGGING, 4, rate=lambda number: 1.0)
     a, b, c, d = log.outcomes
     told = [
-        replace(a, value=30.0, worth=2.0),
-        replace(b, worth=5.0),
-        replace(c, worth=float("nan")),
-        replace(d, reward=0.0, value=9.0),
+        structs.replace(a, value=30.0, worth=2.0),
+        structs.replace(b, worth=5.0),
+        structs.replace(c, worth=float("nan")),
+        structs.replace(d, reward=0.0, value=9.0),
     ]
     seen = walk(Log(log.catalogue, log.decided, told), RANDOM, reward="value").rows
     assert seen.reward == [30.0, 5.0, 0.0]

@@ -1,7 +1,6 @@
 """Replay from the log alone: what was decided comes again bit for bit, and what cannot be made again is refused."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +89,9 @@ def experienced(n: int) -> tuple[list[Outcome], ArmTable]:
     asked, policy = selection_context(VIEW, "before", START_MS), ROSTER[SPEC.key]
     logged = decided_by(asked, SPEC, policy, prepare(policy, ArmTable(policy.width), VIEW, START_MS))
     told = [
-        replace(outcome_of(logged, 1 + i % 4, float(i % 4 == 2)), policy=SPEC.key, decision_id=f"b{i}")
+        structs.replace(
+            outcome_of(logged, 1 + i % 4, float(i % 4 == 2)), policy=SPEC.key, decision_id=f"b{i}"
+        )
         for i in range(n)
     ]
     table = ArmTable(ROSTER[SPEC.key].width, EPOCH)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic_core import from_json as parse_json
 from pydantic_core import to_json
 
@@ -147,7 +148,7 @@ async def test_a_warm_start_learns_from_what_was_before_and_a_cold_one_does_not(
     spec = PolicySpec("t", 1, "thompson", learn_since_ms=0)
     sample = Log(1)
     liked = [
-        replace(o, decided_at_ms=START_MS - 10_000, recorded_ms=START_MS - 9_000, decision_id=f"e{n}")
+        structs.replace(o, decided_at_ms=START_MS - 10_000, recorded_ms=START_MS - 9_000, decision_id=f"e{n}")
         for n in range(30)
         for o in sample.answers(sample.decided[0])
     ]

@@ -1,11 +1,11 @@
 """The archived log page by page: every decision once, in the order of time, with the outcomes of its stretch."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import pytest_asyncio
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.evaluation import store_pages
@@ -36,7 +36,7 @@ async def archived(postgres_url: str) -> str:
     elsewhere = decision("x", placement="desk", decided_at_ms=NOW_MS, until_ms=NOW_MS)
     decided.append(LoggedDecision(0, StreamPosition("8-0"), elsewhere, *ONE))
     told = [
-        replace(
+        structs.replace(
             ACCEPTED,
             bucket=0,
             position=StreamPosition(f"{20 + n}-0"),

@@ -1,6 +1,5 @@
 """Rows of exported decisions: probability, candidates, and what came of each offer."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 from decisioning.exporting.decision_rows import fact_rows, offer_rows, outcome_row
 from decisioning.exporting.schema import COLUMNS, KINDS, ExportKind, schema_of
@@ -37,7 +37,7 @@ def told(offer: int, outcome: str, reward: float | None, **fields: Any) -> Outco
     """An outcome of the decision."""
     of = {"decision_id": "d1", "decided_at_ms": NOW_MS, "offer": offer, "offer_id": f"o{offer}"}
     made: dict[str, Any] = of | {"outcome": outcome, "reward": reward, "recorded_ms": NOW_MS + 5} | fields
-    return replace(ACCEPTED, **made)
+    return structs.replace(ACCEPTED, **made)
 
 
 def rows_of(*outcomes: Outcome, **fields: Any) -> list[dict[str, Any]]:

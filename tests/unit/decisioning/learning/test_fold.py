@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from numpy.typing import NDArray
 
 from bandits.algorithms.thompson import ThompsonPolicy
 from bandits.features import NO_ENCODER, Encoder
 from bandits.policy import Observation, PolicySpec
 from decisioning.decide.facts import MAX_ITEMS, MAX_TEXT_CHARS, learnable
-from decisioning.learning.fold import fold_outcomes, observation_of
+from decisioning.learning.fold import Observer, fold_outcomes
 from decisioning.log.codec import facts_text, outcome_fields, parse_entry, parse_facts
 from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.outcome import Outcome
@@ -27,7 +28,7 @@ POLICY = ThompsonPolicy(SPEC)
 
 def learned(outcome: Outcome, **fields: Any) -> tuple[Observation, float] | None:
     """Return the observation and its time that a policy with these fields in its specification learns, if any."""
-    return observation_of(outcome, replace(SPEC, **fields), POLICY)
+    return Observer(replace(SPEC, **fields), POLICY).observe(outcome)
 
 
 def test_an_outcome_teaches_as_it_was() -> None:
@@ -43,7 +44,7 @@ def test_an_outcome_teaches_as_it_was() -> None:
     ("policy", "by_caller"), [(CALLER, True), (HISTORY, False), ("caller@2", False), ("p@1", False)]
 )
 def test_only_what_the_caller_chose_is_the_callers(policy: str, by_caller: bool) -> None:
-    outcome = replace(ACCEPTED, policy=policy)
+    outcome = structs.replace(ACCEPTED, policy=policy)
     pairs = zip(outcome_fields(outcome)[::2], outcome_fields(outcome)[1::2], strict=True)
     parsed = parse_entry(3, ACCEPTED.position, {name.encode(): value.encode() for name, value in pairs})
     assert isinstance(parsed, list)
@@ -64,7 +65,7 @@ def test_only_what_the_caller_chose_is_the_callers(policy: str, by_caller: bool)
     ],
 )
 def test_what_teaches_nothing(changes: dict[str, Any], fields: dict[str, Any]) -> None:
-    assert learned(replace(ACCEPTED, **changes), **fields) is None
+    assert learned(structs.replace(ACCEPTED, **changes), **fields) is None
     assert learned(ACCEPTED, placements=("web",), learn_since_ms=DECIDED_MS) is not None
 
 
@@ -81,7 +82,9 @@ def test_what_teaches_nothing(changes: dict[str, Any], fields: dict[str, Any]) -
 )
 def test_learning_from_value(value: float | None, worth: float, reward: float, expected: float) -> None:
     found = learned(
-        replace(ACCEPTED, value=value, worth=worth, reward=reward), learn_from="value", value_scale=100.0
+        structs.replace(ACCEPTED, value=value, worth=worth, reward=reward),
+        learn_from="value",
+        value_scale=100.0,
     )
     assert found is not None
     assert found[0].reward == expected
@@ -108,13 +111,13 @@ def test_features_are_encoded_as_of_the_decision() -> None:
     policy = ThompsonPolicy(SPEC)
     assert policy.encoder is NO_ENCODER
     policy.encoder = OnlyAge()
-    found = observation_of(ACCEPTED, SPEC, policy)
+    found = Observer(SPEC, policy).observe(ACCEPTED)
     assert found is not None
     assert found[0].x.tolist() == [44.0, float(DECIDED_MS)]
 
 
 def test_folding_counts_what_taught() -> None:
-    deltas, taught = fold_outcomes([ACCEPTED, replace(ACCEPTED, reward=None)], SPEC, POLICY)
+    deltas, taught = fold_outcomes([ACCEPTED, structs.replace(ACCEPTED, reward=None)], SPEC, POLICY)
     assert taught == 1
     assert len(deltas) == 1
 
@@ -135,10 +138,10 @@ def test_facts_survive_the_log(values: dict[str, Any]) -> None:
     facts = learnable({"customer": values}, paths)
     assert facts == {f"customer.{name}": value for name, value in values.items()}
     assert parse_facts(facts_text(facts).encode()) == facts
-    fields = outcome_fields(replace(ACCEPTED, facts=facts))
+    fields = outcome_fields(structs.replace(ACCEPTED, facts=facts))
     pairs = zip(fields[::2], fields[1::2], strict=True)
     parsed = parse_entry(3, ACCEPTED.position, {name.encode(): value.encode() for name, value in pairs})
-    assert parsed == [replace(ACCEPTED, facts=facts)]
+    assert parsed == [structs.replace(ACCEPTED, facts=facts)]
 
 
 def test_what_is_too_long_or_no_plain_value_is_cut_or_left_out() -> None:

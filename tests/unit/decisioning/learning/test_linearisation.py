@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bandits.features import Feature
 from bandits.policy import Observation, PolicySpec
@@ -44,14 +44,16 @@ def regression(
 
 def history(rows: int, propensity: float = math.nan) -> list[Outcome]:
     """``rows`` imported outcomes of each offer, accepted as often as its truth says."""
-    imported = replace(ACCEPTED, policy=HISTORY, estimate=math.nan, base_propensity=propensity, facts={})
+    imported = structs.replace(
+        ACCEPTED, policy=HISTORY, estimate=math.nan, base_propensity=propensity, facts={}
+    )
     made = []
     for number, truth in enumerate(TRUTHS, start=1):
         for row in range(rows):
             accepted = math.floor((row + 1) * truth) > math.floor(row * truth)
             at_ms = DECIDED_MS + row
             made.append(
-                replace(
+                structs.replace(
                     imported,
                     decision_id=f"{number}-{row}",
                     offer=number,
@@ -105,7 +107,7 @@ def test_passes_end_when_the_estimates_stand() -> None:
 
 def test_what_is_expected_already_is_folded_once() -> None:
     policy = regression()
-    outcomes = [replace(o, estimate=TRUTHS[o.offer - 1]) for o in history(5_000)]
+    outcomes = [structs.replace(o, estimate=TRUTHS[o.offer - 1]) for o in history(5_000)]
     found = relinearised(policy, outcomes)
     assert (found.passes, found.linearisation) == (1, None)
 
@@ -119,18 +121,20 @@ def test_an_acceptance_takes_silence_back_from_where_it_was_counted() -> None:
     """One shown before the relinearisation, accepted after: together they are one acceptance, bit for bit."""
     policy, spec = regression(features=(AGE,)), PolicySpec("p", 1, "calibrated")
     table = ArmTable(policy.width)
-    outcomes = [replace(o, facts={"customer.age": 20 + n % 50}) for n, o in enumerate(history(300))]
+    outcomes = [structs.replace(o, facts={"customer.age": 20 + n % 50}) for n, o in enumerate(history(300))]
     for name, delta in fold_outcomes(outcomes, spec, policy)[0].items():
         table.add(name, delta)
     at = Linearisation(NOW_MS, linearisation_points(policy, table, NOW_MS / 1000))
-    shown = replace(ACCEPTED, offer=1, outcome="shown", reward=None, at_ms=DECIDED_MS, silence_ms=DECIDED_MS)
-    accepted = replace(ACCEPTED, offer=1, silence_ms=DECIDED_MS)
+    shown = structs.replace(
+        ACCEPTED, offer=1, outcome="shown", reward=None, at_ms=DECIDED_MS, silence_ms=DECIDED_MS
+    )
+    accepted = structs.replace(ACCEPTED, offer=1, silence_ms=DECIDED_MS)
     for linearisation in (None, at, Linearisation(DECIDED_MS, at.points)):
         both = ArmTable(policy.width)
         for part in ([shown], [accepted]):
             for name, delta in fold_outcomes(part, spec, policy, linearisation)[0].items():
                 both.add(name, delta)
-        once = replace(accepted, silence_ms=None, at_ms=DECIDED_MS)
+        once = structs.replace(accepted, silence_ms=None, at_ms=DECIDED_MS)
         alone = ArmTable(policy.width)
         for name, delta in fold_outcomes([once], spec, policy, linearisation)[0].items():
             alone.add(name, delta)
@@ -141,7 +145,7 @@ def test_decisions_since_then_are_linearised_as_they_were_logged() -> None:
     policy, spec = regression(), PolicySpec("p", 1, "calibrated")
     at = relinearised(policy, history(200)).linearisation
     assert at is not None
-    before, since = (replace(ACCEPTED, decided_at_ms=NOW_MS + shift) for shift in (-1, 0))
+    before, since = (structs.replace(ACCEPTED, decided_at_ms=NOW_MS + shift) for shift in (-1, 0))
     logged = fold_outcomes([since], spec, policy)[0]
     for name, delta in fold_outcomes([since], spec, policy, at)[0].items():
         assert delta.tolist() == logged[name].tolist()
@@ -155,7 +159,7 @@ def test_points_are_the_estimates_of_the_posterior(groups: OfferGroups | None) -
     policy = regression(features=(AGE,), **parameters)
     table = ArmTable(policy.width)
     outcomes = [
-        replace(o, facts={"customer.age": 20 + n % 50}, base_propensity=(math.nan, 0.3)[n % 2])
+        structs.replace(o, facts={"customer.age": 20 + n % 50}, base_propensity=(math.nan, 0.3)[n % 2])
         for n, o in enumerate(history(300))
     ]
     for name, delta in fold_outcomes(outcomes, PolicySpec("p", 1, "x"), policy)[0].items():

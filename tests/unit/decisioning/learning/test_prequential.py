@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bandits.features import Feature
 from bandits.policy import FloatArray, Observation, PolicySpec
@@ -39,7 +40,7 @@ def policy_of(spec: PolicySpec) -> RegressionPolicy:
 
 def shown(number: int = 0, **fields: object) -> Outcome:
     at_ms = DECIDED_MS + number * MINUTE_MS
-    return replace(
+    return structs.replace(
         ACCEPTED,
         decision_id=f"d{number}",
         decided_at_ms=at_ms,
@@ -52,7 +53,7 @@ def shown(number: int = 0, **fields: object) -> Outcome:
 
 
 def answered(seen: Outcome, outcome: str, reward: float | None, after_s: int = 5) -> Outcome:
-    return replace(seen, outcome=outcome, reward=reward, at_ms=seen.decided_at_ms + after_s * 1000)
+    return structs.replace(seen, outcome=outcome, reward=reward, at_ms=seen.decided_at_ms + after_s * 1000)
 
 
 def rewards_of(outcomes: Sequence[Outcome]) -> list[float]:
@@ -84,7 +85,7 @@ def test_what_was_withdrawn_is_no_example() -> None:
 
 
 def test_outcomes_of_records_without_silence_are_examples_as_they_are() -> None:
-    assert rewards_of([replace(ACCEPTED, at_ms=DECIDED_MS + 1000)]) == [1.0]
+    assert rewards_of([structs.replace(ACCEPTED, at_ms=DECIDED_MS + 1000)]) == [1.0]
 
 
 def stream(count: int, flips_at: int, seed: int = 0) -> list[Example]:

@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bandits.policy import FloatArray, PolicySpec
 from bandits.registry import build_policy
@@ -22,7 +22,7 @@ ALGORITHMS = ("thompson", "calibrated", "logistic_thompson", "linear_thompson", 
 
 def shown(outcome: Outcome, kind: str = "shown") -> Outcome:
     """What the log says of the same offer when it is shown."""
-    return replace(
+    return structs.replace(
         outcome,
         outcome=kind,
         reward=None,
@@ -34,7 +34,7 @@ def shown(outcome: Outcome, kind: str = "shown") -> Outcome:
 
 def ended(outcome: Outcome, kind: str, reward: float | None, **fields: Any) -> Outcome:
     """What the log says when something came of it, or nothing in time."""
-    return replace(outcome, outcome=kind, reward=reward, silence_ms=outcome.decided_at_ms, **fields)
+    return structs.replace(outcome, outcome=kind, reward=reward, silence_ms=outcome.decided_at_ms, **fields)
 
 
 def folded(outcomes: Sequence[Outcome], spec: PolicySpec) -> Mapping[str, FloatArray]:
@@ -62,7 +62,7 @@ def test_in_the_end_sums_are_those_of_what_came_of_each_offer(
     log, truth = [], []
     for n, kind in enumerate(kinds):
         at_ms = DECIDED_MS + rng.randrange(20) * DAY_MS
-        one = replace(
+        one = structs.replace(
             ACCEPTED,
             decision_id=f"d{n}",
             offer=rng.randrange(1, 4),
@@ -71,7 +71,7 @@ def test_in_the_end_sums_are_those_of_what_came_of_each_offer(
             base_propensity=rng.choice((float("nan"), 0.25, 0.5)),
         )
         log.append(shown(one))
-        at_once = replace(one, at_ms=at_ms)
+        at_once = structs.replace(one, at_ms=at_ms)
         if kind == "a":
             log.append(ended(one, "accepted", 1.0))
             truth.append(at_once)
@@ -83,7 +83,7 @@ def test_in_the_end_sums_are_those_of_what_came_of_each_offer(
             log.append(ended(one, "rejected", 0.0))
         elif kind == "x":
             log.append(ended(one, "expired", 0.0))
-        truth.append(replace(at_once, outcome="rejected", reward=0.0))
+        truth.append(structs.replace(at_once, outcome="rejected", reward=0.0))
     rng.shuffle(log)
     assert_same(folded(log, spec), folded(truth, spec))
 
@@ -107,17 +107,21 @@ def test_an_acceptance_of_unknown_worth_is_no_silence() -> None:
 
 def test_where_it_has_to_be_confirmed_silence_begins_with_the_first_confirmation() -> None:
     spec = PolicySpec("p", 1, "thompson", {"half_life_days": 2.0})
-    told = replace(shown(ACCEPTED, "presented"), at_ms=DECIDED_MS + HOUR_MS, silence_ms=DECIDED_MS + HOUR_MS)
-    answer = replace(ACCEPTED, silence_ms=DECIDED_MS + HOUR_MS, at_ms=DECIDED_MS + 40 * HOUR_MS)
-    assert_same(folded([told, answer], spec), folded([replace(ACCEPTED, at_ms=DECIDED_MS + HOUR_MS)], spec))
+    told = structs.replace(
+        shown(ACCEPTED, "presented"), at_ms=DECIDED_MS + HOUR_MS, silence_ms=DECIDED_MS + HOUR_MS
+    )
+    answer = structs.replace(ACCEPTED, silence_ms=DECIDED_MS + HOUR_MS, at_ms=DECIDED_MS + 40 * HOUR_MS)
+    assert_same(
+        folded([told, answer], spec), folded([structs.replace(ACCEPTED, at_ms=DECIDED_MS + HOUR_MS)], spec)
+    )
 
 
 def test_records_of_earlier_versions_teach_at_the_time_of_the_answer() -> None:
     spec = PolicySpec("p", 1, "thompson", {"half_life_days": 2.0})
-    late = replace(ACCEPTED, at_ms=DECIDED_MS + 40 * HOUR_MS)
+    late = structs.replace(ACCEPTED, at_ms=DECIDED_MS + 40 * HOUR_MS)
     weight = build_policy(spec).decay.weight
     earlier, later = (
-        next(iter(folded([o], spec).values()))[0] for o in (replace(late, at_ms=DECIDED_MS), late)
+        next(iter(folded([o], spec).values()))[0] for o in (structs.replace(late, at_ms=DECIDED_MS), late)
     )
     assert later / earlier == pytest.approx(
         weight((DECIDED_MS + 40 * HOUR_MS) / 1000) / weight(DECIDED_MS / 1000), rel=1e-4

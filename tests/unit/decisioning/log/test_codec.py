@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic_core import to_json
 
 from decisioning.errors import LogCodecError
@@ -214,7 +214,7 @@ def test_an_entry_and_a_row_come_back_as_they_were(
 def test_an_outcome_comes_back_as_it_was(outcome: Outcome) -> None:
     (again,) = parse_entry(3, AT, fields_of(outcome_fields(outcome)))  # type: ignore[misc]  # an outcome gives a list
     assert np.float32(again.base_propensity) == np.float32(outcome.base_propensity)
-    assert replace(again, base_propensity=outcome.base_propensity) == outcome
+    assert structs.replace(again, base_propensity=outcome.base_propensity) == outcome
 
 
 def test_what_does_not_apply_is_left_out() -> None:
@@ -334,4 +334,4 @@ def test_an_outcome_without_what_came_later() -> None:
     (outcome,) = parse_entry(0, AT, entry)  # type: ignore[misc]  # an outcome gives a list
     full = parse_entry(0, AT, earlier.CLICKED)
     assert math.isnan(outcome.estimate)
-    assert [replace(outcome, estimate=0.5, worth=1.0)] == full
+    assert [structs.replace(outcome, estimate=0.5, worth=1.0)] == full

@@ -1,11 +1,11 @@
 """Data that the version before this one left in Redis, streams and Postgres goes on as if this one had written it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from decisioning.log.codec import answer_of, encode_decision, parse_entry
@@ -69,7 +69,7 @@ async def lived(
     stored = await redis.hgetall(KEYS.decision(0, "d1"))
     return (
         said,
-        [replace(outcome, position=AT) for outcome in batch.outcomes],
+        [structs.replace(outcome, position=AT) for outcome in batch.outcomes],
         await redis.zrange(KEYS.contact("ann"), 0, -1, withscores=True),
         {earlier.RENAMED.get(name, name): value for name, value in stored.items()},
         await redis.exists(KEYS.pending(0), KEYS.unconfirmed(0)),
@@ -120,7 +120,7 @@ async def test_silence_closes_it_with_its_facts(redis: Any, redis_url: str, is_e
         steps = [told("bill", "clicked", 1000), released, told("gold", "accepted", 10_000, 12.5), expired]
         _, outcomes, contacts, _, _ = await lived(redis, log, steps, is_earlier)
     clicked, given_back, accepted, silence, closed = outcomes
-    assert clicked == replace(parsed(earlier.CLICKED)[0], position=AT)
+    assert clicked == structs.replace(parsed(earlier.CLICKED)[0], position=AT)
     assert given_back == parsed(earlier.RELEASED)[0]
     assert (accepted.reward, accepted.value, accepted.facts) == (1.0, 12.5, {"customer.age": 40})
     assert (silence.outcome, silence.offer_id, silence.reward) == ("expired", "bill", 0.0)

@@ -1,10 +1,10 @@
 """Feedback, on a log and an archive in memory: an outcome counts once, is late, or is refused with its reason."""
 
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.feedback_service import SKEW_MS, Feedback, FeedbackService
@@ -62,7 +62,8 @@ class Archived:
 
     async def outcomes(self, decision_id: str, decided_at_ms: int | None = None) -> list[Outcome]:
         return [
-            replace(ACCEPTED, decision_id="d1", decided_at_ms=DECIDED_MS, outcome=told) for told in self._told
+            structs.replace(ACCEPTED, decision_id="d1", decided_at_ms=DECIDED_MS, outcome=told)
+            for told in self._told
         ]
 
 

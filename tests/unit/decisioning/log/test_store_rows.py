@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -60,7 +61,9 @@ async def stored(engine: AsyncEngine, table: str, columns: tuple[str, ...], valu
     "outcome",
     [
         ACCEPTED,
-        replace(ACCEPTED, estimate=math.nan, worth=math.nan, facts={}, reward=None, value=12.5, late=True),
+        structs.replace(
+            ACCEPTED, estimate=math.nan, worth=math.nan, facts={}, reward=None, value=12.5, late=True
+        ),
     ],
 )
 async def test_outcomes_come_back_as_they_were(engine: AsyncEngine, outcome: Outcome) -> None:
@@ -69,7 +72,9 @@ async def test_outcomes_come_back_as_they_were(engine: AsyncEngine, outcome: Out
     for name in ("estimate", "worth"):
         kept, was = getattr(found, name), getattr(outcome, name)
         assert kept == was or (math.isnan(kept) and math.isnan(was))
-    assert replace(found, estimate=0.0, worth=0.0) == replace(outcome, estimate=0.0, worth=0.0)
+    assert structs.replace(found, estimate=0.0, worth=0.0) == structs.replace(
+        outcome, estimate=0.0, worth=0.0
+    )
 
 
 @pytest.mark.parametrize("factors", [None, FACTORS])

@@ -1,8 +1,7 @@
 """The record of a decision: its names, its policy, its identity, and fields that are absent."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec import structs
 
 from decisioning.model.decision import DecidedOffer, Decision, DecisionContacts, LoggedPolicy, OfferContact
 from tests.support.decided import NOW_MS, decision
@@ -28,8 +27,8 @@ def test_decisions_of_one_id_differ_by_their_time() -> None:
 
 
 def test_only_a_withdrawal_at_its_own_time_takes_it_back() -> None:
-    withdrawn = replace(ACCEPTED, outcome="withdrawn", decided_at_ms=NOW_MS)
-    accepted = replace(withdrawn, outcome="accepted")
+    withdrawn = structs.replace(ACCEPTED, outcome="withdrawn", decided_at_ms=NOW_MS)
+    accepted = structs.replace(withdrawn, outcome="accepted")
     assert decision().is_taken_back([accepted, withdrawn])
     assert not decision().is_taken_back([accepted])
     assert not decision(decided_at_ms=NOW_MS + 1).is_taken_back([withdrawn])  # the id was used again

@@ -1,10 +1,9 @@
 """Outcomes that are declared: what they earn, and how that is written."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from decisioning.log.codec import outcome_fields, parse_entry
 from decisioning.log.store_sql import OUTCOME_COLUMNS, outcome_row
@@ -57,7 +56,7 @@ def test_what_is_built_in_can_be_declared_with_another_worth() -> None:
 
 @given(amounts)
 def test_what_is_earned_is_read_from_the_log_and_the_archive_as_it_was_written(earned: Earned) -> None:
-    outcome = replace(ACCEPTED, earned=earned)
+    outcome = structs.replace(ACCEPTED, earned=earned)
     flat = outcome_fields(outcome)
     fields = {n.encode(): v.encode() for n, v in zip(flat[::2], flat[1::2], strict=True)}
     (read,) = parse_entry(3, ACCEPTED.position, fields)  # type: ignore[misc]
@@ -74,4 +73,4 @@ def test_records_without_anything_earned_are_written_as_before() -> None:
 def test_declared_outcomes_say_that_an_offer_was_seen_and_the_logs_own_do_not() -> None:
     shows = ("shown", "presented", "clicked", "quoted")
     for kind in (*shows, "accepted", "rejected", "expired", "released", "withdrawn", "closed"):
-        assert replace(ACCEPTED, outcome=kind).shows is (kind in shows)
+        assert structs.replace(ACCEPTED, outcome=kind).shows is (kind in shows)

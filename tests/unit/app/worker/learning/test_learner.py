@@ -1,10 +1,10 @@
 """A learner folds what teaches at once; where nothing does, positions move seldom, and are not forgotten."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from app.worker.learning import learner as module
 from app.worker.learning.learner import Learner
@@ -18,7 +18,7 @@ from decisioning.policies.roster import Roster
 from tests.support.logged import ACCEPTED
 
 KEY = "thompson@1"
-TEACHES = replace(ACCEPTED, policy=KEY, bucket=0)
+TEACHES = structs.replace(ACCEPTED, policy=KEY, bucket=0)
 SHARES = BucketShares(cast(Any, None), KEY, "only", 64, lambda: 0)
 Moves = Sequence[tuple[int, StreamPosition, StreamPosition]]
 

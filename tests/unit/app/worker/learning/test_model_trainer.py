@@ -1,6 +1,6 @@
 """Parts of a batch in which a model is taught."""
 
-from dataclasses import replace
+from msgspec import structs
 
 from app.worker.learning.model_trainer import first_part
 from decisioning.log.store_stream import Batch
@@ -10,7 +10,7 @@ from tests.support.logged import ACCEPTED
 
 def test_parts_of_a_batch_divide_no_entry() -> None:
     found = [
-        replace(ACCEPTED, bucket=bucket, position=At(position), offer=offer)
+        structs.replace(ACCEPTED, bucket=bucket, position=At(position), offer=offer)
         for bucket, position, offer in [
             (0, "2-0", 1),
             (0, "2-0", 2),
