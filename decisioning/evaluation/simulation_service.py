@@ -188,6 +188,8 @@ def _only_placement(live: Catalogue, changed: Catalogue) -> str:
     if len(there) == 1:
         return there[0]
     if not there:
-        raise Invalid("placement", "the live catalogue and the changed one have none in common: apply one first")
+        raise Invalid(
+            "placement", "the live catalogue and the changed one have none in common: apply one first"
+        )
     more = f" and {len(there) - MAX_NAMED} more" if len(there) > MAX_NAMED else ""
     raise Invalid("placement", f"say which one: there are {', '.join(there[:MAX_NAMED])}{more}")

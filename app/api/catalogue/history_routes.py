@@ -238,7 +238,9 @@ async def simulate_catalog(
     key: Ops,
     placement: Annotated[
         Id | None,
-        Query(description="the placement that customers are run through; may be left out where there is only one"),
+        Query(
+            description="the placement that customers are run through; may be left out where there is only one"
+        ),
     ] = None,
     delete: Delete = False,
     sample: Annotated[int, Query(ge=1, le=10_000, description="at most so many customers")] = 1000,

@@ -37,7 +37,8 @@ class CustomerEdit:
     """One change of a customer, and the version of the record that the caller has seen.
 
     ``author``: who changes it.
-    ``expected``: that version; ``ANY_VERSION`` if there must be a record, and an empty text for none yet. ``None``: the caller did not say.
+    ``expected``: that version; ``ANY_VERSION`` if there must be a record, and an empty text for none yet. ``None``: the
+    caller did not say.
     """
 
     state: ApiState
