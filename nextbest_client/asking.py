@@ -1,4 +1,4 @@
-"""What both clients share: questions, outcomes, defaults. Nothing here waits or sends."""
+"""Parts that both clients share: questions, outcomes, defaults. Nothing here waits or sends."""
 
 import uuid
 from collections.abc import Mapping, Sequence

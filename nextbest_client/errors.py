@@ -1,4 +1,4 @@
-"""What can go wrong with a call."""
+"""The errors of a call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""When a call is made again, and after how long. Nothing here waits or sends."""
+"""The rules by which a call is made again, and the time before it. Nothing here waits or sends."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What rules ask of a customer's own history: ``history.shown('gold', '5d')``.
+"""Questions of rules about a customer's own history: ``history.shown('gold', '5d')``.
 
 Calls are found in an expression before it is checked, and each is replaced by a variable of its type: evaluators know
 nothing of history, and whoever evaluates gives the values of the variables. Names and windows are written out, so that

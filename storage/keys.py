@@ -75,7 +75,7 @@ class Keys:
         return f"nb:{{b{self.bucket(customer_id)}}}:event-ids:{customer_id}"
 
     def alias(self, visitor: str) -> str:
-        """Whose alias a visitor is, and changes of contacts that the customer has to be told."""
+        """The customer whose alias a visitor is, and changes of contacts that the customer has to be told."""
         return self.aliases(self.bucket(visitor)) + visitor
 
     def aliases(self, bucket: int) -> str:

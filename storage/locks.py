@@ -30,3 +30,5 @@ ALIASES_LOCK = 7_263_845_205
 """Note that a visitor is a customer: so no two of them can become each other."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""
+RUNNING_SPACE = 7_263_847
+"""Run a job that was asked for: the first of a pair, with the hash of its id."""

@@ -1,4 +1,4 @@
-"""What a log may say of an error: its kind and its place, and its message only where it cannot quote anybody's data.
+"""The part of an error that is logged: its kind and place, and its message only where it cannot quote anybody's data.
 
 Messages of Python, of drivers and of policies, which may be anybody's code, quote the values that they failed on. Which
 of these are personal cannot be told from a message, so all of them are left out: this is the one rule for log lines.

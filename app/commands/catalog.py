@@ -85,7 +85,9 @@ def apply(
 @app.command()
 def simulate(
     file: Path = _FILE,
-    placement: str = typer.Option(..., help="the placement that customers are run through"),
+    placement: str | None = typer.Option(
+        None, help="the placement that customers are run through; needed where there are several"
+    ),
     delete: bool = _DELETE,
     sample: int = typer.Option(1000, min=1, max=10_000, help="customers"),
     url: str | None = URL_OPTION,

@@ -64,7 +64,7 @@ class Catalogues(Protocol):
     def apply(self, file: Path, delete: bool, reason: str, compared: Comparison) -> int:
         """Apply a file on top of the version that it was compared with. Returns the new version."""
 
-    def simulate(self, file: Path, delete: bool, placement: str, sample: int) -> dict[str, Any]:
+    def simulate(self, file: Path, delete: bool, placement: str | None, sample: int) -> dict[str, Any]:
         """Run a sample of customers through the catalogue that a file makes, beside the live one."""
 
     def history(self, limit: int) -> list[Change]:
@@ -112,7 +112,7 @@ class DatabaseCatalogues:
 
         return self._run(work, file)
 
-    def simulate(self, file: Path, delete: bool, placement: str, sample: int) -> dict[str, Any]:
+    def simulate(self, file: Path, delete: bool, placement: str | None, sample: int) -> dict[str, Any]:
         """Run a sample of customers through the catalogue that a file makes, beside the live one."""
         changes = self.compare(file, delete).changes or []
 
@@ -201,9 +201,10 @@ class ServedCatalogues:
         headers = {"If-Match": f'"{compared.version}"'} | ({"X-Reason": reason} if reason else {})
         return int(self._send(file, "apply", {"delete": delete}, headers)["catalog_version"])
 
-    def simulate(self, file: Path, delete: bool, placement: str, sample: int) -> dict[str, Any]:
+    def simulate(self, file: Path, delete: bool, placement: str | None, sample: int) -> dict[str, Any]:
         """Run a sample of customers through the catalogue that a file makes, beside the live one."""
-        return self._send(file, "simulate", {"delete": delete, "placement": placement, "sample": sample})
+        named = {} if placement is None else {"placement": placement}
+        return self._send(file, "simulate", {"delete": delete, "sample": sample, **named})
 
     def history(self, limit: int) -> list[Change]:
         """Return the newest entries of the audit trail, page by page."""

@@ -96,7 +96,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the browser keeps while it is at the provider."""
+    """The values that the browser keeps while it is at the provider."""
 
     state: str
     nonce: str

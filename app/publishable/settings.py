@@ -1,4 +1,4 @@
-"""What a publishable key opens: placements, origins, customers' tokens, and how often it may be used."""
+"""The settings of a publishable key: placements, origins, customers' tokens, and how often it may be used."""
 
 import re
 from collections.abc import Mapping

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import ConfigError, Settings, get_settings
 from bandits.errors import BanditsError
@@ -17,6 +20,8 @@ from decisioning.evaluation.store_pages import HindsightReader
 from decisioning.policies.store import PolicyStore
 from storage.errors import StorageError, Unavailable
 from storage.postgres import PATIENT_S, make_engine
+
+log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 TIMEOUT_S = 3600.0
@@ -37,7 +42,9 @@ class EvaluationRunner:
             return INTERVAL_S
         status = await self.run(taken)
         if status:
-            await self.store.fail(taken, f"its process ended with {status}")
+            async with self.store.claim(taken) as mine:
+                if mine:  # nobody else has taken it over meanwhile
+                    await self.store.fail(taken, f"its process ended with {status}")
         return 0.0
 
 
@@ -96,11 +103,28 @@ async def telling_progress(store: JobStore, job_id: str) -> AsyncIterator[Callab
 
 
 async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
-    """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``."""
+    """Run a kept evaluation, and keep its result, or why there is none. Raises ``PostgresUnavailable``.
+
+    One that another process runs already is left to that.
+    """
     if settings.postgres_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
-    engine = make_engine(settings.postgres_url, pool_size=2, statement_s=PATIENT_S)
+    # Three: the claim keeps a connection until the end.
+    engine = make_engine(settings.postgres_url, pool_size=3, statement_s=PATIENT_S)
     store = EvaluationStore(engine)
+    try:
+        async with store.claim(evaluation_id) as mine:
+            if mine:
+                await _evaluate(engine, store, evaluation_id)
+            else:
+                log.warning(
+                    "the evaluation %s is left: another process runs it, or has ended it", evaluation_id
+                )
+    finally:
+        await engine.dispose()
+
+
+async def _evaluate(engine: AsyncEngine, store: EvaluationStore, evaluation_id: str) -> None:
     try:
         request = from_json((await store.get(evaluation_id)).request)
         spec = await spec_of(request, PolicyStore(engine))
@@ -116,8 +140,6 @@ async def run_evaluation(settings: Settings, evaluation_id: str) -> None:
         await store.done(evaluation_id, result)
     except (DecisioningError, BanditsError, StorageError) as error:
         await store.fail(evaluation_id, str(error))
-    finally:
-        await engine.dispose()
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What is declared to be made of events: checked, named in rules, and compiled for folding and reading."""
+"""Aggregates and concepts, made of events: checked, named in rules, and compiled for folding and reading."""

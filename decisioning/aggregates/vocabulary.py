@@ -1,4 +1,4 @@
-"""What rules may say of events: of the properties of one, and of what all events of a customer told."""
+"""The names that rules may use of events: of the properties of one, and of what all events of a customer told."""
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache

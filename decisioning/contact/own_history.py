@@ -1,4 +1,4 @@
-"""What rules and policies know of a customer's own history: answers to ``history.shown('gold', '5d')``. Pure.
+"""A customer's own history as rules and policies know it: answers to ``history.shown('gold', '5d')``. Pure.
 
 They follow from the contacts that a decision reads anyway, so they cost no further round trip, and nothing where no
 rule asks. A contact counts within ``(now - window, now]``; one of a clock that is ahead counts too.

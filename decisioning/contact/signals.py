@@ -55,7 +55,7 @@ class PreparedSignal:
 
     @property
     def lasts_ms(self) -> int:
-        """How long it matters after it last held, in ms; 0 if it does not."""
+        """The time that it matters after it last held, in ms; 0 if it does not."""
         return 1000 * (self.signal.lasts_s or 0)
 
     @property
@@ -75,7 +75,7 @@ class PreparedSignal:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Whether the customer's record, and what Redis has of events and contacts, cannot be read now.
+    """True if the customer's record, or what Redis has of events and contacts, cannot be read now.
 
     ``events`` is false where the placement makes its offers without them.
     """

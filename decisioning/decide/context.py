@@ -22,7 +22,7 @@ from rules.evaluation import Evaluation
 
 
 class MovedCustomer(Exception):
-    """Who is to be decided for is an alias: what is asked is asked of ``customer_id``."""
+    """The one who is to be decided for is an alias: what is asked is asked of ``customer_id``."""
 
     def __init__(self, customer_id: str) -> None:
         super().__init__(customer_id)

@@ -1,4 +1,4 @@
-"""What a customer's events tell at the moment of a decision."""
+"""Facts that a customer's events tell at the moment of a decision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -25,6 +25,8 @@ Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]
 
 HISTORY_BATCH_SIZE = 200
 MAX_MS = 30_000
+MAX_NAMED = 10
+"""Placements that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +74,20 @@ class SimulationService:
     async def simulate_changes(
         self,
         live: Catalogue,
-        placement_id: str,
+        placement_id: str | None,
         changes: Sequence[Entry],
         context: Mapping[str, Any],
         size: int,
     ) -> dict[str, Any]:
         """Run a sample through the catalogue with ``changes`` beside the ``live`` one.
 
-        Raises ``Invalid`` if the changed catalogue is not valid or it takes too long, ``NotFound`` if either lacks the
+        ``placement_id``: may be left out where the two have one placement in common. Raises ``Invalid`` if
+        there are more, the changed catalogue is not valid or it takes too long, ``NotFound`` if either lacks the
         placement.
         """
         changed = await self.catalogues.changed(live.version, changes)
+        if placement_id is None:
+            placement_id = _only_placement(live, changed)
         profiles, _ = await self.sample(changed.numbers, size)
         subjects = await self._subjects_of(profiles, placement_id, live, changed)
         return await asyncio.to_thread(
@@ -175,3 +180,16 @@ class SimulationService:
                     told = (reply.events or b"") if events else None
                     subjects.append(Subject(profile, reply.history, events=told))
         return subjects
+
+
+def _only_placement(live: Catalogue, changed: Catalogue) -> str:
+    """Return the placement that is in both catalogues. Raises ``Invalid``, naming them, unless it is one alone."""
+    there = sorted(live.views.keys() & changed.views.keys())
+    if len(there) == 1:
+        return there[0]
+    if not there:
+        raise Invalid(
+            "placement", "the live catalogue and the changed one have none in common: apply one first"
+        )
+    more = f" and {len(there) - MAX_NAMED} more" if len(there) > MAX_NAMED else ""
+    raise Invalid("placement", f"say which one: there are {', '.join(there[:MAX_NAMED])}{more}")

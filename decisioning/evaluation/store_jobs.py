@@ -1,6 +1,7 @@
 """Jobs that were asked for, such as evaluations: taken by one worker at a time, with their progress and results."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -11,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, NotFound
+from storage.locks import RUNNING_SPACE
 from storage.postgres import transaction
 
 JobState = Literal["waiting", "running", "done", "failed"]
@@ -108,6 +110,20 @@ class JobStore:
         async with transaction(self._engine) as connection:
             taken: str | None = await connection.scalar(query, {"dead": DEAD_S})
             return taken
+
+    @asynccontextmanager
+    async def claim(self, job_id: str) -> AsyncIterator[bool]:
+        """Try to be the only one who runs a job during the block. Yields whether it is left to the caller to run it.
+
+        It is not while somebody else runs it, who could not say so for a while, nor once it has ended. Raises
+        ``NotFound``.
+        """
+        async with transaction(self._engine) as connection:
+            # A lock of the transaction: whoever dies gives it back.
+            query = text("SELECT pg_try_advisory_xact_lock(:space, hashtext(:job))")
+            alone = await connection.scalar(query, {"space": RUNNING_SPACE, "job": job_id})
+            # Looked at behind the lock: who had it may just have ended the job.
+            yield bool(alone) and (await self.get(job_id)).state == "running"
 
     async def progress(self, job_id: str, seen: int, total: int) -> None:
         """Tell how far it is, and that it is alive."""

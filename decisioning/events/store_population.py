@@ -1,4 +1,4 @@
-"""What is usual among all customers: surveyed by a worker, kept in Redis, and read by every process."""
+"""The usual values among all customers: surveyed by a worker, kept in Redis, and read by every process."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

@@ -8,10 +8,14 @@ namespace for each action; ``o`` what was observed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bandits.feature_columns import category_texts
 from storage.clock import to_iso
+
+MAX_NUMBER = 3.4e38
+"""About the largest number in single precision."""
 
 
 def dsjson_line(row: Mapping[str, Any]) -> str | None:
@@ -55,7 +59,23 @@ def _namespaces(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path, value in facts.items():
         first, _, rest = path.partition(".")
-        # A leading underscore would make it a name that the format reserves.
-        if value is not None and rest:
-            found.setdefault(first.lstrip("_").capitalize(), {})[rest.lstrip("_")] = value
+        if rest:
+            # A leading underscore would make it a name that the format reserves.
+            found.setdefault(first.lstrip("_").capitalize(), {}).update(_features(rest.lstrip("_"), value))
     return found
+
+
+def _features(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the features of a fact: one for each item of a list, and for each value in an object.
+
+    The parser takes no list but of numbers, which it would read as one number for each position; and it keeps numbers
+    in single precision, where one that is too large becomes infinite and spoils the model: these are left out.
+    """
+    if isinstance(value, Mapping):
+        for part, inner in value.items():
+            yield from _features(f"{name}.{part}", inner)
+    elif isinstance(value, list):
+        for item in category_texts(value) or ():
+            yield f"{name}={item}", True
+    elif isinstance(value, str) or (value is not None and abs(value) <= MAX_NUMBER):
+        yield name, value

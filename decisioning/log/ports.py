@@ -12,8 +12,8 @@ from decisioning.model.selection import Selection
 from profiles.customer import Customer
 
 
-class DecisionLog(Protocol):
-    """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
+class CustomerReading(Protocol):
+    """The part of the log by which a customer is read. Raises ``RedisUnavailable`` if Redis does not answer."""
 
     async def read(
         self,
@@ -23,6 +23,10 @@ class DecisionLog(Protocol):
         window_ms: int = 0,
         with_events: bool = False,
     ) -> ReadReply: ...
+
+
+class DecisionLog(CustomerReading, Protocol):
+    """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
 
     async def resolve(self, customer_id: str) -> str: ...
 

@@ -1,4 +1,4 @@
-"""What an alias has in Redis, handed over to its customer in another bucket.
+"""The data of an alias in Redis, handed over to its customer in another bucket.
 
 No step spans two buckets, so there are several, and each may be repeated at any time, by anybody, in any order:
 
@@ -40,7 +40,7 @@ _DECODER = msgpack.Decoder(State)
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What somebody has: state, as it is stored, the ids of the last events with their times, aliases added."""
+    """The data of one id: state, as it is stored, the ids of the last events with their times, aliases added."""
 
     packed: bytes
     ids: Mapping[bytes, float]

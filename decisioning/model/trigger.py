@@ -47,7 +47,7 @@ class TriggerChannel:
 
 @dataclass(frozen=True, slots=True)
 class TriggerDelivery:
-    """Where what was decided goes: a ``webhook``, signed with the ``secret`` of that name, or a ``stream`` of Redis."""
+    """Destination of decisions: a ``webhook``, signed with the ``secret`` of that name, or a ``stream`` of Redis."""
 
     webhook: str | None = None
     secret: str | None = None

@@ -1,4 +1,4 @@
-"""Which entries of a stream are about a customer, and how they are shown. Pure."""
+"""The entries of a stream that are about a customer, and the form in which they are shown. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping

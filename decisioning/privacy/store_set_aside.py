@@ -1,4 +1,4 @@
-"""What was set aside of a customer: entries of the log that could not be archived, and events of the inbox."""
+"""Entries about a customer that were set aside: of the log, which could not be archived, and events of the inbox."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What events told, put back into Redis from the archive and the streams behind it.
+"""States that events told, put back into Redis from the archive and the streams behind it.
 
 What is put back for a customer is the fold of all their events, those of aliases among them. So it replaces what is
 there, if that has not changed since before the last of these events was read; otherwise it is made anew.

@@ -1,4 +1,4 @@
-"""What customers are interested in, over a sample of all of them."""
+"""The interests of customers, over a sample of all of them."""
 
 import asyncio
 from collections.abc import Sequence

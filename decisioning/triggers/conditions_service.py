@@ -9,7 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.facts import facts_of
 from decisioning.decide.told import told_by
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.ports import CustomerReading
 from decisioning.model.entities import Placement
 from decisioning.model.trigger import Trigger
 from profiles.customer import Profile, decode_cached
@@ -22,19 +22,6 @@ from storage.clock import to_datetime
 CONCURRENT = 32
 _NOWHERE = Placement("trigger", "trigger")
 """Segments may speak of the placement, and there is none yet."""
-
-
-class Reading(Protocol):
-    """The log, from which a customer is read as for a decision."""
-
-    async def read(
-        self,
-        customer_id: str,
-        with_history: bool,
-        own_id: str | None = None,
-        window_ms: int = 0,
-        with_events: bool = False,
-    ) -> ReadReply: ...
 
 
 class Profiles(Protocol):
@@ -54,7 +41,7 @@ class Conditions:
     """Evaluates the conditions of triggers. ``population``: reads what is usual among all customers."""
 
     def __init__(
-        self, reading: Reading, profiles: Profiles, population: Callable[[], Awaitable[Population]]
+        self, reading: CustomerReading, profiles: Profiles, population: Callable[[], Awaitable[Population]]
     ) -> None:
         self._reading = reading
         self._profiles = profiles

@@ -1,4 +1,4 @@
-"""What becomes of a firing: values, and when a delivery that failed is tried again."""
+"""The fate of a firing: values, and when a delivery that failed is tried again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ class OpenFiring:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is to be kept of a firing: what it has come to, and when it is taken up again (``None``: never)."""
+    """The progress of a firing: what it has come to, and when it is taken up again (``None``: never)."""
 
     firing: OpenFiring
     status: FiringStatus

@@ -1,4 +1,4 @@
-"""What is usual among all customers: the mean and standard deviation of an aggregate over those who have any event."""
+"""Usual values among all customers: mean and standard deviation of an aggregate over those who have any event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What Postgres holds on a person beside the log: the record, propensities, suppressions; read as it is, or erased."""
+"""Data that Postgres holds on a person beside the log: record, propensities, suppressions; read as it is, or erased."""
 
 from typing import Any
 

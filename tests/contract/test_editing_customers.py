@@ -20,6 +20,7 @@ RICH: dict[str, Any] = {
     "consents": {"marketing": ["email", "*"], "service": ["*"], "research": []},
     "objections": {"marketing": ["web"], "profiling": ["*"]},
 }
+ANY = {"If-Match": "*"}
 CSV = {"Content-Type": "text/csv"}
 ONE = "/v1/customers/rich"
 
@@ -150,9 +151,27 @@ async def test_a_patch_does_not_check_what_it_does_not_name(shop: Nextbest) -> N
 
 async def test_whom_nobody_knows_cannot_be_patched(api: Instance) -> None:
     problem_of(await api.call("PATCH", "/v1/customers/nobody", json={}), 404)
-    problem_of(await api.call("PATCH", "/v1/customers/nobody", json={}, headers={"If-Match": "*"}), 412)
     problem_of(await api.call("PATCH", ONE, json={}, role="frontend"), 403)
     problem_of(await api.call("GET", "/v1/customers/nobody"), 404)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_any_version_replaces_and_never_creates(api: Instance, method: str) -> None:
+    await upload(api, "propensities", f"customer_id,offer_id,propensity\nscored-{method},gold,0.5\n")
+    for who in (f"nobody-{method}", f"scored-{method}"):
+        path = f"/v1/customers/{who}"
+        before = await api.call("GET", path)
+        body = {"attributes": {"age": 1}}
+        problem_of(await api.call(method, path, json=body, headers=ANY), 412)
+        now = await api.call("GET", path)
+        assert now.status_code == before.status_code
+        assert now.json().get("attributes") == before.json().get("attributes")
+        await api.ok("PUT", path, json=body)
+        changed = await api.call(method, path, json={"attributes": {"age": 2}}, headers=ANY)
+        assert changed.status_code == 200, changed.text
+        found, tag = await read(api, path)
+        assert found["attributes"] == {"age": 2}
+        assert tag["If-Match"] == changed.headers["ETag"]
 
 
 async def test_patches_at_the_same_time_are_all_kept(shop: Nextbest) -> None:
@@ -193,7 +212,7 @@ async def test_a_put_that_erases_says_so_or_is_refused(api: Instance) -> None:
     assert [error["field"] for error in refused["errors"]] == fields
     assert {"city", "zip"} <= set(refused["errors"][0]["reason"].removeprefix("would lose ").split(", "))
     assert f"confirm_removal={','.join(fields)}" in refused["detail"]
-    for words, headers in ((fields, {}), (fields[:-1], tag), ([], tag)):
+    for words, headers in ((fields, {}), (fields, ANY), (fields[:-1], tag), ([], tag)):
         problem_of(
             await api.call("PUT", ONE, json=bare, params={"confirm_removal": words}, headers=headers), 409
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.config import Settings
-from app.worker.evaluation_runs import EvaluationRunner, run_in_process
+from app.worker.evaluation_runs import EvaluationRunner, run_evaluation, run_in_process
 from decisioning.evaluation.store_jobs import EvaluationStore
 from storage import clock
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
@@ -271,3 +272,43 @@ async def test_an_evaluation_whose_worker_is_gone_is_taken_again(log: Nextbest) 
         await connection.execute(sql("UPDATE evaluations SET alive_at = alive_at - interval '2 minutes'"))
     assert await store.take() == asked["evaluation_id"]
     await store.fail(asked["evaluation_id"], "enough")
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_process_that_still_runs_keeps_its_evaluation_and_a_dead_one_does_not(log: Nextbest) -> None:
+    """Its worker could not say for a minute that it is alive; another worker takes what it asked for meanwhile."""
+    engine = log.api.state.engine
+    asked = await log.api.ok("POST", "/v1/evaluations", json={"policy": "thompson@1", "placement": "taught"})
+    evaluation_id, store = asked["evaluation_id"], EvaluationStore(engine)
+
+    async def is_claimed() -> bool:
+        async with store.claim(evaluation_id) as mine:
+            return not mine
+
+    assert await store.take() == evaluation_id
+    async with engine.begin() as connection:
+        # So long does it wait for the log.
+        await connection.execute(sql("LOCK TABLE decisions IN ACCESS EXCLUSIVE MODE"))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.worker.evaluation_runs", evaluation_id
+        )
+        try:
+            await eventually(is_claimed, "the process to claim its evaluation")
+            await run_evaluation(log.api.state.settings, evaluation_id)
+            found = await log.api.ok("GET", f"/v1/evaluations/{evaluation_id}")
+            assert (found["state"], found["seen"]) == ("running", 0)
+        finally:
+            process.kill()
+            await process.wait()
+
+        async def is_free() -> bool:
+            return not await is_claimed()
+
+        await eventually(is_free, "the claim of the dead process to be free")
+    await log.worker.evaluate()  # not taken yet: nobody knows that it died
+    assert (await store.get(evaluation_id)).state == "running"
+    async with engine.begin() as connection:
+        await connection.execute(sql("UPDATE evaluations SET alive_at = alive_at - interval '2 minutes'"))
+    await log.worker.evaluate()
+    done = await store.get(evaluation_id)
+    assert (done.state, done.seen) == ("done", 60)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from decisioning.evaluation.replay_service import replay
 from tests.support.api import Nextbest, decide, problem_of, tell
+from tests.support.canaries import Crowd, counted, deploy, deployed, guard_of, in_force, place, trail
 from tests.support.onnx_models import logistic_file, text_of
 from tests.support.waiting import eventually
 
@@ -71,6 +73,56 @@ async def test_it_decides_with_what_the_model_says_and_is_replayed(models: Nextb
     state = models.api.state
     found = await replay(answer["decision_id"], state.archive, state.catalogues, state.roster)
     assert found.identical
+
+
+async def test_a_model_goes_from_shadow_to_canary_to_champion(models: Nextbest) -> None:
+    await place(models.api, "stages", policy="thompson")
+    path, state = "/v1/placements/stages/policies", models.api.state
+
+    async def stage(name: str, **more: Any) -> None:
+        body = {"policy": "mine@1", "stage": name, "force": True} | more
+        await models.api.ok("POST", path, json=body, role="scientist")
+
+    await models.worker.shadow()
+    await stage("shadow")
+    crowd = Crowd(models, "stages", 3, thompson=0.5, mine=0.5)
+    await crowd.come(8)
+    await models.worker.shadow()
+    query = text("SELECT policy, error, unusable, chance FROM shadow_choices WHERE placement = 'stages'")
+    async with state.engine.connect() as connection:
+        shadowed = list(await connection.execute(query))
+    assert [(row.policy, row.error, row.unusable) for row in shadowed] == [("mine@1", None, None)] * 8
+    assert all(0.0 < row.chance < 1.0 for row in shadowed)  # it explores
+
+    await stage("canary", share=0.5)
+    by_model = [a for a in await crowd.come(16) if a["policy"] == {"name": "mine", "version": 1}]
+    assert 0 < len(by_model) < 16
+    assert all(answer["degraded"] == [] for answer in by_model)
+    for answer in by_model:
+        found = await replay(answer["decision_id"], state.archive, state.catalogues, state.roster)
+        assert found.identical
+    await guard_of(models).round()
+    test = await counted(models, "stages")
+    assert (test.cause, test.canary.decisions, test.canary.failures) == (None, len(by_model), 0)
+
+    await stage("champion")
+    assert {answer["policy"]["name"] for answer in await crowd.come(4)} == {"mine"}
+
+
+async def test_a_model_that_is_worse_than_the_champion_is_rolled_back(models: Nextbest) -> None:
+    await place(models.api, "mistaken")
+    await deploy(models, "mistaken", "mine@1")
+    crowd, guard = Crowd(models, "mistaken", 7, thompson=0.95, mine=0.05), guard_of(models)
+    for _ in range(10):
+        await crowd.come(10)
+        await guard.round()
+        version, body = await deployed(models, "mistaken")
+        if body["canary"] is None:
+            break
+    assert body["was"] == ["mine@1"]
+    assert "canary mine@1 rolled back: it is worse" in (await trail(models, "mistaken"))["reason"]
+    await in_force(models.api, version)
+    assert {answer["policy"]["name"] for answer in await crowd.come(4)} == {"thompson"}
 
 
 async def test_calibrated_corrects_what_a_model_says(models: Nextbest) -> None:

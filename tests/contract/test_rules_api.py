@@ -210,6 +210,22 @@ async def test_a_simulated_contact_policy_reads_what_happened(api: Instance) -> 
     assert found["changed"]["without_offer_examples"] == ["c01"]
 
 
+async def test_a_simulation_needs_a_placement_only_where_there_are_several(api: Instance) -> None:
+    changes = [{"kind": "goal", "id": "grow", "body": {"lever": 50}}]
+    body = problem_of(await api.call("POST", "/v1/simulations", json={"changes": changes}), 422)
+    assert body["errors"] == [{"field": "placement", "reason": "say which one: there are desk, home"}]
+    document = {"params": {"sample": 5}, "content": "nextbest: 1\ngoals: {grow: {lever: 50}}\n"}
+    yaml = {"headers": {"Content-Type": "application/yaml"}}
+    body = problem_of(await api.call("POST", "/v1/catalog/simulate", **document, **yaml), 422)
+    assert body["errors"][0]["reason"] == "say which one: there are desk, home"
+    alone = [*changes, {"kind": "placement", "id": "desk", "body": None}]
+    found = await api.ok("POST", "/v1/simulations", json={"changes": alone, "sample": 5})
+    assert found["placement"] == "home"
+    none = [*alone, {"kind": "placement", "id": "home", "body": None}]
+    body = problem_of(await api.call("POST", "/v1/simulations", json={"changes": none}), 422)
+    assert body["errors"][0]["field"] == "placement"
+
+
 async def test_nothing_changed_changes_nothing(api: Instance) -> None:
     found = await simulate(api, [{"kind": "goal", "id": "grow", "body": {"lever": 0}}])
     assert found["live"] == found["changed"]

@@ -236,7 +236,12 @@ async def simulate_catalog(
     request: Request,
     state: State,
     key: Ops,
-    placement: Annotated[Id, Query(description="the placement that customers are run through")],
+    placement: Annotated[
+        Id | None,
+        Query(
+            description="the placement that customers are run through; may be left out where there is only one"
+        ),
+    ] = None,
     delete: Delete = False,
     sample: Annotated[int, Query(ge=1, le=10_000, description="at most so many customers")] = 1000,
 ) -> SimulationAnswer:

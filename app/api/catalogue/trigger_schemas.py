@@ -54,7 +54,7 @@ class TriggerChannelBody(Body):
 
 
 class TriggerDeliveryBody(Body):
-    """Where decisions go: a signed `webhook`, or a `stream` of Redis."""
+    """The destination of decisions: a signed `webhook`, or a `stream` of Redis."""
 
     webhook: Webhook | None = None
     secret: Id | None = Field(

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from app.api.customers.schemas import STATEMENT_EXAMPLE
 from app.api.schemas import Parameters, shown
 
 
@@ -36,7 +37,7 @@ class ConsentRecordOut(BaseModel):
 
 
 class CustomerConsents(BaseModel):
-    """What is in force, by purpose, and a page of the history that led to it, the newest record first."""
+    """Consents and objections in force, by purpose, and a page of the history behind them, the newest record first."""
 
     model_config = shown(
         {
@@ -46,14 +47,7 @@ class CustomerConsents(BaseModel):
             "records": [
                 {
                     "record_id": 7,
-                    "kind": "consent",
-                    "purpose": "marketing",
-                    "channel": "email",
-                    "given": True,
-                    "at": "2026-03-01T09:30:00Z",
-                    "source": "web form",
-                    "proof": "form 4711",
-                    "expires_at": "2028-03-01T00:00:00Z",
+                    **STATEMENT_EXAMPLE,
                     "before": None,
                     "author": "crm",
                     "recorded_at": "2026-03-01T09:30:02Z",

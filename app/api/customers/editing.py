@@ -25,6 +25,7 @@ from storage import clock
 from storage.clock import to_datetime
 
 _ETAG = re.compile(r'(?:W/)?"([0-9a-f]{24})"')
+ANY_VERSION = "*"
 _READ_ONLY = (
     "leave it out; propensities are imported, and suppressions have requests of their own,"
     " /v1/suppressions/{list_id}/{customer_id}"
@@ -36,7 +37,8 @@ class CustomerEdit:
     """One change of a customer, and the version of the record that the caller has seen.
 
     ``author``: who changes it.
-    ``expected``: that version; ``*`` for any, and an empty text for none yet. ``None``: the caller did not say.
+    ``expected``: that version; ``ANY_VERSION`` if there must be a record, and an empty text for none yet. ``None``: the
+    caller did not say.
     """
 
     state: ApiState
@@ -64,7 +66,8 @@ class CustomerEdit:
             after = _record(customer_id, body, known, self.state)
             if keeps_consents:
                 after = replace(after, consents=known.consents)
-            check_erasures(known, after, confirmed, version_is_known=self.expected is not None)
+            # `*` does not say what was seen, so it confirms nothing.
+            check_erasures(known, after, confirmed, version_is_known=self.expected not in (None, ANY_VERSION))
             return after
 
         await self._store(customer_id, make, statements)
@@ -118,7 +121,7 @@ class CustomerEdit:
                 raise PreconditionFailed(f"there is no record of customer {customer_id!r}")
         elif not self.expected:
             raise PreconditionFailed(f"there is a record of customer {customer_id!r} already")
-        elif self.expected not in ("*", record_version(before)):
+        elif self.expected not in (ANY_VERSION, record_version(before)):
             raise PreconditionFailed(f"customer {customer_id!r} has been changed since that ETag was read")
 
     async def _check_read_only(self, customer_id: str, sent: Mapping[str, Any]) -> None:
@@ -150,8 +153,8 @@ def _expected_version(if_match: str | None, if_none_match: str | None) -> str | 
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")
         return ""
-    if if_match is None or if_match.strip() == "*":
-        return None if if_match is None else "*"
+    if if_match is None or if_match.strip() == ANY_VERSION:
+        return None if if_match is None else ANY_VERSION
     match = _ETAG.fullmatch(if_match.strip())
     if match is None:
         raise Problem(422, "must be an ETag as it was sent, in quotes", "If-Match")

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.catalogue.signal_schemas import ScopeBody
+from app.api.cursors import DECISIONS
 from app.api.customers.lists_schemas import (
     CustomerDecision,
     CustomerDecisions,
@@ -15,7 +16,6 @@ from app.api.customers.lists_schemas import (
     DecisionsQuery,
     ListsQuery,
     RememberedSignal,
-    parse_cursor,
 )
 from app.api.deps import Reader, State, problems
 from app.api.paths import CUSTOMER_ID
@@ -39,7 +39,7 @@ async def read_customer_log(
     From the archive: what was decided or told in the last second or so may be missing. There need not be a record of
     the customer; who never got a decision has none.
     """
-    before = None if query.before is None else parse_cursor(query.before)
+    before = None if query.before is None else DECISIONS.parse(query.before)
     # One more than is shown tells whether there is another page.
     found = await decisions_of_customer(state.engine, customer_id, query.limit + 1, before)
     shown = found[: query.limit]

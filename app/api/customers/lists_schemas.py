@@ -1,37 +1,23 @@
 """Lists about a customer, as they travel: decisions, and entries in suppression lists."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.catalogue.signal_schemas import ScopeBody
+from app.api.cursors import DecisionCursor
 from app.api.schemas import DecisionId, Parameters, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, ListedSuppression
 
-_CURSOR = re.compile(r"(\d{1,15}):([A-Za-z0-9][A-Za-z0-9._:-]{0,127})", re.ASCII)
 MAX_DECISIONS = 100
-
-
-def parse_cursor(cursor: str) -> tuple[int, str]:
-    """Read a time (Unix ms) and a decision's id from what ``next`` said. Raises ``ValueError``."""
-    found = _CURSOR.fullmatch(cursor)
-    if found is None or int(found[1]) > 253_402_300_799_999:
-        raise ValueError("must be what `next` of the page before said")
-    return int(found[1]), found[2]
-
-
-def _check_cursor(cursor: str) -> str:
-    parse_cursor(cursor)
-    return cursor
 
 
 class DecisionsQuery(Parameters):
     """A page of a customer's decisions."""
 
     limit: int = Field(20, ge=1, le=MAX_DECISIONS)
-    before: Annotated[str, AfterValidator(_check_cursor)] | None = Field(
+    before: DecisionCursor | None = Field(
         None, description="`next` of the page before; the newest if left out"
     )
 

@@ -27,7 +27,7 @@ _CUSTOMER = {
     "consents": {"marketing": ["web", "email"]},
     "objections": {"profiling": ["*"]},
 }
-_STATEMENT = {
+STATEMENT_EXAMPLE = {
     "kind": "consent",
     "purpose": "marketing",
     "channel": "email",
@@ -74,7 +74,7 @@ Holding = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_CHARS
 class ConsentBody(Body):
     """A consent or an objection with source, time and proof. It comes to what there is, and the newest counts."""
 
-    model_config = examples(_STATEMENT)
+    model_config = examples(STATEMENT_EXAMPLE)
 
     kind: StatementKind = "consent"
     purpose: Key

@@ -1,4 +1,4 @@
-"""What a customer's events tell."""
+"""Aggregates and interests that a customer's events tell."""
 
 from fastapi import APIRouter
 

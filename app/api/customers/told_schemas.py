@@ -1,4 +1,4 @@
-"""What a customer's events tell, as it travels."""
+"""Aggregates and interests that a customer's events tell, as they travel."""
 
 from datetime import datetime
 

@@ -14,6 +14,14 @@ from app.api.schemas import (
     shown,
 )
 
+TREATMENT_EXAMPLE = {
+    "treatment_id": "banner",
+    "channel": "web",
+    "language": "en",
+    "title": "A card that pays you back",
+    "message": "",
+    "image": None,
+}
 _OFFER = {
     "offer_id": "gold",
     "rank": 1,
@@ -21,12 +29,7 @@ _OFFER = {
     "factors": {"P": 0.12, "C": 1.0, "V": 40.0, "L": 1.0},
     "probability": 0.9,
     "treatment": {
-        "treatment_id": "banner",
-        "channel": "web",
-        "language": "en",
-        "title": "A card that pays you back",
-        "message": "",
-        "image": None,
+        **TREATMENT_EXAMPLE,
         "script": None,
         "link": "/cards/gold?from=home",
         "button": "Get it now",

@@ -1,4 +1,4 @@
-"""What a desk of agents can ask with."""
+"""The vocabulary that a desk of agents can ask with."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""What a desk can ask with, as it travels."""
+"""The vocabulary of a desk, as it travels."""
 
 from typing import Literal
 

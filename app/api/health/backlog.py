@@ -1,4 +1,4 @@
-"""What waits in the log to be archived, and to be learned from."""
+"""Entries that wait in the log to be archived, and to be learned from."""
 
 from app.state import ApiState
 

@@ -1,1 +1,1 @@
-"""What goes on now, in all processes: numbers of the last seconds."""
+"""The traffic of this moment, in all processes: numbers of the last seconds."""

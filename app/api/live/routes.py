@@ -1,4 +1,4 @@
-"""What goes on now: one answer, or a stream of them."""
+"""The traffic of this moment: one answer, or a stream of them."""
 
 import asyncio
 from collections.abc import AsyncIterator

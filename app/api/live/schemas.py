@@ -1,4 +1,4 @@
-"""What goes on now, as it travels."""
+"""The traffic of this moment, as it travels."""
 
 from datetime import datetime
 

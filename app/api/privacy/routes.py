@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.body import JsonRoute
-from app.api.customers.lists_schemas import parse_cursor
+from app.api.cursors import DECISIONS
 from app.api.deps import Ops, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.privacy.schemas import (
@@ -37,7 +37,7 @@ async def export_person(
 
     The first page has all but older decisions. Of whom nothing is held, an export is empty. Each call is in the trail.
     """
-    before = None if query.before is None else parse_cursor(query.before)
+    before = None if query.before is None else DECISIONS.parse(query.before)
     found = await exporter_of(state).page(customer_id, key.name, before, query.limit)
     behind = found["next"]
     return PersonOut.model_validate(found | {"next": None if behind is None else f"{behind[0]}:{behind[1]}"})

@@ -5,22 +5,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.api.customers.lists_schemas import parse_cursor
+from app.api.cursors import DecisionCursor
 from app.api.schemas import Body, CustomerId, Parameters, examples, shown, storable
 from app.api.suppressions.schemas import ScopeOut
 from decisioning.privacy.export_service import MAX_DECISIONS
-
-
-def _check_cursor(cursor: str) -> str:
-    parse_cursor(cursor)
-    return cursor
 
 
 class PersonQuery(Parameters):
     """A page of what is held on a person."""
 
     limit: int = Field(MAX_DECISIONS, ge=1, le=MAX_DECISIONS, description="decisions on a page")
-    before: Annotated[str, AfterValidator(_check_cursor)] | None = Field(
+    before: DecisionCursor | None = Field(
         None, description="`next` of the page before; all but older decisions is on the first page"
     )
 

@@ -1,11 +1,11 @@
-"""What pages and apps ask and are told: nothing that their reader may not know."""
+"""Questions of pages and apps, and their answers: nothing that their reader may not know."""
 
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StringConstraints, WrapValidator, model_validator
 
 from app.api.batch import or_malformed
-from app.api.decisions.schemas import TreatmentOut
+from app.api.decisions.schemas import TREATMENT_EXAMPLE, TreatmentOut
 from app.api.feedback.schemas import _DECISION, FeedbackBatch, FeedbackRequest
 from app.api.schemas import Body, Id, examples, shown
 from app.api.values import form, page_decision_id, visitor_id
@@ -79,15 +79,7 @@ class PublicDecisionAnswer(BaseModel):
                 {
                     "offer_id": "gold",
                     "rank": 1,
-                    "treatment": {
-                        "treatment_id": "banner",
-                        "channel": "web",
-                        "language": "en",
-                        "title": "A card that pays you back",
-                        "message": "",
-                        "image": None,
-                        "link": "/cards/gold?from=home",
-                    },
+                    "treatment": {**TREATMENT_EXAMPLE, "link": "/cards/gold?from=home"},
                 }
             ],
             "nothing_right_now": False,

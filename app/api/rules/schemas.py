@@ -74,7 +74,7 @@ class SimulationRequest(Body):
         }
     )
 
-    placement: Id
+    placement: Id | None = Field(None, description="may be left out where there is only one")
     changes: list[Change] = Field(min_length=1, max_length=10_000)
     context: dict[str, Any] = Field(default_factory=dict)
     sample: int = Field(1000, ge=1, le=10_000)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from app.api.cursors import FIRINGS
 from app.api.deps import Ops, Reader, State, problems
 from app.api.schemas import answer_of
 from app.api.triggers.schemas import (
@@ -15,7 +16,6 @@ from app.api.triggers.schemas import (
     FiringsOut,
     FiringsQuery,
     TriggerCount,
-    parse_cursor,
 )
 from decisioning.errors import Conflict, NotFound
 from decisioning.triggers.store_delivery import FiringDeliveries, FiringFilter
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/firings", tags=["triggers"])
 @router.get("", responses=problems())
 async def read_firings(state: State, key: Reader, query: Annotated[FiringsQuery, Query()]) -> FiringsOut:
     """Show what fired and what became of it, the newest first, page by page."""
-    before = None if query.cursor is None else parse_cursor(query.cursor)
+    before = None if query.cursor is None else FIRINGS.parse(query.cursor)
     wanted = FiringFilter(query.trigger, query.status, query.customer_id, before)
     # One more than is shown tells whether there is another page.
     found = await FiringDeliveries(state.engine).shown(wanted, query.limit + 1)

@@ -1,16 +1,15 @@
 """Firings of triggers, as they travel."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from app.api.cursors import FiringCursor
 from app.api.schemas import CustomerId, DecisionId, Parameters, shown, storable
 from decisioning.triggers.firing import FiringStatus
 
-_CURSOR = re.compile(r"(\d{1,15}):([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.ASCII)
 MAX_SHOWN = 500
 FIRING_EXAMPLE: dict[str, Any] = {
     "firing_id": "5b1e7a52-6a6f-4c9e-9d0e-0f6a2f1c7b3d",
@@ -57,19 +56,6 @@ _DECISION_EXAMPLE = {
 }
 
 
-def parse_cursor(cursor: str) -> tuple[int, str]:
-    """Read a time (Unix ms) and a firing's id from what ``next`` said. Raises ``ValueError``."""
-    found = _CURSOR.fullmatch(cursor)
-    if found is None or int(found[1]) > 253_402_300_799_999:
-        raise ValueError("must be what `next` of the page before said")
-    return int(found[1]), found[2]
-
-
-def _check_cursor(cursor: str) -> str:
-    parse_cursor(cursor)
-    return cursor
-
-
 class FiringsQuery(Parameters):
     """A page of firings."""
 
@@ -77,9 +63,7 @@ class FiringsQuery(Parameters):
     status: FiringStatus | None = Field(None, description="`failed`: those that can be sent again")
     customer_id: CustomerId | None = None
     limit: int = Field(50, ge=1, le=MAX_SHOWN)
-    cursor: Annotated[str, AfterValidator(_check_cursor)] | None = Field(
-        None, description="`next` of the page before; the newest if left out"
-    )
+    cursor: FiringCursor | None = Field(None, description="`next` of the page before; the newest if left out")
 
 
 class FiringOut(BaseModel):

@@ -1,1 +1,1 @@
-"""What commands on policies work with."""
+"""Parts of the commands on policies."""

@@ -1,4 +1,4 @@
-"""What all mappings share: properties made flat, names made ids."""
+"""Steps that all mappings share: properties made flat, names made ids."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,8 @@
 """Evaluations are run one after the other, and one whose process breaks has failed."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -14,12 +16,17 @@ from storage.errors import PostgresUnavailable
 class Store:
     """A queue of evaluations, and why some failed."""
 
-    def __init__(self, *waiting: str) -> None:
+    def __init__(self, *waiting: str, free: bool = True) -> None:
         self.waiting = list(waiting)
+        self.free = free
         self.failed: dict[str, str] = {}
 
     async def take(self) -> str | None:
         return self.waiting.pop(0) if self.waiting else None
+
+    @asynccontextmanager
+    async def claim(self, evaluation_id: str) -> AsyncIterator[bool]:
+        yield self.free
 
     async def fail(self, evaluation_id: str, error: str) -> None:
         self.failed[evaluation_id] = error
@@ -37,6 +44,16 @@ async def test_one_a_round_without_a_pause_between(status: int) -> None:
     assert [await runner.round() for _ in range(3)] == [0.0, 0.0, INTERVAL_S]
     assert run == ["e1", "e2"]
     assert store.failed == ({"e1": f"its process ended with {status}"} if status else {})
+
+
+async def test_what_somebody_else_has_taken_over_does_not_fail_for_a_process_that_breaks() -> None:
+    store = Store("e1", free=False)
+
+    async def work(evaluation_id: str) -> int:
+        return -9
+
+    assert await EvaluationRunner(cast(EvaluationStore, store), work).round() == 0.0
+    assert store.failed == {}
 
 
 async def test_a_job_is_told_to_be_alive_again_after_postgres_was_away(

@@ -142,3 +142,30 @@ def test_rows_that_say_the_same_are_not_counted_as_more_evidence() -> None:
         assert estimator(reward, probability, target).high < thrice.high
     with pytest.raises(EvaluationError, match="units must be of the same length"):
         inverse_propensity(REWARD, PROBABILITY, TARGET, units=[1])
+
+
+def test_estimates_are_those_that_obp_gives() -> None:
+    """``expected``: what obp 0.5.7 printed for these twelve rounds of three actions (numpy 1.26.4)."""
+    rounds, actions = np.arange(12), np.arange(3)
+    each = rounds[:, None]
+    logging = 1.0 + (5 * each + 3 * actions**2 + each * actions) % 7
+    target = 1.0 + (2 * each + 5 * actions + each * actions**2) % 5
+    logging, target = (chances / chances.sum(axis=1, keepdims=True) for chances in (logging, target))
+    model = (7 * each + 4 * actions) % 11 / 10
+    action = (rounds**2 + rounds // 2) % 3
+    reward = ((3 * rounds + action) % 4 == 0).astype(float)
+    logged = reward, logging[rounds, action], target[rounds, action]
+    modelled = model[rounds, action], (target * model).sum(axis=1)
+    found = [
+        inverse_propensity(*logged).value,
+        self_normalised(*logged).value,
+        *(doubly_robust(*logged, *modelled, clip=clip).value for clip in (math.inf, 2.0, 1.5)),
+    ]
+    expected = [
+        0.7451058201058199,
+        0.45543113554594333,
+        0.7572089947089947,
+        0.6520743145743145,
+        0.5854076479076479,
+    ]
+    assert found == pytest.approx(expected, abs=1e-12)

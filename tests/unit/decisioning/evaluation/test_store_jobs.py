@@ -88,6 +88,23 @@ async def test_an_evaluation_without_a_sign_of_life_is_taken_again(
     assert await store.take() is None
 
 
+async def test_a_job_is_run_by_one_alone_and_only_while_it_runs(store: EvaluationStore) -> None:
+    for name in ("e1", "e2"):
+        await store.ask(name, REQUEST, "ann")
+    async with store.claim("e1") as waiting:
+        assert not waiting
+    await store.take()
+    await store.take()
+    async with store.claim("e1") as first, store.claim("e1") as second, store.claim("e2") as other:
+        assert (first, second, other) == (True, False, True)
+        await store.done("e1", {"decisions": 8})
+    async with store.claim("e1") as again:
+        assert not again
+    with pytest.raises(NotFound):
+        async with store.claim("nothing"):
+            pass
+
+
 async def test_the_queue_is_bounded_and_the_old_are_forgotten(
     store: EvaluationStore, engine: AsyncEngine
 ) -> None:

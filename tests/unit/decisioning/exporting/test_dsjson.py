@@ -56,6 +56,26 @@ def test_facts_are_namespaces_and_each_action_has_its_own() -> None:
     assert context["_multi"][1] == {"Offer": {"id": "silver"}}
 
 
+def test_lists_and_objects_become_features_of_their_own() -> None:
+    """The parser of Vowpal Wabbit 9.11.9 refuses lists of anything but numbers, and names such as `_label`."""
+    facts = {
+        "context.pages": ["cards", "home=x", True, 3, None],
+        "context.none": [],
+        "customer.car": {"_label": 2, "make": {"name": "x"}, "colours": ["red"]},
+        "customer.debt": 1e300,
+        "customer.vip": False,
+    }
+    context = line(facts=json.dumps(facts))["c"]
+    pages = dict.fromkeys(["pages=cards", "pages=home=x", "pages=true", "pages=3"], True)
+    assert context["Context"] == pages
+    assert context["Customer"] == {
+        "car._label": 2,
+        "car.make.name": "x",
+        "car.colours=red": True,
+        "vip": False,
+    }
+
+
 def test_a_later_slot_is_an_event_of_its_own() -> None:
     assert line(rank=2)["EventId"] == "d1:2"
 
