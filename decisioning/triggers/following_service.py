@@ -73,9 +73,7 @@ class FollowedLog(Protocol):
 class AskedConditions(Protocol):
     """The conditions of triggers (``conditions_service.Conditions``)."""
 
-    async def hold(
-        self, catalogue: Catalogue, asked: Sequence[tuple[Trigger, str]], now_ms: int
-    ) -> list[bool]: ...
+    async def hold(self, catalogue: Catalogue, asked: Sequence[Candidate], now_ms: int) -> list[bool]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,7 @@ async def fire(
     asked = {(c.trigger.trigger_id, c.customer_id) for c in ordered if c.trigger.again_after_s}
     last = await turn.last_fired(asked)
     ordered = [c for c in ordered if not _fired_lately(c, last)]
-    held = await conditions.hold(catalogue, [(c.trigger, c.customer_id) for c in ordered], now_ms)
+    held = await conditions.hold(catalogue, ordered, now_ms)
     firings = []
     for candidate, holds in zip(ordered, held, strict=True):
         if holds and not _fired_lately(candidate, last):

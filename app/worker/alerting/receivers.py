@@ -77,13 +77,15 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take a piece of an answer (``asyncio.Protocol``)."""
-        self._received += len(data)
-        if self._parser is None or self._received > MAX_ANSWER_BYTES:
+        if self._parser is None:  # nothing was asked
             self.close()
             return
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
+            self.close()
+        if self._received > MAX_ANSWER_BYTES:
             self.close()
 
     def on_headers_complete(self) -> None:
