@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from decisioning.model.trigger import NOT_DECLARED
 from decisioning.triggers.delivery import OpenFiring, Progress
 from decisioning.triggers.firing import FiringStatus
 from storage.clock import to_datetime, to_ms
@@ -168,8 +169,12 @@ class FiringDeliveries:
 
         ``version``: the catalogue's with these. What fired by a newer one is left to who knows that.
         """
-        reason = "the trigger is not in the catalogue any more"
-        values = {"known": list(known), "version": version, "now": to_datetime(now_ms), "reason": reason}
+        values = {
+            "known": list(known),
+            "version": version,
+            "now": to_datetime(now_ms),
+            "reason": NOT_DECLARED,
+        }
         async with single_statement(self._engine) as connection:
             return [row.trigger_id for row in await connection.execute(_DROP, values)]
 

@@ -22,9 +22,13 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} ADD version bigint NOT NULL DEFAULT {newest}")
     op.execute(DATES)
     op.execute("CREATE INDEX customers_dates ON customers USING gin (nb_dates(attributes))")
+    op.execute(
+        "CREATE INDEX trigger_firings_given_up ON trigger_firings (updated_at) WHERE status IN ('failed', 'dropped')"
+    )
 
 
 def downgrade() -> None:
+    op.execute("DROP INDEX trigger_firings_given_up")
     op.execute("DROP INDEX customers_dates")
     op.execute("DROP FUNCTION nb_dates")
     for table in ("trigger_scans", "trigger_waits"):

@@ -76,7 +76,7 @@ async def test_nobody_is_read_for_a_condition_on_the_event_alone(
 @pytest.mark.parametrize(
     ("on", "when", "told"),
     [
-        ({"event": "payment"}, "event.amuont > 1.0", "did you mean event.amount?"),
+        ({"event": "payment"}, "event.amuont > 1.0", "write event.amount > 1.0"),
         ({"event": "payment"}, "event.amount > 'x'", "does not go with"),
         ({"event": "payment"}, "event.method == 'crad'", "did you mean 'card'?"),
         ({"event": "payment"}, "event.iban == 'x'", "it is personal"),
