@@ -63,7 +63,7 @@ class DaysStore:
             yield DaysTurn(connection) if mine else None
 
     async def held(self, name: str, day: str) -> list[HeldDate]:
-        """Read the customers whose attribute holds a date: ``2026-03-08``, or ``03-08`` in any year."""
+        """Read the customers whose attribute holds a date, as ``days.held_between`` writes it."""
         async with single_statement(self._engine) as connection:
             rows = await connection.execute(_HELD, {"name": name, "date": f"{name} {day}"})
             return [HeldDate(row.customer_id, row.value, row.time_zone) for row in rows]

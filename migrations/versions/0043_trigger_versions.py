@@ -6,10 +6,12 @@ from sqlalchemy import text
 revision = "0043"
 down_revision = "0041"
 
-# Of each attribute that holds a date: its name with the date, and with month and day alone, for dates that come yearly.
+# Of each attribute that holds a date: its name with the date, and with month and day alone, for dates that come yearly;
+# with a T behind it if it is a time, whose date may be another one elsewhere.
 DATES = """
 CREATE FUNCTION nb_dates(attributes jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT array_agg(a.key || ' ' || part) FROM jsonb_each_text(attributes) AS a
+    SELECT array_agg(a.key || ' ' || part || CASE WHEN length(a.value) > 10 THEN 'T' ELSE '' END)
+    FROM jsonb_each_text(attributes) AS a
     CROSS JOIN LATERAL (VALUES (left(a.value, 10)), (substr(a.value, 6, 5))) AS parts (part)
     WHERE a.value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
 $$
