@@ -97,7 +97,7 @@ def expression_error(
 ) -> Invalid | None:
     """Return what is wrong with an expression of the thing at ``path``. ``new``: hold it to its bound of cost."""
     field = f"{path}.{use.field}"
-    event_type = sections[EVENT.section].get(use.event)
+    event_type = sections[EVENT.section].get(use.event or "")
     checker = checker_of_use(checker, use, sections)
     check = checker.check_new if new else checker.check
     try:
@@ -116,7 +116,7 @@ def expression_error(
 
 def checker_of_use(checker: Checker, use: ExpressionUse, sections: Sections) -> Checker:
     """Return the checker of an expression: one that knows the properties of the event that it may refer to."""
-    event_type = sections[EVENT.section].get(use.event)
+    event_type = sections[EVENT.section].get(use.event or "")
     return checker if event_type is None else checker.knowing(tuple(property_attributes(event_type).values()))
 
 
