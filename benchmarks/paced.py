@@ -74,7 +74,7 @@ async def _run(
         nonlocal most
         async with gate:
             most = max(most, MAX_CONNECTIONS - gate._value)
-            reader, writer = free.pop() if free else await connect()
+            reader, writer = free.pop(0) if free else await connect()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])

@@ -47,6 +47,7 @@ class Found:
     p99_ms: float
     max_ms: float
     answer_p99_ms: float
+    worker_cpu_s: float
     machine: str
 
 
@@ -118,7 +119,7 @@ def declare(client: Client, url: str) -> None:
 
 def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
     """Send events, and compare when they were answered with when webhooks were called."""
-    with Receiver().listening() as receiver, worker(found), api(found) as process:
+    with Receiver().listening() as receiver, worker(found) as busy, api(found) as process:
         client = Client(process, found.key)
         try:
             declare(client, receiver.url)
@@ -136,8 +137,11 @@ def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
             def note(number: int, ids: list[str] = ids) -> None:
                 answered[ids[number]] = time.perf_counter()
 
+            before = busy.cpu_times()
             row = paced.measure(process.port, bodies(), rate, for_s, on_answer=note)
             _wait(receiver, [event_id for event_id in ids if CALLED in event_id])
+            after = busy.cpu_times()
+            cpu_s = after.user + after.system - before.user - before.system
     fired = [event_id for event_id in answered if event_id.startswith(f"main-{CALLED}")]
     took = [1000 * (receiver.at_s[i] - answered[i]) for i in fired if i in receiver.at_s]
     if not took:
@@ -145,7 +149,8 @@ def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
     p50, p99 = np.quantile(took, [0.5, 0.99])
     return Found(
         rate, rate * share, seconds, len(took), len(fired) - len(took), round(float(p50), 1),
-        round(float(p99), 1), round(max(took), 1), row.p99_ms, describe(),
+        round(float(p99), 1), round(max(took), 1), row.p99_ms,
+        round(cpu_s, 2), describe(),
     )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ class RuleSet:
         self._segments = segments
         self._order = _ordered(segments)
 
+    def of(self, vocabulary: Vocabulary) -> "RuleSet":
+        """Return the same segments for expressions that are checked against a larger vocabulary."""
+        return RuleSet(vocabulary, self._segments)
+
     def depends_on(self, expression: Expression) -> frozenset[str]:
         """Find the roots that an expression depends on, through segments as well."""
         roots = set(expression.roots)

@@ -25,7 +25,7 @@ from rules.mistakes import SYNTAX, Mended, first_mistake, mend
 from rules.syntax import Node, read_tree
 from rules.tokens import compared_with, literal, position, tokens
 from rules.trial import agrees, problem_with_literals
-from rules.vocabulary import HISTORY, ROOTS, Vocabulary
+from rules.vocabulary import HISTORY, ROOTS, Attribute, Vocabulary
 
 Kind = Literal["condition", "number"]
 
@@ -102,6 +102,16 @@ class Checker:
         self._environment = checker.NewEnv(variables=variables | presence_variables(vocabulary.attributes))
         self._names = Names(vocabulary, self.segments)
         self._checked: dict[tuple[str, Kind], Expression] = {}
+        self._knowing: dict[tuple[Attribute, ...], Checker] = {}
+
+    def knowing(self, attributes: tuple[Attribute, ...]) -> "Checker":
+        """Return the checker of a vocabulary that has these attributes as well. It remembers what it has checked."""
+        found = self._knowing.get(attributes)
+        if found is None:
+            added = {attribute.path: attribute for attribute in attributes}
+            found = Checker(Vocabulary({**self.vocabulary.attributes, **added}), self.segments)
+            self._knowing[attributes] = found
+        return found
 
     def check(self, source: str, kind: Kind = "condition") -> Expression:
         """Check a condition, or a number, as it was saved at some time.

@@ -9,10 +9,26 @@ from decisioning.catalog.kind import Sections
 from decisioning.errors import Invalid, MissingThing
 
 Watched = Literal[
-    "acceptance_drop", "drift", "exploration_died", "capacity_used", "archive_backlog", "degraded_share"
+    "acceptance_drop",
+    "drift",
+    "exploration_died",
+    "capacity_used",
+    "archive_backlog",
+    "degraded_share",
+    "trigger_failures",
 ]
-Scope = Literal["placement", "offer", "capacity"]
-_SECTIONS: Mapping[Scope, str] = {"placement": "placements", "offer": "offers", "capacity": "capacities"}
+Scope = Literal["placement", "offer", "capacity", "trigger"]
+_SECTIONS: Mapping[Scope, str] = {
+    "placement": "placements",
+    "offer": "offers",
+    "capacity": "capacities",
+    "trigger": "triggers",
+}
+_BOUNDS: Mapping[Watched, str] = {
+    "archive_backlog": "must be seconds, 0 or more",
+    "trigger_failures": "must be a number of firings, 0 or more",
+}
+"""The bounds of thresholds that are no shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +47,7 @@ WATCHES: Mapping[Watched, Watch] = {
     "capacity_used": Watch(0.9, 0, ("capacity",)),
     "archive_backlog": Watch(60.0, 0, ()),
     "degraded_share": Watch(0.05, 900, ("placement",)),
+    "trigger_failures": Watch(1.0, 3600, ("trigger",)),
 }
 
 
@@ -47,6 +64,7 @@ class Alert:
     placement: str | None = None
     offer: str | None = None
     capacity: str | None = None
+    trigger: str | None = None
     threshold: float | None = None
     window_s: int | None = None
     webhook: str | None = None
@@ -90,9 +108,8 @@ def check_alert(alert: Alert, things: Sections) -> Iterator[Invalid]:
             yield Invalid(scope, f"means nothing to {alert.watches}: leave it out")
         elif named and named not in things[section]:
             yield MissingThing(scope, scope, named)
-    highest = None if alert.watches == "archive_backlog" else 1.0
-    if alert.threshold is not None and (alert.threshold < 0 or (highest and alert.threshold > highest)):
-        bounds = "must be a share from 0 to 1" if highest else "must be seconds, 0 or more"
+    bounds, is_share = _BOUNDS.get(alert.watches, "must be a share from 0 to 1"), alert.watches not in _BOUNDS
+    if alert.threshold is not None and (alert.threshold < 0 or (is_share and alert.threshold > 1)):
         yield Invalid("threshold", bounds)
     if alert.window_s is not None and not WATCHES[alert.watches].window_s:
         yield Invalid("window_s", f"means nothing to {alert.watches}, which is looked at as it is now")

@@ -17,6 +17,7 @@ from decisioning.aggregates.vocabulary import derived_attributes
 from decisioning.catalog.alert import Alert
 from decisioning.catalog.checks import (
     Mistake,
+    checker_of_use,
     expression_mistakes,
     new_expression_mistakes,
     reference_mistakes,
@@ -231,7 +232,8 @@ class Catalogue:
                 for thing in self.things(kind).values():
                     for use in kind.expressions(thing):
                         if HISTORY in use.source:
-                            yield from self.checker.check(use.source, use.result).calls.values()
+                            checker = checker_of_use(self.checker, use, self.sections)
+                            yield from checker.check(use.source, use.result).calls.values()
         for placement in self.placements.values():
             yield from calls_among(placement.log_facts)
 

@@ -4,8 +4,18 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from decisioning.aggregates.vocabulary import property_attributes
 from decisioning.catalog.kind import ExpressionUse, Sections
-from decisioning.catalog.kinds import GROUP, KINDS, OFFER, REASON, TREATMENT, section_path, top_level_kinds
+from decisioning.catalog.kinds import (
+    EVENT,
+    GROUP,
+    KINDS,
+    OFFER,
+    REASON,
+    TREATMENT,
+    section_path,
+    top_level_kinds,
+)
 from decisioning.contact.own_history import unknown_name
 from decisioning.contact.signals import check_offer_scope
 from decisioning.errors import Invalid, InvalidRule
@@ -87,6 +97,8 @@ def expression_error(
 ) -> Invalid | None:
     """Return what is wrong with an expression of the thing at ``path``. ``new``: hold it to its bound of cost."""
     field = f"{path}.{use.field}"
+    event_type = sections[EVENT.section].get(use.event or "")
+    checker = checker_of_use(checker, use, sections)
     check = checker.check_new if new else checker.check
     try:
         expression = check(use.source, use.result)
@@ -96,7 +108,16 @@ def expression_error(
         return Invalid(field, "must not refer to the offer; name it instead")
     if "context" in expression.roots and not use.may_use_context:
         return Invalid(field, "must not refer to the context: nothing was asked, so there is none")
+    personal = [] if event_type is None else sorted(f"event.{name}" for name in event_type.personal)
+    if told := next((path for path in personal if path in expression.paths), None):
+        return Invalid(field, f"must not refer to {told}: it is personal, and not kept with what fired")
     return history_error(field, expression, sections)
+
+
+def checker_of_use(checker: Checker, use: ExpressionUse, sections: Sections) -> Checker:
+    """Return the checker of an expression: one that knows the properties of the event that it may refer to."""
+    event_type = sections[EVENT.section].get(use.event or "")
+    return checker if event_type is None else checker.knowing(tuple(property_attributes(event_type).values()))
 
 
 def history_error(field: str, expression: Expression, sections: Sections) -> Invalid | None:

@@ -17,13 +17,17 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 
 class ExpressionUse(NamedTuple):
-    """An expression that a thing holds: its field, source, and the kind of its result."""
+    """An expression that a thing holds: its field, source, and the kind of its result.
+
+    ``event``: the type of events whose properties it may refer to, as ``event.<property>``.
+    """
 
     field: str
     source: str
     result: ExpressionKind = "condition"
     may_use_offer: bool = True
     may_use_context: bool = True
+    event: str | None = None
 
 
 TIMES: Mapping[str, str] = {"starts_ms": "starts_at", "ends_ms": "ends_at"}

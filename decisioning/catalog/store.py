@@ -37,7 +37,7 @@ from decisioning.catalog.store_entries import (
 from decisioning.errors import Invalid, NotFound, PreconditionFailed
 from decisioning.treatments.store_search import index_treatment, rebuild_search
 from storage.locks import CATALOGUE_LOCK
-from storage.postgres import transaction, where
+from storage.postgres import single_statement, transaction, where
 
 MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
@@ -81,7 +81,7 @@ class CatalogueStore:
 
     async def version(self) -> int:
         """Return the newest version; 0 if nothing was ever published."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return await read_version(connection)
 
     async def load_newer(self, known: Catalogue | None) -> Catalogue:

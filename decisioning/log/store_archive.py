@@ -19,7 +19,7 @@ from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
 from storage.clock import HOUR_MS, to_datetime, to_ms
 from storage.keys import is_reserved, time_of_generated
-from storage.postgres import postgres_errors, transaction
+from storage.postgres import postgres_errors, single_statement, transaction
 from storage.tasks import leave_after
 
 __all__ = ["LOOKUP_TIMEOUT_S", "ArchiveReader", "Archiver"]
@@ -39,7 +39,7 @@ class ArchiveReader:
         self._engine = engine
 
     async def _rows(self, query: str, **values: Any) -> Sequence[Row[Any]]:
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return (await connection.execute(text(query), values)).all()
 
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,8 @@ TriggerStatus = Literal["live", "paused"]
 LeapDay = Literal["02-28", "03-01"]
 DEFAULT_WITHIN_S = 3600
 DEFAULT_AGAIN_S = 86_400
+NOT_DECLARED = "the trigger is not in the catalogue any more"
+"""The reason why firings of triggers that were removed are dropped."""
 
 
 @dataclass(frozen=True, slots=True)

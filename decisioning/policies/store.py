@@ -31,7 +31,7 @@ from decisioning.policies.store_rows import (
     update_policy,
 )
 from storage.locks import FORGETTING_LOCK, POLICIES_LOCK, WARMING_SPACE
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
 ALWAYS = frozenset(spec.key for spec in BUILT_IN)
 
@@ -94,7 +94,7 @@ class PolicyStore:
 
     async def states(self) -> dict[str, PolicyState]:
         """Read the state of each policy, by ``name@version``."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return await read_states(connection)
 
     async def bodies(self, keys: Collection[str]) -> dict[str, Mapping[str, Any]]:
@@ -108,7 +108,7 @@ class PolicyStore:
 
     async def learning(self) -> list[str]:
         """Find the policies that have arms, or will have when their warm start ends: nothing is trimmed behind them."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             query = "SELECT name, version FROM policies WHERE state IN ('folding', 'live') AND started_at IS NOT NULL"
             return [PolicyKey.of(row.name, row.version) for row in await connection.execute(text(query))]
 

@@ -14,6 +14,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.deciders import CALLER, HISTORY
+from decisioning.model.trigger import NOT_DECLARED
 from decisioning.reporting.alerting import (
     Finding,
     OfferCounts,
@@ -57,6 +58,22 @@ WHERE decided_at >= :since AND header ->> 'source' = 'live'
     AND (cast(:placement AS text) IS NULL OR placement = :placement)
 GROUP BY 1 ORDER BY 1
 """
+# Those that are open, and those that were given up lately, each by an index of its own.
+_UNDELIVERED = """
+SELECT trigger_id, count(*) FILTER (WHERE status = 'failed') AS failed,
+    count(*) FILTER (WHERE status = 'dropped') AS dropped, count(*) FILTER (WHERE status NOT IN ('failed', 'dropped'))
+    AS tried, (array_agg(status_reason ORDER BY updated_at DESC))[1] AS reason
+FROM (
+    SELECT trigger_id, status, status_reason, updated_at FROM trigger_firings
+    WHERE status IN ('due', 'decided') AND trigger_id = ANY(:triggers)
+        AND attempts - earlier_attempts >= :tries AND status_reason IS NOT NULL
+    UNION ALL SELECT trigger_id, status, status_reason, updated_at FROM trigger_firings
+    WHERE status IN ('failed', 'dropped') AND updated_at >= :since AND trigger_id = ANY(:triggers)
+        AND (status = 'failed' OR (decision_id IS NULL AND status_reason <> :removed))
+) AS f GROUP BY trigger_id ORDER BY trigger_id
+"""
+_TRIES = 3
+"""After so many tries a firing that is not delivered is told of."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,8 @@ class AlertChecks:
             return await self._capacity(alert, catalogue)
         if alert.watches == "archive_backlog":
             return await self._backlog(alert)
+        if alert.watches == "trigger_failures":
+            return await self._firings(alert, catalogue)
         return await self._degraded(alert)
 
     async def _rows(self, query: str, **values: Any) -> Sequence[Any]:
@@ -166,6 +185,24 @@ class AlertChecks:
         waits_s = 0.0 if oldest_ms is None else max(self.clock_ms() - oldest_ms, 0) / 1000
         said = f"the oldest record that is not archived has waited for {waits_s:.0f} s"
         return [Finding("archive", waits_s, oldest_ms is not None and waits_s >= alert.limit, said)]
+
+    async def _firings(self, alert: Alert, catalogue: Catalogue) -> list[Finding]:
+        rows = await self._rows(
+            _UNDELIVERED,
+            since=to_datetime(self.clock_ms() - alert.span_s * 1000),
+            triggers=list(catalogue.triggers) if alert.trigger is None else [alert.trigger],
+            tries=_TRIES,
+            removed=NOT_DECLARED,
+        )
+        found = []
+        for row in rows:
+            count = row.failed + row.dropped + row.tried
+            said = (
+                f"{row.failed} firings failed, {row.dropped} were dropped undecided, {row.tried} are tried again;"
+                f" the last one: {row.reason}"
+            )
+            found.append(Finding(row.trigger_id, count, count >= alert.limit, said))
+        return found
 
     async def _degraded(self, alert: Alert) -> list[Finding]:
         rows = await self._rows(

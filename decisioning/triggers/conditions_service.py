@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checks import checker_of_use
+from decisioning.catalog.triggers.checks import trigger_expressions
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.facts import facts_of
 from decisioning.decide.told import told_by
 from decisioning.log.ports import CustomerReading
 from decisioning.model.entities import Placement
 from decisioning.model.trigger import Trigger
+from decisioning.triggers.firing import Candidate
 from profiles.customer import Profile, decode_cached
 from profiles.events.population import NOBODY, Population
 from rules.evaluation import Plan, evaluate
@@ -20,6 +23,8 @@ from rules.vocabulary import HISTORY
 from storage.clock import to_datetime
 
 CONCURRENT = 32
+EVENT = "event"
+"""The root of the properties of the event that set a trigger off."""
 _NOWHERE = Placement("trigger", "trigger")
 """Segments may speak of the placement, and there is none yet."""
 
@@ -32,9 +37,12 @@ class Profiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
+    """A compiled condition. ``of_event``: it looks at nothing but the event and the time."""
+
     expression: Expression
     plan: Plan
     history: OwnHistory | None
+    of_event: bool
 
 
 class Conditions:
@@ -49,20 +57,23 @@ class Conditions:
         self._of: Catalogue | None = None
         self._compiled: dict[str, _Condition] = {}
 
-    async def hold(
-        self, catalogue: Catalogue, asked: Sequence[tuple[Trigger, str]], now_ms: int
-    ) -> list[bool]:
-        """Return for each trigger and customer whether the condition holds now; a trigger without one: True.
+    async def hold(self, catalogue: Catalogue, asked: Sequence[Candidate], now_ms: int) -> list[bool]:
+        """Return for each candidate whether the condition of its trigger holds now; without one: True.
 
         Raises ``Unavailable`` if a customer cannot be read.
         """
         if catalogue is not self._of:
             self._of, self._compiled = catalogue, {}
-        compares = (
-            any(trigger.when is not None for trigger, _ in asked) and catalogue.event_definitions.against_all
+        conditions = [self._condition(catalogue, candidate.trigger) for candidate in asked]
+        customers = list(
+            {
+                candidate.customer_id: None
+                for candidate, condition in zip(asked, conditions, strict=True)
+                if condition is not None and not condition.of_event
+            }
         )
+        compares = customers and catalogue.event_definitions.against_all
         population = await self._population() if compares else NOBODY
-        customers = list({customer_id: None for trigger, customer_id in asked if trigger.when is not None})
         limit = asyncio.Semaphore(CONCURRENT)
 
         async def load(customer_id: str) -> Mapping[str, Any]:
@@ -71,9 +82,17 @@ class Conditions:
 
         loaded = dict(zip(customers, await asyncio.gather(*map(load, customers)), strict=True))
         return [
-            trigger.when is None or self._holds(catalogue, trigger, loaded[customer_id], now_ms)
-            for trigger, customer_id in asked
+            condition is None or _holds(condition, loaded.get(candidate.customer_id, {}), candidate, now_ms)
+            for candidate, condition in zip(asked, conditions, strict=True)
         ]
+
+    def _condition(self, catalogue: Catalogue, trigger: Trigger) -> _Condition | None:
+        if trigger.when is None:
+            return None
+        condition = self._compiled.get(trigger.trigger_id)
+        if condition is None:
+            condition = self._compiled[trigger.trigger_id] = _compile(catalogue, trigger)
+        return condition
 
     async def _facts(
         self, catalogue: Catalogue, customer_id: str, now_ms: int, population: Population
@@ -85,18 +104,19 @@ class Conditions:
         told = told_by(catalogue.event_definitions, reply.events, now_ms, population)
         return {**facts_of(profile.customer, {}, _NOWHERE, told), HISTORY: reply.history}
 
-    def _holds(self, catalogue: Catalogue, trigger: Trigger, loaded: Mapping[str, Any], now_ms: int) -> bool:
-        condition = self._compiled.get(trigger.trigger_id)
-        if condition is None:
-            condition = self._compiled[trigger.trigger_id] = _compile(catalogue, trigger)
-        history = condition.history
-        answers = {} if history is None else history.answers(loaded[HISTORY], now_ms)
-        evaluation = evaluate(condition.plan, {**loaded, HISTORY: answers}, to_datetime(now_ms))
-        return evaluation.holds(condition.expression)
+
+def _holds(condition: _Condition, loaded: Mapping[str, Any], candidate: Candidate, now_ms: int) -> bool:
+    answers = {} if condition.history is None else condition.history.answers(loaded[HISTORY], now_ms)
+    # As the event was logged, and as it is kept while it is waited for: whoever evaluates this finds the same.
+    facts = {**loaded, EVENT: candidate.cause.get("properties", {}), HISTORY: answers}
+    return evaluate(condition.plan, facts, to_datetime(now_ms)).holds(condition.expression)
 
 
 def _compile(catalogue: Catalogue, trigger: Trigger) -> _Condition:
-    expression = catalogue.checker.check(trigger.when or "true")
-    plan = catalogue.rules.plan([expression])
+    (use,) = trigger_expressions(trigger)
+    checker = checker_of_use(catalogue.checker, use, catalogue.sections)
+    expression = checker.check(use.source)
+    rules = catalogue.rules.of(checker.vocabulary)
+    plan = rules.plan([expression])
     own = OwnHistory(plan.history, catalogue.numbers) if plan.history else None
-    return _Condition(expression, plan, own)
+    return _Condition(expression, plan, own, rules.depends_on(expression) <= {EVENT, "now"})

@@ -1,8 +1,8 @@
 """The days on which triggers on dates fire: from what an attribute holds to moments in time. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from decisioning.contact.quiet_hours import zone_of
 from decisioning.model.trigger import TriggerOn
 from storage.clock import to_datetime, to_ms
 
-_DAY = timedelta(days=1)
+_DAY, _HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +74,25 @@ def anniversary(held: date, year: int, leap_day: str) -> date:
 
 
 def held_between(on: TriggerOn, after_ms: int, until_ms: int) -> list[str]:
-    """Return the texts that attributes begin with, or for yearly dates have behind the year, that may be due then.
+    """Return what attributes hold that may be due then: dates, or for yearly ones months and days; times with a ``T``.
 
-    More than those that are, since zones differ, and times are read in another zone than they are written in.
+    As the function ``nb_dates`` of Postgres writes them. More than those that are due, since zones differ.
     """
-    first = to_datetime(after_ms).date() - 3 * _DAY - on.days * _DAY
-    last = to_datetime(until_ms).date() + 3 * _DAY - on.days * _DAY
-    count = (last - first).days + 1
-    if on.yearly and count >= 366:
-        first, count = date(2000, 1, 1), 366
-    days = [first + n * _DAY for n in range(count)]
+    # Clocks are 12 hours behind UTC to 14 hours ahead of it.
+    first, last = to_datetime(after_ms) - 12 * _HOUR, to_datetime(until_ms) + 14 * _HOUR
+    at = time.fromisoformat(on.at)
+    near = (first.date() + n * _DAY for n in range((last.date() - first.date()).days + 1))
+    dates = {day - on.days * _DAY for day in near if first < datetime.combine(day, at, UTC) <= last}
+    # The date of a time is that of where it was written, which may be another one where the customer is.
+    timed = {day + n * _DAY for day in dates for n in range(-2, 3)}
+    return sorted({*_texts(on, dates), *(f"{one}T" for one in _texts(on, timed))})
+
+
+def _texts(on: TriggerOn, days: Collection[date]) -> set[str]:
     if not on.yearly:
-        return [day.isoformat() for day in days]
-    # What is kept on another day may be due then as well.
-    return sorted({"02-29", *(day.strftime("%m-%d") for day in days)})
+        return {day.isoformat() for day in days}
+    found = {day.strftime("%m-%d") for day in days}
+    return found | {"02-29"} if on.leap_day in found else found
 
 
 def may_be_due(on: TriggerOn, after_ms: int, until_ms: int) -> bool:

@@ -7,16 +7,18 @@ who has been found already has fired for this day.
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.model.trigger import Trigger
-from decisioning.triggers.days import due_between, held_between, may_be_due
+from decisioning.triggers.days import DueDay, due_between, held_between, may_be_due
 from decisioning.triggers.firing import Candidate
 from decisioning.triggers.following_service import AskedConditions, FiringTurn, fire
 from decisioning.triggers.store_days import HeldDate
 
-PAGE = 500
+AT_ONCE = 500
+"""Customers for whom it fires in one turn."""
 
 
 class DaysTurnPort(FiringTurn, Protocol):
@@ -24,16 +26,14 @@ class DaysTurnPort(FiringTurn, Protocol):
 
     async def existing(self, customer_ids: Collection[str]) -> set[str]: ...
     async def scanned(self) -> dict[str, int]: ...
-    async def scan(self, trigger_id: str, until_ms: int) -> None: ...
+    async def scan(self, trigger_id: str, until_ms: int, version: int) -> None: ...
 
 
 class Days(Protocol):
     """Customers by what their attributes hold (``store_days.DaysStore``)."""
 
     def turn(self) -> AbstractAsyncContextManager[DaysTurnPort | None]: ...
-    async def page(
-        self, name: str, texts: Sequence[str], *, yearly: bool, after: str, most: int
-    ) -> list[HeldDate]: ...
+    async def held(self, name: str, day: str) -> list[HeldDate]: ...
 
 
 @dataclass
@@ -59,35 +59,29 @@ class DayWatch:
         return fired
 
     async def _scan(self, catalogue: Catalogue, trigger: Trigger, since_ms: int, now_ms: int) -> int:
-        on, name = trigger.on, (trigger.on.date or "").removeprefix("customer.")
+        name, fired = (trigger.on.date or "").removeprefix("customer."), 0
         since_ms = max(since_ms, now_ms - trigger.within_s * 1000)
-        texts = held_between(on, since_ms, now_ms)
-        fired, after = 0, ""
-        while True:
-            page = await self.days.page(name, texts, yearly=on.yearly, after=after, most=PAGE)
-            is_last = len(page) < PAGE
-            candidates = [one for held in page for one in _candidates(trigger, held, since_ms, now_ms)]
-            async with self.days.turn() as turn:
-                if turn is None:  # another worker looks through them
-                    return fired
-                known = await turn.existing({one.customer_id for one in candidates})
-                here = [one for one in candidates if one.customer_id in known]
-                fired += await fire(turn, self.conditions, catalogue, here, now_ms)
-                if is_last:
-                    await turn.scan(trigger.trigger_id, now_ms)
-            if is_last:
-                return fired
-            after = page[-1].customer_id
+        due_of = cache(lambda value, zone: tuple(due_between(trigger.on, value, zone, since_ms, now_ms)))
+        for day in held_between(trigger.on, since_ms, now_ms):
+            candidates = [
+                _candidate(trigger, held.customer_id, due)
+                for held in await self.days.held(name, day)
+                for due in due_of(held.value, held.time_zone)
+            ]
+            for start in range(0, len(candidates), AT_ONCE):
+                some = candidates[start : start + AT_ONCE]
+                async with self.days.turn() as turn:
+                    if turn is None:  # another worker looks through them
+                        return fired
+                    known = await turn.existing({one.customer_id for one in some})
+                    here = [one for one in some if one.customer_id in known]
+                    fired += await fire(turn, self.conditions, catalogue, here, now_ms)
+        async with self.days.turn() as turn:
+            if turn is not None:
+                await turn.scan(trigger.trigger_id, now_ms, catalogue.version)
+        return fired
 
 
-def _candidates(trigger: Trigger, held: HeldDate, since_ms: int, now_ms: int) -> list[Candidate]:
-    return [
-        Candidate(
-            trigger,
-            held.customer_id,
-            f"day {due.day.isoformat()}",
-            {"date": trigger.on.date, "day": due.day.isoformat()},
-            due.at_ms,
-        )
-        for due in due_between(trigger.on, held.value, held.time_zone, since_ms, now_ms)
-    ]
+def _candidate(trigger: Trigger, customer_id: str, due: DueDay) -> Candidate:
+    day = due.day.isoformat()
+    return Candidate(trigger, customer_id, f"day {day}", {"date": trigger.on.date, "day": day}, due.at_ms)

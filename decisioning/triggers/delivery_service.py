@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from decisioning.model.trigger import Trigger
+from decisioning.model.trigger import NOT_DECLARED, Trigger
 from decisioning.triggers.decision_service import NOT_HELD, FiringDecisions, Nothing, Undecided
 from decisioning.triggers.delivery import OpenFiring, Progress, message_of, put_off
 from decisioning.triggers.ports import Keeper, NotTaken, Sender
@@ -18,7 +18,6 @@ from storage.errors import Unavailable
 log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "its time was over before it could be decided or sent"
-NOT_DECLARED = "the trigger is not in the catalogue any more"
 
 
 class FiringService:

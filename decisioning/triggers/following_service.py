@@ -3,6 +3,7 @@
 A round is one turn: positions, waits and firings change together or not at all, so it may be killed anywhere.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
 from storage.clock import DAY_MS, to_iso
 
 ENTRIES_BATCH_SIZE = 500
+GATHER_S = 0.01
+"""Between two looks at what no trigger looks at, so that what comes one by one is read together."""
 MAX_DUE = 1000
 """Waits that are over, in one turn."""
 
@@ -42,12 +45,12 @@ class Turn(FiringTurn, Protocol):
     async def stand_for(self, customer_ids: set[str]) -> dict[str, str]: ...
     async def waits_for(self, items: set[str]) -> dict[WaitKey, Wait]: ...
     async def due(self, now_ms: int, most: int) -> list[Wait]: ...
-    async def keep(self, waits: Sequence[Wait]) -> None: ...
+    async def keep(self, waits: Sequence[Wait], version: int) -> None: ...
     async def drop(self, keys: Sequence[WaitKey]) -> None: ...
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
     async def scanned(self) -> dict[str, int]: ...
-    async def scan(self, trigger_id: str, until_ms: int) -> None: ...
+    async def scan(self, trigger_id: str, until_ms: int, version: int) -> None: ...
     async def begin_seeding(self, trigger_id: str, since_ms: int, until_ms: int) -> None: ...
     async def forget_scans(self, trigger_ids: Sequence[str]) -> None: ...
 
@@ -70,9 +73,7 @@ class FollowedLog(Protocol):
 class AskedConditions(Protocol):
     """The conditions of triggers (``conditions_service.Conditions``)."""
 
-    async def hold(
-        self, catalogue: Catalogue, asked: Sequence[tuple[Trigger, str]], now_ms: int
-    ) -> list[bool]: ...
+    async def hold(self, catalogue: Catalogue, asked: Sequence[Candidate], now_ms: int) -> list[bool]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,23 @@ class TriggerFollower:
     _rests: bool = field(default=False, init=False)
     _read: dict[int, StreamPosition] = field(default_factory=dict, init=False)
 
-    async def wait(self, block_ms: int) -> None:
-        """Wait up to ``block_ms`` for something to come behind what the last turn read. Raises ``RedisUnavailable``."""
-        await self.log.read(self._read, count=1, block_ms=block_ms, decisions=True)
+    async def wait(self, plan: Plan, block_ms: int) -> None:
+        """Wait up to ``block_ms`` for what ``plan`` looks at to come behind what the last turn read.
+
+        Raises ``RedisUnavailable``.
+        """
+        until_ms = self.clock_ms() + block_ms
+        while (left_ms := until_ms - self.clock_ms()) > 0:
+            batch = await self.log.read(
+                self._read, count=ENTRIES_BATCH_SIZE, block_ms=min(left_ms, block_ms), decisions=True
+            )
+            if any(plan.looks_at("event", logged.event.type) for logged in batch.events) or any(
+                plan.looks_at("outcome", outcome.outcome) for outcome in batch.outcomes
+            ):
+                return
+            # The next turn reads them once more, and notes that they have been seen.
+            self._read |= batch.last
+            await asyncio.sleep(GATHER_S)
 
     async def follow(self, catalogue: Catalogue, plan: Plan) -> Followed | None:
         """Follow the log for the triggers of ``plan``, as far as one turn goes. Raises ``Unavailable``.
@@ -115,7 +130,7 @@ class TriggerFollower:
                 result = await self._rest(turn)
             else:
                 if self._settled != catalogue.version:
-                    await self._settle(turn, plan)
+                    await self._settle(turn, plan, catalogue.version)
                 result = await self._take(turn, catalogue, plan)
         # Only now it is known that all of it was kept.
         self._rests, self._settled = not plan.triggers, catalogue.version
@@ -129,7 +144,7 @@ class TriggerFollower:
         await turn.drop([wait.key for wait in due])
         return Followed(more=len(due) == MAX_DUE)
 
-    async def _settle(self, turn: Turn, plan: Plan) -> None:
+    async def _settle(self, turn: Turn, plan: Plan, version: int) -> None:
         """Begin with triggers that are new, or live again; what the archive is needed for is only noted."""
         await turn.forget_scans(list(plan.triggers))
         scanned, now_ms = await turn.scanned(), self.clock_ms()
@@ -138,7 +153,7 @@ class TriggerFollower:
                 if trigger.on.after_s is not None:
                     since_ms = now_ms - trigger.on.after_s * 1000
                     await turn.begin_seeding(trigger.trigger_id, since_ms, now_ms + DAY_MS)
-                await turn.scan(trigger.trigger_id, now_ms)
+                await turn.scan(trigger.trigger_id, now_ms, version)
 
     async def _take(self, turn: Turn, catalogue: Catalogue, plan: Plan) -> Followed:
         # Before the log is read: what is recorded later cannot have prevented what is due by now.
@@ -152,13 +167,13 @@ class TriggerFollower:
         happenings = events_among(batch.events, catalogue, plan)
         happenings += await self._outcomes(turn, batch.outcomes, catalogue, plan)
         happenings = await _of_customers(turn, happenings)
-        candidates = await _fold(turn, plan, happenings)
+        candidates = await _fold(turn, plan, happenings, catalogue.version)
         due: list[Wait] = []
         if not batch.is_full:
             due = await turn.due(now_ms, MAX_DUE)
             if await turn.stand_for({wait.key[1] for wait in due}):  # some have become part of others
                 due = await turn.due(now_ms, MAX_DUE)
-            candidates += await _end_waits(turn, plan, due, now_ms)
+            candidates += await _end_waits(turn, plan, due, now_ms, catalogue.version)
         firings = await fire(turn, self.conditions, catalogue, candidates, self.clock_ms())
         await turn.move(batch.last)
         self._read = {**positions, **batch.last}
@@ -197,9 +212,10 @@ async def fire(
     if not candidates:
         return 0
     ordered = sorted(candidates, key=lambda c: c.fired_at_ms)
-    last = await turn.last_fired({(c.trigger.trigger_id, c.customer_id) for c in ordered})
+    asked = {(c.trigger.trigger_id, c.customer_id) for c in ordered if c.trigger.again_after_s}
+    last = await turn.last_fired(asked)
     ordered = [c for c in ordered if not _fired_lately(c, last)]
-    held = await conditions.hold(catalogue, [(c.trigger, c.customer_id) for c in ordered], now_ms)
+    held = await conditions.hold(catalogue, ordered, now_ms)
     firings = []
     for candidate, holds in zip(ordered, held, strict=True):
         if holds and not _fired_lately(candidate, last):
@@ -214,7 +230,7 @@ async def _of_customers(turn: Turn, happenings: Sequence[Happening]) -> list[Hap
     return [replace(one, customer_id=stand_for.get(one.customer_id, one.customer_id)) for one in happenings]
 
 
-async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening]) -> list[Candidate]:
+async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening], version: int) -> list[Candidate]:
     """Change what is waited for by what happened, and return what fires at once."""
     keys = {key for happening in happenings for key in plan.waits_of(happening)}
     before = await turn.waits(keys)
@@ -227,11 +243,13 @@ async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening]) -> list
             for t in plan.fires(happening)
         ]
     await turn.drop([key for key in before if key not in after])
-    await turn.keep([wait for key, wait in after.items() if before.get(key) != wait])
+    await turn.keep([wait for key, wait in after.items() if before.get(key) != wait], version)
     return candidates
 
 
-async def _end_waits(turn: Turn, plan: Plan, due: Sequence[Wait], now_ms: int) -> list[Candidate]:
+async def _end_waits(
+    turn: Turn, plan: Plan, due: Sequence[Wait], now_ms: int, version: int
+) -> list[Candidate]:
     """End waits that are over, and return what fires: what nothing has prevented that came earlier in the log."""
     over: list[tuple[Trigger, Wait]] = []
     longer = []
@@ -245,7 +263,7 @@ async def _end_waits(turn: Turn, plan: Plan, due: Sequence[Wait], now_ms: int) -
         else:
             over.append((trigger, wait))
     await turn.drop([wait.key for wait in due])
-    await turn.keep(longer)
+    await turn.keep(longer, version)
     prevented = await _prevented(turn, over)
     return [
         Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)

@@ -1,6 +1,6 @@
 """Customers whose attribute may hold a day that is due, and the right to make triggers on dates fire for them."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.triggers.store_following import TriggerTurn
 from profiles.privacy.store_erasures import LOCK_STORING
 from storage.locks import TRIGGER_DAYS_LOCK
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
-_PAGE = """
+# By the index that is on nb_dates, with what it makes of an attribute.
+_HELD = text("""
 SELECT customer_id, attributes ->> :name AS value, attributes ->> 'time_zone' AS time_zone FROM customers
-WHERE customer_id > :after AND {part} = ANY(:texts) ORDER BY customer_id LIMIT :most
-"""
-_PARTS = {False: "left(attributes ->> :name, 10)", True: "substr(attributes ->> :name, 6, 5)"}
-"""The part of the attribute that is looked at, by whether its date comes yearly."""
+WHERE nb_dates(attributes) @> ARRAY[cast(:date AS text)]
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class DaysTurn(TriggerTurn):
 
 
 class DaysStore:
-    """Reads customers page by page. ``engine``: one that may take long over a statement.
+    """Reads customers by dates. ``engine``: one that may take long over a statement.
 
     Methods raise ``PostgresUnavailable``.
     """
@@ -63,12 +62,8 @@ class DaysStore:
                 await connection.execute(LOCK_STORING)
             yield DaysTurn(connection) if mine else None
 
-    async def page(
-        self, name: str, texts: Sequence[str], *, yearly: bool, after: str, most: int
-    ) -> list[HeldDate]:
-        """Read customers behind ``after`` whose attribute begins with one of ``texts``, or has it behind the year."""
-        query = text(_PAGE.format(part=_PARTS[yearly]))
-        values = {"name": name, "texts": list(texts), "after": after, "most": most}
-        async with transaction(self._engine) as connection:
-            rows = await connection.execute(query, values)
+    async def held(self, name: str, day: str) -> list[HeldDate]:
+        """Read the customers whose attribute holds a date, as ``days.held_between`` writes it."""
+        async with single_statement(self._engine) as connection:
+            rows = await connection.execute(_HELD, {"name": name, "date": f"{name} {day}"})
             return [HeldDate(row.customer_id, row.value, row.time_zone) for row in rows]

@@ -9,10 +9,11 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from decisioning.model.trigger import NOT_DECLARED
 from decisioning.triggers.delivery import OpenFiring, Progress
 from decisioning.triggers.firing import FiringStatus
 from storage.clock import to_datetime, to_ms
-from storage.postgres import transaction
+from storage.postgres import single_statement
 
 LEASE_MS = 60_000
 """A firing whose worker died is taken up again after so long."""
@@ -131,7 +132,7 @@ class FiringDeliveries:
         """Take up what is due of triggers: at most so many of each. Of several workers one gets each."""
         now, lease = to_datetime(now_ms), to_datetime(now_ms + LEASE_MS)
         values = {"triggers": list(rooms), "rooms": list(rooms.values()), "now": now, "lease": lease}
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = (await connection.execute(_CLAIM, values)).all()
         return sorted(map(_open_firing, rows), key=lambda firing: firing.fired_at_ms)
 
@@ -145,7 +146,7 @@ class FiringDeliveries:
 
     async def _held(self, firings: Sequence[OpenFiring]) -> set[str]:
         values = {"ids": [f.firing_id for f in firings], "attempts": [f.attempts for f in firings]}
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return {str(row.firing_id) for row in await connection.execute(_HELD, values)}
 
     async def _keep_all(self, kept: Sequence[tuple[Progress, int]]) -> set[str]:
@@ -160,7 +161,7 @@ class FiringDeliveries:
             "next": [None if p.next_attempt_ms is None else to_datetime(p.next_attempt_ms) for p in batch],
             "now": to_datetime(now_ms),
         }
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return {str(row.firing_id) for row in await connection.execute(_KEEP, values)}
 
     async def drop_undeclared(self, known: Sequence[str], version: int, now_ms: int) -> list[str]:
@@ -168,25 +169,29 @@ class FiringDeliveries:
 
         ``version``: the catalogue's with these. What fired by a newer one is left to who knows that.
         """
-        reason = "the trigger is not in the catalogue any more"
-        values = {"known": list(known), "version": version, "now": to_datetime(now_ms), "reason": reason}
-        async with transaction(self._engine) as connection:
+        values = {
+            "known": list(known),
+            "version": version,
+            "now": to_datetime(now_ms),
+            "reason": NOT_DECLARED,
+        }
+        async with single_statement(self._engine) as connection:
             return [row.trigger_id for row in await connection.execute(_DROP, values)]
 
     async def send_again(self, firing_id: str, now_ms: int) -> Any | None:
         """Let a failed firing be sent again, with as much time as at first; ``None`` if it has not failed."""
         values = {"firing_id": firing_id, "now": to_datetime(now_ms)}
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return (await connection.execute(_AGAIN, values)).first()
 
     async def find(self, firing_id: str) -> Any | None:
         """Read a firing; ``None`` if there is none."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return (await connection.execute(_ONE, {"firing_id": firing_id})).first()
 
     async def counts(self, since_ms: int) -> list[Any]:
         """Count firings since a time by trigger and status."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return list(await connection.execute(_COUNTS, {"since": to_datetime(since_ms)}))
 
     async def shown(self, wanted: FiringFilter, limit: int) -> list[Any]:
@@ -204,7 +209,7 @@ class FiringDeliveries:
             values |= {"fired_at": to_datetime(at_ms), "firing_id": firing_id}
         where = f"WHERE {' AND '.join(held)}" if held else ""
         query = f"SELECT * FROM trigger_firings {where} ORDER BY fired_at DESC, firing_id DESC LIMIT :most"
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             return list(await connection.execute(text(query), values | {"most": limit}))
 
 

@@ -24,11 +24,16 @@ from storage.postgres import transaction
 MAX_LAG_MS = HOUR_MS
 """Entries of the log that triggers have not seen are kept in their streams for so long, and no longer."""
 
-_WAITS = "SELECT trigger_id, customer_id, key, since, due_at, occasion, cause FROM trigger_waits"
+# What began before its trigger was removed counts no more, though there may be one of this name again.
+_OUTLIVED = """EXISTS (
+    SELECT FROM catalog_entries AS e
+    WHERE e.kind = 'trigger' AND e.id = w.trigger_id AND e.body IS NULL AND e.version > w.version
+)"""
+_WAITS = "SELECT trigger_id, customer_id, key, since, due_at, occasion, cause FROM trigger_waits AS w"
 _OF_CUSTOMERS = text(f"""{_WAITS} JOIN
 unnest(cast(:triggers AS text[]), cast(:customers AS text[]), cast(:keys AS text[])) AS n (trigger_id, customer_id, key)
-USING (trigger_id, customer_id, key)""")
-_OF_ITEMS = text(f"{_WAITS} WHERE key = ANY(:items) AND key <> ''")
+USING (trigger_id, customer_id, key) WHERE NOT {_OUTLIVED}""")
+_OF_ITEMS = text(f"{_WAITS} WHERE key = ANY(:items) AND key <> '' AND NOT {_OUTLIVED}")
 _STAND_FOR = text("""
 WITH RECURSIVE chain AS (
     SELECT alias AS name, customer_id, 1 AS steps FROM aliases WHERE alias = ANY(:customers)
@@ -39,24 +44,25 @@ WITH RECURSIVE chain AS (
 _OF_ALIASES = text(f"""
 WITH RECURSIVE {NAMES}, moved AS (
     DELETE FROM trigger_waits AS w USING names WHERE w.customer_id = names.name AND names.name <> names.customer_id
-    RETURNING w.trigger_id, names.customer_id, w.key, w.since, w.due_at, w.occasion, w.cause
+    RETURNING w.trigger_id, names.customer_id, w.key, w.since, w.due_at, w.occasion, w.cause, w.version
 )
-INSERT INTO trigger_waits AS w (trigger_id, customer_id, key, since, due_at, occasion, cause)
-SELECT DISTINCT ON (trigger_id, customer_id, key) * FROM moved ORDER BY trigger_id, customer_id, key, since DESC
+INSERT INTO trigger_waits AS w (trigger_id, customer_id, key, since, due_at, occasion, cause, version)
+SELECT DISTINCT ON (trigger_id, customer_id, key) * FROM moved AS w WHERE NOT {_OUTLIVED}
+ORDER BY trigger_id, customer_id, key, since DESC
 ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
-    occasion = excluded.occasion, cause = excluded.cause
+    occasion = excluded.occasion, cause = excluded.cause, version = excluded.version
     WHERE excluded.since > w.since
 """)
-_DUE = text(f"{_WAITS} WHERE due_at <= :now ORDER BY due_at LIMIT :most")
+_DUE = text(f"{_WAITS} WHERE due_at <= :now AND NOT {_OUTLIVED} ORDER BY due_at LIMIT :most")
 _KEEP = text("""
-INSERT INTO trigger_waits (trigger_id, customer_id, key, since, due_at, occasion, cause)
-SELECT trigger_id, customer_id, key, since, due_at, occasion, cast(cause AS jsonb)
+INSERT INTO trigger_waits (trigger_id, customer_id, key, since, due_at, occasion, cause, version)
+SELECT trigger_id, customer_id, key, since, due_at, occasion, cast(cause AS jsonb), :version
 FROM unnest(cast(:triggers AS text[]), cast(:customers AS text[]), cast(:keys AS text[]),
     cast(:since AS timestamptz[]), cast(:due AS timestamptz[]), cast(:occasions AS text[]), cast(:causes AS text[]))
     AS new (trigger_id, customer_id, key, since, due_at, occasion, cause)
 WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
 ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
-    occasion = excluded.occasion, cause = excluded.cause
+    occasion = excluded.occasion, cause = excluded.cause, version = excluded.version
 """)
 _DROP = text("""
 DELETE FROM trigger_waits AS w
@@ -80,8 +86,9 @@ SELECT DISTINCT decision_id || '/' || offer_id AS item, outcome FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome = ANY(:outcomes)
 """)
 _SCANNED = text("""
-INSERT INTO trigger_scans VALUES (:trigger_id, :until)
-ON CONFLICT (trigger_id) DO UPDATE SET scanned_until = excluded.scanned_until
+INSERT INTO trigger_scans (trigger_id, scanned_until, version) VALUES (:trigger_id, :until, :version)
+ON CONFLICT (trigger_id) DO UPDATE SET scanned_until = excluded.scanned_until,
+    version = greatest(trigger_scans.version, excluded.version)
 """)
 _BEGIN_SEEDING = text("""
 INSERT INTO trigger_seeds (trigger_id, since, until) VALUES (:trigger_id, :since, :until)
@@ -91,18 +98,19 @@ _TO_SEED = text("""
 SELECT trigger_id, since, until FROM trigger_seeds WHERE trigger_id = ANY(:ids) ORDER BY trigger_id LIMIT 1 FOR UPDATE
 """)
 # The newest event of a customer begins the wait, and what the log has told meanwhile is newer than the archive.
-_SEED = text("""
-INSERT INTO trigger_waits (trigger_id, customer_id, key, since, due_at, occasion, cause)
+_SEED = text(f"""
+INSERT INTO trigger_waits AS w (trigger_id, customer_id, key, since, due_at, occasion, cause, version)
 SELECT * FROM (
     SELECT DISTINCT ON (customer_id) cast(:trigger_id AS text), customer_id, '', occurred_at,
         occurred_at + cast(:after_s AS integer) * interval '1 s', 'event ' || event_id,
-        jsonb_build_object('event', type, 'event_id', event_id, 'occurred_at', occurred_at)
+        jsonb_build_object('event', type, 'event_id', event_id, 'occurred_at', occurred_at),
+        cast(:version AS bigint)
     FROM events WHERE type = ANY(:types) AND occurred_at > :since AND occurred_at <= :until
     ORDER BY customer_id, occurred_at DESC, event_id DESC
 ) AS new WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
 ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
-    occasion = excluded.occasion, cause = excluded.cause
-WHERE trigger_waits.since < excluded.since
+    occasion = excluded.occasion, cause = excluded.cause, version = excluded.version
+WHERE w.since < excluded.since OR {_OUTLIVED}
 """)
 _SEEDED = text("UPDATE trigger_seeds SET until = :until WHERE trigger_id = :trigger_id")
 _ALL_SEEDED = text("DELETE FROM trigger_seeds WHERE trigger_id = :trigger_id")
@@ -117,9 +125,10 @@ WITH RECURSIVE ids AS (
 )
 SELECT trigger_id FROM ids WHERE trigger_id IS NOT NULL
 """)
-_FORGET = text("""
-DELETE FROM trigger_waits
-WHERE ctid = ANY(ARRAY(SELECT ctid FROM trigger_waits WHERE trigger_id = :trigger_id LIMIT :most))
+_FORGET = text(f"""
+DELETE FROM trigger_waits WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM trigger_waits AS w WHERE trigger_id = :trigger_id AND {_OUTLIVED} LIMIT :most
+))
 """)
 
 
@@ -197,8 +206,8 @@ class TriggerTurn:
         rows = await self._connection.execute(_DUE, {"now": to_datetime(now_ms), "most": most})
         return [_wait_of(row) for row in rows]
 
-    async def keep(self, waits: Sequence[Wait]) -> None:
-        """Write waits, in the place of those with their keys."""
+    async def keep(self, waits: Sequence[Wait], version: int) -> None:
+        """Write waits, in the place of those with their keys. ``version``: of the catalogue that they are of."""
         if not waits:
             return
         values = _columns([wait.key for wait in waits]) | {
@@ -206,6 +215,7 @@ class TriggerTurn:
             "due": [to_datetime(wait.due_ms) for wait in waits],
             "occasions": [wait.occasion for wait in waits],
             "causes": [to_json(dict(wait.cause)).decode() for wait in waits],
+            "version": version,
         }
         await self._connection.execute(_KEEP, values)
 
@@ -250,12 +260,13 @@ class TriggerTurn:
 
     async def scanned(self) -> dict[str, int]:
         """Read up to when (Unix ms) days and idle customers of each trigger have been looked for."""
-        rows = await self._connection.execute(text("SELECT trigger_id, scanned_until FROM trigger_scans"))
+        query = text(f"SELECT trigger_id, scanned_until FROM trigger_scans AS w WHERE NOT {_OUTLIVED}")
+        rows = await self._connection.execute(query)
         return {row.trigger_id: to_ms(row.scanned_until) for row in rows}
 
-    async def scan(self, trigger_id: str, until_ms: int) -> None:
-        """Note up to when they have been looked for."""
-        values = {"trigger_id": trigger_id, "until": to_datetime(until_ms)}
+    async def scan(self, trigger_id: str, until_ms: int, version: int) -> None:
+        """Note up to when they have been looked for, by which version of the catalogue."""
+        values = {"trigger_id": trigger_id, "until": to_datetime(until_ms), "version": version}
         await self._connection.execute(_SCANNED, values)
 
     async def begin_seeding(self, trigger_id: str, since_ms: int, until_ms: int) -> None:
@@ -279,18 +290,19 @@ class TriggerSettling:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def forget_undeclared(self, declared: Collection[str], most: int) -> bool:
-        """Delete up to ``most`` waits of a trigger that is not among ``declared``; False if there are none left."""
+    async def forget_removed(self, most: int) -> bool:
+        """Delete up to ``most`` waits of triggers that were removed since they began; False if there are none left."""
         async with transaction(self._engine) as connection:
-            waiting = {row.trigger_id for row in await connection.execute(_WAITING)}
-            for trigger_id in sorted(waiting - set(declared)):
-                await connection.execute(_FORGET, {"trigger_id": trigger_id, "most": most})
-                return True
+            for row in (await connection.execute(_WAITING)).all():
+                values = {"trigger_id": row.trigger_id, "most": most}
+                if (await connection.execute(_FORGET, values)).rowcount:
+                    return True
         return False
 
-    async def seed(self, idle: Mapping[str, Trigger], slice_ms: int) -> bool:
+    async def seed(self, idle: Mapping[str, Trigger], slice_ms: int, version: int) -> bool:
         """Begin waits of one of the triggers with the events of a slice of time in the archive, the newest first.
 
+        ``version``: of the catalogue that they are of.
         False if nothing is left to be done, or if somebody else is at it.
         """
         if not idle:
@@ -306,7 +318,7 @@ class TriggerSettling:
             on, named = idle[row.trigger_id].on, {"trigger_id": row.trigger_id}
             since = max(row.since, row.until - timedelta(milliseconds=slice_ms))
             values = {"types": list(on.idle), "after_s": on.after_s, "since": since, "until": row.until}
-            await connection.execute(_SEED, named | values)
+            await connection.execute(_SEED, named | values | {"version": version})
             if since > row.since:
                 await connection.execute(_SEEDED, named | {"until": since})
             else:

@@ -210,6 +210,45 @@ async def test_acceptance_drift_exploration_and_degraded_shares_are_watched(aler
     assert (await alerting.nextbest.api.ok("GET", "/v1/alerts?state=resolved"))["alerts"] == []
 
 
+async def test_firings_of_triggers_that_nobody_takes_are_watched(alerting: Alerting) -> None:
+    api = alerting.nextbest.api
+    await api.ok("PUT", "/v1/event-types/call", json={"name": "Call"})
+    for name in ("told", "other", "fine"):
+        body = {"on": {"event": "call"}, "placement": "home", "deliver": {"stream": "nb:triggered"}}
+        await api.ok("PUT", f"/v1/triggers/{name}", json=body, role="ops")
+    rows = (
+        ("told", "failed", 9, "the webhook: answered 500", None, 0),
+        ("told", "dropped", 1, "its time was over", None, 0),
+        ("told", "decided", 3, "the webhook: answered 503", "d", 0),
+        ("told", "failed", 9, "long ago", None, 7200),
+        ("told", "dropped", 2, "stopped before it was sent by consent 'care'", "d", 0),
+        ("told", "dropped", 1, "the trigger is not in the catalogue any more", None, 0),
+        ("other", "failed", 1, "the webhook: answered 404", "d", 0),
+        ("fine", "decided", 2, "the webhook: answered 503", "d", 0),
+        ("fine", "delivered", 9, None, "d", 0),
+        ("fine", "nothing", 1, "home: nothing was selected", None, 0),
+    )
+    for number, (trigger, status, attempts, reason, decision, ago_s) in enumerate(rows):
+        await alerting.sql(
+            "INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause,"
+            " fired_at, deadline_at, status, attempts, status_reason, decision_id, updated_at) VALUES"
+            " (gen_random_uuid(), :trigger, 1, 'c', :occasion, '{}', now(), now(), :status, :attempts, :reason,"
+            " :decision, now() - cast(:ago AS integer) * interval '1 s')",
+            trigger=trigger, occasion=f"event {number}", status=status, attempts=attempts, reason=reason,
+            decision=decision, ago=ago_s,
+        )  # fmt: skip
+    await alerting.declare("undelivered", watches="trigger_failures", threshold=2)
+    await alerting.declare("other", watches="trigger_failures", trigger="other")
+    await alerting.watch.round()
+    (shown,) = await alerting.shown("undelivered")
+    assert (shown["subject"], shown["state"], shown["value"]) == ("told", "firing", 3)
+    assert shown["message"].startswith("1 firings failed, 1 were dropped undecided, 1 are tried again")
+    assert [one["subject"] for one in await alerting.shown("other")] == ["other"]
+    await alerting.sql("UPDATE trigger_firings SET status = 'delivered' WHERE trigger_id = 'told'")
+    await alerting.watch.round()
+    assert [one["state"] for one in await alerting.shown("undelivered")] == ["resolved"]
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -218,6 +257,9 @@ async def test_acceptance_drift_exploration_and_degraded_shares_are_watched(aler
         ({"watches": "drift", "offer": "none"}, "offer"),
         ({"watches": "degraded_share", "threshold": 5}, "threshold"),
         ({"watches": "archive_backlog", "threshold": -1}, "threshold"),
+        ({"watches": "trigger_failures", "threshold": -1}, "threshold"),
+        ({"watches": "trigger_failures", "trigger": "nowhere"}, "trigger"),
+        ({"watches": "drift", "trigger": "told"}, "trigger"),
         ({"watches": "archive_backlog", "window_s": 60}, "window_s"),
         ({"watches": "drift", "webhook": "https://example.com"}, "secret"),
         ({"watches": "drift", "webhook": "https://a:b@example.com", "secret": "ops"}, "webhook"),

@@ -22,7 +22,7 @@ from decisioning.log.store_stream import Batch
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
-from decisioning.model.trigger import Trigger
+from decisioning.triggers.firing import Candidate
 from decisioning.triggers.following_service import TriggerFollower
 from decisioning.triggers.store_following import TriggerStore
 from decisioning.triggers.waiting import Plan
@@ -208,9 +208,9 @@ class Conditions:
 
     world: World
 
-    async def hold(self, _: Catalogue, asked: Sequence[tuple[Trigger, str]], __: int) -> list[bool]:
+    async def hold(self, _: Catalogue, asked: Sequence[Candidate], __: int) -> list[bool]:
         self.world.step()
-        return [trigger.when is None or self.world.holds(customer_id) for trigger, customer_id in asked]
+        return [one.trigger.when is None or self.world.holds(one.customer_id) for one in asked]
 
 
 def follower_of(world: World) -> TriggerFollower:

@@ -167,6 +167,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "placement": "rich",
             "offer": "rich",
             "capacity": None,
+            "trigger": None,
             "threshold": 0.3,
             "window_s": 86400,
             "webhook": "https://example.com/hooks",

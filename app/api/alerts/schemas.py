@@ -29,7 +29,7 @@ class DeliveryOut(BaseModel):
 
 
 class AlertOut(BaseModel):
-    """An alert, of one placement, offer, capacity or the archive."""
+    """An alert, of one placement, offer, capacity, trigger or the archive."""
 
     alert_id: str
     subject: str

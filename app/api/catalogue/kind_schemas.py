@@ -258,8 +258,11 @@ class AlertBody(Body):
     placement: Id | None = Field(None, description="this one alone; all if left out")
     offer: Id | None = Field(None, description="this one alone, in each placement")
     capacity: Id | None = Field(None, description="this one alone; all if left out")
+    trigger: Id | None = Field(None, description="this one alone; all if left out")
     threshold: Number | None = Field(
-        None, description="a share; for `archive_backlog` seconds; the default of what is watched if left out"
+        None,
+        description="a share; for `archive_backlog` seconds, for `trigger_failures` a number of firings; the default"
+        " of what is watched if left out",
     )
     window_s: Seconds | None = Field(None, description="the time that is looked at")
     webhook: Webhook | None = None

@@ -12,24 +12,25 @@ import hashlib
 import hmac
 import ipaddress
 import socket
+import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
 
+from app.worker.alerting.receivers import Receiver
 from decisioning.catalog.alert import webhook_problem
 
 TIMEOUT_S = 10.0
 PREFIX = "whsec_"
 MIN_SECRET_BYTES = 24
 MAX_SECRET_CHARS = 1000
-MAX_ANSWER_BYTES = 65_536
-MAX_ANSWER_S = 1.0
-MAX_CLIENTS = 100
+MAX_RECEIVERS = 100
 """Receivers whose connections are kept."""
-LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
+RESOLVED_S = 5.0
+"""For so long the address of a name is used before it is asked for again."""
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 """IPv4 addresses behind a translator, private ones too."""
 
@@ -69,6 +70,31 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """An address in its parts. ``netloc`` and ``path``: as a request names them."""
+
+    is_https: bool
+    host: str
+    port: int
+    netloc: str
+    path: str
+
+
+@lru_cache(MAX_RECEIVERS)
+def _target_of(url: str) -> _Target:
+    """Take an address apart. Raises ``WebhookFailed``, and ``httpx.InvalidURL``."""
+    problem = webhook_problem(url)
+    if problem:
+        raise WebhookFailed(f"the address {problem}")
+    parsed = httpx.URL(url)
+    is_https = parsed.scheme == "https"
+    port = parsed.port or (443 if is_https else 80)
+    return _Target(
+        is_https, parsed.host, port, parsed.netloc.decode("ascii"), parsed.raw_path.decode("ascii")
+    )
+
+
 @dataclass(frozen=True)
 class Webhooks:
     """Sends requests. ``secrets``: the folder of secrets. ``hosts``: those that need not be public nor https."""
@@ -76,14 +102,13 @@ class Webhooks:
     secrets: Path | None
     hosts: Collection[str]
     clock_s: Callable[[], float]
-    _clients: dict[tuple[str, str], httpx.AsyncClient] = field(default_factory=dict, init=False)
+    _receivers: dict[tuple[str, str, int, bool], Receiver] = field(default_factory=dict, init=False)
+    _resolved: dict[tuple[str, int, bool], tuple[float, str]] = field(default_factory=dict, init=False)
 
     async def close(self) -> None:
-        """Close all connections."""
-        clients = list(self._clients.values())
-        self._clients.clear()
-        for client in clients:
-            await client.aclose()
+        """Close the connections that are not in use."""
+        while self._receivers:
+            self._receivers.popitem()[1].close()
 
     def read_secret(self, name: str) -> bytes:
         """Read a secret by name, anew for each request. Raises ``WebhookFailed``."""
@@ -100,68 +125,52 @@ class Webhooks:
         timestamp = int(self.clock_s())
         headers = {
             "Content-Type": "application/json",
+            "User-Agent": "nextbest",
             "webhook-id": webhook_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secret, webhook_id, timestamp, body),
         }
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                status = await self._post(url, headers, body)
+                status = await self._post(_target_of(url), headers, body.encode())
         except TimeoutError:
             raise WebhookFailed(f"no answer within {TIMEOUT_S:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (OSError, httpx.InvalidURL) as error:
             raise WebhookFailed(f"cannot be reached: {type(error).__name__}") from None
         if not 200 <= status < 300:
             raise WebhookFailed(f"answered {status}")
 
-    async def _post(self, url: str, headers: dict[str, str], body: str) -> int:
-        problem = webhook_problem(url)
-        if problem:
-            raise WebhookFailed(f"the address {problem}")
-        target = httpx.URL(url)
+    async def _post(self, target: _Target, headers: dict[str, str], body: bytes) -> int:
         allowed = target.host.lower() in self.hosts
-        if target.scheme != "https" and not allowed:
+        if not target.is_https and not allowed:
             raise WebhookFailed("the address must be https, unless NEXTBEST_WEBHOOK_HOSTS names its host")
-        address = await self._resolve(target, allowed)
-        headers = headers | {"Host": target.netloc.decode("ascii")}
         # To the address that was checked, with the certificate of the name.
-        pinned = target.copy_with(host=address)
-        client = await self._client(target.host, address)
-        async with client.stream(
-            "POST", pinned, content=body, headers=headers, extensions={"sni_hostname": target.host}
-        ) as answer:
-            await self._pass_over(answer)
-            return answer.status_code
+        receiver = self._receiver(target, await self._resolve(target, allowed))
+        headers = {"Host": target.netloc, **headers, "Content-Length": str(len(body))}
+        lines = [f"POST {target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return await receiver.post("\r\n".join([*lines, "", ""]).encode("ascii") + body)
 
-    async def _client(self, host: str, address: str) -> httpx.AsyncClient:
+    def _receiver(self, target: _Target, address: str) -> Receiver:
         """Return what holds the connections to an address that were made for this name: no other's are used."""
-        key = host, address
-        client = self._clients.pop(key, None)
-        if client is None:
-            client = httpx.AsyncClient(
-                trust_env=False, follow_redirects=False, timeout=TIMEOUT_S, limits=LIMITS
-            )
-        self._clients[key] = client  # the one that was used last stands last
-        if len(self._clients) > MAX_CLIENTS:
-            await self._clients.pop(next(iter(self._clients))).aclose()
-        return client
+        key = target.host, address, target.port, target.is_https
+        receiver = self._receivers.pop(key, None)
+        if receiver is None:
+            receiver = Receiver(target.host, address, target.port, tls=target.is_https)
+        self._receivers[key] = receiver  # the one that was used last stands last
+        if len(self._receivers) > MAX_RECEIVERS:
+            self._receivers.pop(next(iter(self._receivers))).close()
+        return receiver
 
-    @staticmethod
-    async def _pass_over(answer: httpx.Response) -> None:
-        """Read a short answer to its end, so that its connection can be used again; whatever it is, nothing is kept."""
-        read = 0
-        with suppress(TimeoutError, httpx.HTTPError):  # its status has come
-            async with asyncio.timeout(MAX_ANSWER_S):
-                async for chunk in answer.aiter_raw():
-                    read += len(chunk)
-                    if read > MAX_ANSWER_BYTES:
-                        return
-
-    @staticmethod
-    async def _resolve(target: httpx.URL, allowed: bool) -> str:
-        port = target.port or (443 if target.scheme == "https" else 80)
+    async def _resolve(self, target: _Target, allowed: bool) -> str:
+        """Return an address of a name whose addresses have all been checked."""
+        key, now_s = (target.host, target.port, allowed), time.monotonic()
+        until_s, known = self._resolved.get(key, (0.0, ""))
+        if now_s < until_s:
+            return known
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(target.host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(
+                target.host, target.port, type=socket.SOCK_STREAM
+            )
         except (OSError, UnicodeError):
             raise WebhookFailed("its host is not known") from None
         addresses = [str(entry[4][0]) for entry in found]
@@ -169,4 +178,7 @@ class Webhooks:
             raise WebhookFailed("its host is not known")
         if not allowed and not all(is_public(address) for address in addresses):
             raise WebhookFailed("its host is not public: NEXTBEST_WEBHOOK_HOSTS would have to name it")
+        if len(self._resolved) >= MAX_RECEIVERS:
+            self._resolved.clear()
+        self._resolved[key] = now_s + RESOLVED_S, addresses[0]
         return addresses[0]

@@ -44,7 +44,7 @@ class TriggerJob:
         if not self._plan.triggers:
             return 0.0 if followed.more else NONE_S
         if not followed.more:
-            await self.follower.wait(BLOCK_MS)
+            await self.follower.wait(self._plan, BLOCK_MS)
         return 0.0
 
     async def look_for_days(self) -> float:

@@ -20,23 +20,24 @@ REST_S = 0.5
 
 @dataclass
 class Settling:
-    """Forgets what undeclared triggers waited for, and begins waits of new ones on idle customers from the archive."""
+    """Forgets what removed triggers waited for, and begins waits of new ones on idle customers from the archive."""
 
     store: TriggerSettling
     ticks_s: Callable[[], float] = time.monotonic
     slice_ms: int = HOUR_MS
-    _declared: frozenset[str] | None = field(default=None, init=False)
+    _forgot: int | None = field(default=None, init=False)
 
     async def round(self, catalogue: Catalogue, plan: Plan) -> float:
         """Do one piece; return how long to sleep: 0 if there may be another. Raises ``PostgresUnavailable``."""
-        declared = frozenset(catalogue.triggers)
-        if declared != self._declared:
-            if await self.store.forget_undeclared(declared, FORGOTTEN_AT_ONCE):
+        if catalogue.version != self._forgot:
+            if await self.store.forget_removed(FORGOTTEN_AT_ONCE):
                 return 0.0
-            self._declared = declared
+            self._forgot = catalogue.version
         began_s = self.ticks_s()
         try:
-            found = await self.store.seed({t.trigger_id: t for t in plan.idle}, self.slice_ms)
+            found = await self.store.seed(
+                {t.trigger_id: t for t in plan.idle}, self.slice_ms, catalogue.version
+            )
         except Unavailable:
             self._shorten()
             raise

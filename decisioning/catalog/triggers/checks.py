@@ -40,7 +40,9 @@ def check_trigger(trigger: Trigger, things: Sections) -> Iterator[Invalid]:
 def trigger_expressions(trigger: Trigger) -> Iterator[ExpressionUse]:
     """Yield the condition of a trigger, which is asked when there is neither an offer nor a request."""
     if trigger.when is not None:
-        yield ExpressionUse("when", trigger.when, may_use_offer=False, may_use_context=False)
+        yield ExpressionUse(
+            "when", trigger.when, may_use_offer=False, may_use_context=False, event=trigger.on.event
+        )
 
 
 def _check_on(on: TriggerOn, things: Sections) -> Iterator[Invalid]:

@@ -77,6 +77,7 @@ def test_not_before_the_date_itself() -> None:
     leap_day=st.sampled_from(("02-28", "03-01")),
     behind_days=st.integers(-500, 500),
     span_ms=st.integers(1, 3 * DAY_MS) | st.just(400 * DAY_MS),
+    time_of_day=st.sampled_from(("", "T00:00:00+14:00", "T23:59:00-12:00", "T12:00:00")),
 )
 def test_whatever_is_due_is_among_the_texts_and_at_a_time_that_is_looked_at(
     held: date,
@@ -87,18 +88,32 @@ def test_whatever_is_due_is_among_the_texts_and_at_a_time_that_is_looked_at(
     leap_day: str,
     behind_days: int,
     span_ms: int,
+    time_of_day: str,
 ) -> None:
+    value = held.isoformat() + time_of_day
     on = TriggerOn(date="c.x", days=shift, yearly=yearly, at=at, leap_day=leap_day)  # type: ignore[arg-type]
     target = to_ms(datetime.combine(held + timedelta(days=shift), datetime.min.time(), UTC))
     after_ms = target + (behind_days if yearly else behind_days % 3 - 2) * DAY_MS
-    due = list(due_between(on, held.isoformat(), zone, after_ms, after_ms + span_ms))
+    due = list(due_between(on, value, zone, after_ms, after_ms + span_ms))
     if due:
         texts = held_between(on, after_ms, after_ms + span_ms)
-        assert (held.isoformat()[5:] if yearly else held.isoformat()) in texts
+        assert held.isoformat()[5 if yearly else 0 :] + ("T" if time_of_day else "") in texts
         assert may_be_due(on, after_ms, after_ms + span_ms)
     halves = [after_ms, after_ms + span_ms // 2, after_ms + span_ms]
-    parts = [d for a, b in itertools.pairwise(halves) for d in due_between(on, held.isoformat(), zone, a, b)]
+    parts = [d for a, b in itertools.pairwise(halves) for d in due_between(on, value, zone, a, b)]
     assert parts == due, "nothing falls between two spans, and nothing is in both"
+
+
+def test_in_a_quarter_of_an_hour_few_dates_are_looked_for() -> None:
+    nine = ms("2026-03-01T09:00:00")
+    assert held_between(TriggerOn(date="c.x"), nine - 15 * MINUTE_MS, nine)[0:2] == [
+        "2026-02-27T",
+        "2026-02-28T",
+    ]
+    for quarter in range(96):
+        until_ms = nine + quarter * 15 * MINUTE_MS
+        plain = [one for one in held_between(BORN, until_ms - 15 * MINUTE_MS, until_ms) if one[-1] != "T"]
+        assert 1 <= len(plain) <= 3, "two days at most, and 29 February with the day on which it is kept"
 
 
 def test_nobody_is_looked_for_between_quarters_of_an_hour() -> None:
