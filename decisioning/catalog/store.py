@@ -43,8 +43,7 @@ MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
 ANY_VERSION = -1
 """The expected version of something that must exist, at whatever version."""
-WITHOUT_APPROVAL = "without approval"
-"""How reasons of changes begin that nobody else approved where that is required."""
+_WITHOUT_APPROVAL = "without approval"
 
 _INSERT = text(
     "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
@@ -274,6 +273,11 @@ class CatalogueStore:
                 Trail(r.version, r.kind, r.id, r.before, r.body, r.author, r.reason, r.changed_at)
                 for r in rows
             ]
+
+
+def told_alone(reason: str) -> str:
+    """Return the reason, for the audit trail, for a change that nobody else approved where that is required."""
+    return f"{_WITHOUT_APPROVAL}: {reason}" if reason else _WITHOUT_APPROVAL
 
 
 @asynccontextmanager

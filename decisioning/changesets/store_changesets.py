@@ -9,7 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.kinds import KINDS, OFFER
-from decisioning.catalog.store import WITHOUT_APPROVAL, append_entries, open_writing
+from decisioning.catalog.store import append_entries, open_writing, told_alone
 from decisioning.catalog.store_checks import check_never_published
 from decisioning.catalog.store_entries import read_entries, read_version
 from decisioning.changesets.changeset import Action, Actor, Changeset, State, Step, next_state
@@ -206,8 +206,8 @@ class ChangesetStore:
             changes = due_changes(await _bodies(connection, version), items)
             if not changes:
                 raise Conflict(f"nothing of {changeset.called} is left to be taken back")
-            alone = f"{WITHOUT_APPROVAL}: " if approvals else ""
-            reason = f"{alone}{changeset.called} is taken back: {note or changeset.title}"
+            reason = f"{changeset.called} is taken back: {note or changeset.title}"
+            reason = told_alone(reason) if approvals else reason
             catalogue = await append_entries(connection, changes, actor.author, reason, checked=False)
             rolled_back = await advance(
                 connection,

@@ -20,7 +20,7 @@ from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checking.warnings import warnings_of_change
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.store import ANY_VERSION, WITHOUT_APPROVAL
+from decisioning.catalog.store import ANY_VERSION, told_alone
 from decisioning.changesets.changeset import Actor
 from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
@@ -161,7 +161,7 @@ def reason_alone(state: ApiState, key: ApiKey, reason: str) -> str:
             " (POST /v1/changesets, or POST /v1/catalog/changeset for a document), and let it be approved;"
             " a key with the role 'admin' may do without",
         )
-    return f"{WITHOUT_APPROVAL}: {reason}" if reason else WITHOUT_APPROVAL
+    return told_alone(reason)
 
 
 def actor_of(key: ApiKey) -> Actor:
