@@ -35,10 +35,11 @@ from app.api.merge_patch import MergePatch, merge_patch_of
 from app.api.rules.schemas import SimulationAnswer
 from app.api.schemas import FieldProblem, Id, answer_of, sent_form
 from app.errors import Problem
+from app.keys import ApiKey
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
-from decisioning.changesets.changeset import Action, Actor, Changeset, possible_actions
+from decisioning.changesets.changeset import Action, Changeset, possible_actions
 from decisioning.changesets.changeset_service import ChangesetService
 from decisioning.changesets.overlap import Overlap, find_overlaps, plan_changes
 from decisioning.changesets.store_changesets import ChangesetStore
@@ -51,7 +52,7 @@ class ChangesetEdit:
 
     def __init__(self, state: State, key: Ops, response: Response, if_match: IfMatch = None) -> None:
         self.state, self.response = state, response
-        self.actor = actor_of(key)
+        self.key, self.actor = key, actor_of(key)
         seen = expected_version(if_match)
         self.expected = seen if seen is not None and seen > 0 else None
         self.store = ChangesetStore(state.engine)
@@ -60,7 +61,7 @@ class ChangesetEdit:
     def out(self, changeset: Changeset) -> ChangesetOut:
         """Answer with a change set, and send its ETag."""
         self.response.headers["ETag"] = f'"{changeset.revision}"'
-        return _changeset_out(self.state, self.actor, changeset)
+        return _changeset_out(self.state, self.key, changeset)
 
     async def act(self, changeset_id: int, action: Action, note: str) -> ChangesetOut:
         """Take a change set to its next state."""
@@ -86,9 +87,9 @@ async def read_changesets(
     """List change sets, the newest first, page by page."""
     # One more than is shown tells whether there is another page.
     found = await ChangesetStore(state.engine).page(query.state, query.before, query.limit + 1)
-    shown, actor = found[: query.limit], actor_of(key)
+    shown = found[: query.limit]
     return ChangesetsOut(
-        changesets=[_changeset_out(state, actor, changeset) for changeset in shown],
+        changesets=[_changeset_out(state, key, changeset) for changeset in shown],
         next=shown[-1].changeset_id if len(found) > query.limit else None,
         approvals=state.settings.approvals,
     )
@@ -114,7 +115,7 @@ async def read_changeset(
     changeset = await store.find(changeset_id)
     response.headers["ETag"] = f'"{changeset.revision}"'
     return ChangesetDetail(
-        **_changeset_out(state, actor_of(key), changeset).model_dump(exclude={"items"}),
+        **_changeset_out(state, key, changeset).model_dump(exclude={"items"}),
         items=[
             ItemDetail(
                 kind=kind, id=name, removal=body is None, body=None if body is None else sent_form(body)
@@ -285,9 +286,11 @@ async def roll_back_changeset(
     )
 
 
-def _changeset_out(state: ApiState, actor: Actor, changeset: Changeset) -> ChangesetOut:
-    """Return a change set as somebody sees it."""
-    possible = possible_actions(changeset, actor, approvals=state.settings.needs_approvals)
+def _changeset_out(state: ApiState, key: ApiKey, changeset: Changeset) -> ChangesetOut:
+    """Return a change set as the owner of a key sees it; whoever only reads may do nothing with it."""
+    may_act = key.role in ("ops", "admin")
+    approvals = state.settings.needs_approvals
+    possible = possible_actions(changeset, actor_of(key), approvals=approvals) if may_act else []
     items = [ItemOut(kind=kind, id=name, removal=body is None) for kind, name, body in changeset.items]
     return answer_of(ChangesetOut, changeset, items=items, possible=possible)
 
