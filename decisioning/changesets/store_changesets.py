@@ -67,11 +67,13 @@ class ChangesetStore:
         async with transaction(self._engine) as connection:
             return [Step(**row._mapping) for row in await connection.execute(query, {"id": changeset_id})]
 
-    async def create(self, title: str, note: str, actor: Actor, items: Sequence[Entry] = ()) -> Changeset:
-        """Make a draft on top of the catalogue in force."""
+    async def create(
+        self, title: str, note: str, actor: Actor, items: Sequence[Entry] = (), base: int | None = None
+    ) -> Changeset:
+        """Make a draft on top of the catalogue at version ``base``, by default the one in force."""
         async with transaction(self._engine) as connection:
-            base = await read_version(connection)
-            return await create_changeset(connection, title, note, actor, base, items)
+            version = await read_version(connection) if base is None else base
+            return await create_changeset(connection, title, note, actor, version, items)
 
     async def create_inverse(
         self, changeset_id: int, title: str, note: str, actor: Actor, *, force: bool

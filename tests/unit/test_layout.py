@@ -62,6 +62,7 @@ COVERED = {
     },
     # Processes and commands: they put parts together, and are run as they are.
     "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
+    "app/commands/changesets.py": "contract/test_changesets_command.py",
     "app/commands/deadletters.py": "contract/test_archiving.py",
     "app/commands/log.py": "e2e/test_replay.py",
     "app/commands/service.py": "contract/test_server.py",

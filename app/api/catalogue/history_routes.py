@@ -282,7 +282,8 @@ async def propose_catalog(
     async with refusing(document, state.catalogues, version, planned):
         await state.catalogues.tried(version, planned.changes)
     store = ChangesetStore(state.engine)
-    made = await store.create(title, note, actor_of(key), planned.changes)
+    # On the version that it was compared with: what others have changed since is told, and not overwritten.
+    made = await store.create(title, note, actor_of(key), planned.changes, version)
     return ProposedAnswer(changeset_id=made.changeset_id, summary=answer_of(SummaryOut, planned.summary))
 
 
