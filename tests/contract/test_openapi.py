@@ -220,7 +220,8 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
         examples = [content["example"]] if model is None else model.model_json_schema()["examples"]
         pattern = path
         for number, example in enumerate(examples):
-            path, seen = pattern, {}
+            path = pattern
+            seen: dict[str, str] = {}
             if path.startswith("/v1/changesets/{changeset_id}/"):
                 changeset, seen = await ready_changeset(api, path.rpartition("/")[2], 1 + number)
                 path = path.replace("{changeset_id}", str(changeset)).replace("{kind}/{thing}", "offer/gold")
