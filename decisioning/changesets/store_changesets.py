@@ -276,4 +276,5 @@ async def _inverse(
 async def _bodies(connection: AsyncConnection, version: int) -> Bodies:
     """Read what there is in a version of the catalogue, but for kinds that are not in files."""
     rows, _ = await read_entries(connection, version)
-    return {(r.kind, r.id): r.body for r in rows if r.body is not None and KINDS[r.kind].in_files}
+    in_files = {kind.name for kind in KINDS.values() if kind.in_files}
+    return {(r.kind, r.id): r.body for r in rows if r.body is not None and r.kind in in_files}

@@ -355,6 +355,15 @@ def test_pictures_are_made_for_the_documentation(browser: Browser, world: World,
             if name == "customer":
                 page.get_by_role("button", name="Try it out").click()
                 expect(page.get_by_text("chosen 1")).to_be_visible()
+            if name == "changes":
+                changes = {"offer/fibre-600": {"value": 65, "lever": 20}, "group/extras": {"lever": 10}}
+                made = world.http.post("/v1/changesets", json={"title": "More fibre in spring"}).json()
+                for item, change in changes.items():
+                    path = f"/v1/changesets/{made['changeset_id']}/items/{item}"
+                    assert world.http.patch(path, json=change).is_success
+                visit(page, f"/console/changes/{made['changeset_id']}")
+                page.get_by_role("button", name="Show what it would do").click()
+                expect(page.get_by_text("Customers without any offer")).to_be_visible()
             picture = page.screenshot(path=folder / f"console-{name}.png")
             assert len(picture) > 10_000
 

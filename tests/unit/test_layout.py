@@ -80,6 +80,7 @@ COVERED = {
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
     "app/worker/triggers/deliveries.py": "contract/test_firings.py",
+    "decisioning/errors.py": "unit/app/test_errors.py",
     # Stores: statements and functions, on real servers.
     "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
