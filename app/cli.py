@@ -198,6 +198,7 @@ for _group, _help in (
     ("customers", "What is held on a person: taken out as a file, or erased; consents."),
     ("privacy", "The trail of what was done with the data of persons; retention at once."),
     ("deadletters", "Records of the log that could not be archived."),
+    ("changesets", "Change sets of a service: made of files, looked at, approved and applied."),
     ("triggers", "What triggers called for: shown, and sent again."),
     ("catalog", "The catalogue as a file: in git, in reviews, and back."),
     ("policies", "Policies: their life, from a file to champion."),

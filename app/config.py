@@ -130,6 +130,10 @@ class Settings(BaseSettings):
     oidc_roles: str = Field(
         "", description="what its values stand for, such as nextbest-ops:ops,nextbest-admins:admin"
     )
+    approvals: Literal["off", "required"] = Field(
+        "off",
+        description="required: the catalogue is changed by change sets that another person approved, or by an admin",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = Field(
         "text", description="lines of the log: logfmt, or an object a line with the id of the request"
@@ -140,6 +144,11 @@ class Settings(BaseSettings):
     work_port: int = Field(
         0, ge=0, le=65535, description="port on which a worker serves /metrics, /livez and /readyz; 0: none"
     )
+
+    @property
+    def needs_approvals(self) -> bool:
+        """True if changes of the catalogue take the approval of another person."""
+        return self.approvals == "required"
 
     @model_validator(mode="before")
     @classmethod

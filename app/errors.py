@@ -18,7 +18,9 @@ from decisioning.errors import (
     Conflict,
     Invalid,
     InvalidRule,
+    NotAllowed,
     NotFound,
+    Overtaken,
     PreconditionFailed,
     UnconfirmedRemoval,
 )
@@ -121,6 +123,14 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(NotFound)
     async def _not_found(request: Request, error: NotFound) -> JSONResponse:
         return problem(404, str(error))
+
+    @app.exception_handler(NotAllowed)
+    async def _not_allowed(request: Request, error: NotAllowed) -> JSONResponse:
+        return problem(403, str(error))
+
+    @app.exception_handler(Overtaken)
+    async def _overtaken(request: Request, error: Overtaken) -> JSONResponse:
+        return problem(409, str(error), [{"field": thing, "reason": what} for thing, what in error.things])
 
     @app.exception_handler(UnconfirmedRemoval)
     async def _removal(request: Request, error: UnconfirmedRemoval) -> JSONResponse:

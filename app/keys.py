@@ -17,6 +17,8 @@ from storage.postgres import transaction
 Role = Literal["frontend", "ops", "scientist", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+PERSON = "person:"
+"""How the ids of people begin whom a provider vouches for; keys that are stored have others."""
 IN_FORCE = "(revoked_at IS NULL OR revoked_at > now())"
 USE_NOTED_EVERY_S = 60.0
 
@@ -34,6 +36,11 @@ class ApiKey:
     role: Role
     ends_at: datetime | None = None
     """When a key that was rotated becomes worthless."""
+
+    @property
+    def person(self) -> str:
+        """Who acts with it: a provider's id of a person, or else the name, which keys of one owner share."""
+        return self.key_id if self.key_id.startswith(PERSON) else f"key:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

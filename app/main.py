@@ -13,6 +13,7 @@ from app.api.capacity import routes as capacity
 from app.api.catalogue import history_routes as catalog_life
 from app.api.catalogue import kind_routes as catalog_kinds
 from app.api.catalogue import routes as catalog
+from app.api.changesets import routes as changesets
 from app.api.customers import consents_routes as customer_consents
 from app.api.customers import lists_routes as customer_lists
 from app.api.customers import merge_routes as customer_merge
@@ -70,10 +71,10 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
-    decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
-    customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers, erasure, imports,
-    exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
-    policies, deployments, evaluations, rules, scripts, health,
+    decisions, desk, feedback, events, public, catalog, catalog_life, changesets, capacity, firings, catalog_kinds,
+    customer_lists, customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers,
+    erasure, imports, exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live,
+    monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -81,6 +82,7 @@ TAGS = [
     {"name": "events", "description": "What customers do, and what happens to them."},
     {"name": "public", "description": "For pages and apps, with publishable keys."},
     {"name": "catalogue", "description": "What can be offered, how, and where."},
+    {"name": "change sets", "description": "Changes of the catalogue that another person approves."},
     {"name": "capacities", "description": "How much of each capacity is used."},
     {"name": "triggers", "description": "What fired, and what became of it."},
     {"name": "customers", "description": "What is known about customers."},

@@ -51,8 +51,20 @@ class Conflict(DecisioningError):
     """The request contradicts what is already recorded."""
 
 
+class NotAllowed(DecisioningError):
+    """Whoever asks may not do it, and somebody else may; the message says who."""
+
+
 class Busy(Conflict):
     """Somebody else is at the same work, and goes on with it."""
+
+
+class Overtaken(Conflict):
+    """Others have changed the same things meanwhile. ``things``: the path of each, and what became of it."""
+
+    def __init__(self, message: str, things: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.things = tuple(things)
 
 
 class UnconfirmedRemoval(Conflict):

@@ -19,6 +19,11 @@ app = typer.Typer()
 
 _FILE = typer.Argument(..., help="a YAML file, as `export` writes it; - is the standard input")
 _DELETE = typer.Option(False, "--delete", help="delete what the file does not have; otherwise it stays")
+ALONE_OPTION = typer.Option(
+    False,
+    "--without-approval",
+    help="on a database where approvals are required: change it all the same; the audit trail says so",
+)
 _COLOURS = {"+": typer.colors.GREEN, "-": typer.colors.RED, "~": typer.colors.YELLOW}
 
 
@@ -62,18 +67,19 @@ def apply(
         False, "--dry-run", help="check the file and show the changes, nothing else"
     ),
     reason: str = typer.Option("", help="why; kept in the audit trail"),
+    without_approval: bool = ALONE_OPTION,
     url: str | None = URL_OPTION,
     key: str | None = KEY_OPTION,
     key_file: Path | None = KEY_FILE_OPTION,
 ) -> None:
     """Add and change what a file has, in one step; with --delete, delete all else. Shows the changes first."""
-    catalogues = _catalogues(url, key, key_file)
+    catalogues = _catalogues(url, key, key_file, without_approval)
     compared = catalogues.compare(file, delete)
     _print_comparison(compared)
     if dry_run or compared.is_empty:
         return
     if not yes:
-        if not _can_ask():
+        if not can_ask():
             fail("nothing was changed: there is nobody to ask, so say --yes")
         count = len(compared.differences)
         typer.confirm(f"Apply these {count} changes to version {compared.version}?", abort=True)
@@ -125,20 +131,23 @@ def history(
 def rollback(
     version: int = typer.Argument(..., min=0, help="the version to go back to, see `history`"),
     reason: str = typer.Option(..., help="why; kept in the audit trail"),
+    without_approval: bool = ALONE_OPTION,
     url: str | None = URL_OPTION,
     key: str | None = KEY_OPTION,
     key_file: Path | None = KEY_FILE_OPTION,
 ) -> None:
     """Make what was in force at a version the newest version. The history stays as it is."""
-    newest, found = _catalogues(url, key, key_file).rollback(version, reason)
-    _print_differences(found)
+    newest, found = _catalogues(url, key, key_file, without_approval).rollback(version, reason)
+    print_differences(found)
     typer.echo(f"{len(found)} changes" if found else "no changes")
     typer.echo(f"the catalogue is at version {newest}, as it was at version {version}")
 
 
-def _catalogues(url: str | None, key: str | None, key_file: Path | None) -> Catalogues:
+def _catalogues(
+    url: str | None, key: str | None, key_file: Path | None, without_approval: bool = False
+) -> Catalogues:
     service = remote(url, key, key_file)
-    return DatabaseCatalogues() if service is None else ServedCatalogues(service)
+    return DatabaseCatalogues(without_approval) if service is None else ServedCatalogues(service)
 
 
 def _write_file(file: Path, document: str) -> None:
@@ -149,7 +158,7 @@ def _write_file(file: Path, document: str) -> None:
 
 
 def _print_comparison(compared: Comparison) -> None:
-    _print_differences(compared.differences)
+    print_differences(compared.differences)
     if compared.is_empty:
         typer.echo("no changes")
     for line in compared.summary.lines():
@@ -157,7 +166,8 @@ def _print_comparison(compared: Comparison) -> None:
     _print_warnings(compared.warnings)
 
 
-def _print_differences(found: Iterable[Difference]) -> None:
+def print_differences(found: Iterable[Difference]) -> None:
+    """Print what differs, value by value, in colours."""
     for difference in found:
         line = str(difference)
         typer.secho(line, fg=_COLOURS[line[0]])
@@ -183,5 +193,6 @@ def _simulation_lines(found: Mapping[str, Any]) -> Iterable[str]:
             yield f"    {offer['offer_id']}: {offer['live']} -> {offer['changed']} ({offer['difference']:+d})"
 
 
-def _can_ask() -> bool:
+def can_ask() -> bool:
+    """Return whether there is somebody to ask."""
     return sys.stdin.isatty()

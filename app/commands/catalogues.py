@@ -12,12 +12,13 @@ from app.catalog_check import check_entry, refusing
 from app.commands.log import with_state
 from app.commands.remote import Remote
 from app.commands.terminal import author, describe_document, fail, on_database, read_file
+from app.config import get_settings
 from app.state import ApiState
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.store import CatalogueStore
+from decisioning.catalog.store import CatalogueStore, told_alone
 from decisioning.catalog.summary import ChangedThing, Summary, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, DocumentError, read_document, to_yaml
 from storage import clock
@@ -75,9 +76,13 @@ class Catalogues(Protocol):
 
 
 class DatabaseCatalogues:
-    """The catalogue of this machine's database."""
+    """The catalogue of this machine's database.
 
-    def __init__(self) -> None:
+    ``without_approval``: it is changed also where that takes the approval of another person.
+    """
+
+    def __init__(self, without_approval: bool = False) -> None:
+        self._without_approval = without_approval
         self._documents: dict[Path, Document] = {}
 
     def export(self) -> tuple[int, str]:
@@ -105,10 +110,10 @@ class DatabaseCatalogues:
 
     def apply(self, file: Path, delete: bool, reason: str, compared: Comparison) -> int:
         """Apply the changes that were found, if the catalogue is still at that version."""
-        changes = compared.changes or []
+        changes, why = compared.changes or [], self._reason_alone(reason)
 
         async def work(store: CatalogueStore) -> int:
-            return (await store.apply(changes, author(), reason, compared.version)).version
+            return (await store.apply(changes, author(), why, compared.version)).version
 
         return self._run(work, file)
 
@@ -144,13 +149,25 @@ class DatabaseCatalogues:
     def rollback(self, version: int, reason: str) -> tuple[int, list[Difference]]:
         """Make what was in force at a version the newest version; returns its number and what changed."""
 
+        why = self._reason_alone(reason)
+
         async def work(store: CatalogueStore) -> tuple[int, list[Difference]]:
             _, before = await store.entries()
-            catalogue = await store.rollback(version, author(), reason)
+            catalogue = await store.rollback(version, author(), why)
             _, after = await store.entries(catalogue.version)
             return catalogue.version, differences(before, after)
 
         return self._run(work)
+
+    def _reason_alone(self, reason: str) -> str:
+        if not get_settings().needs_approvals:
+            return reason
+        if not self._without_approval:
+            fail(
+                "changes of the catalogue take the approval of another person (NEXTBEST_APPROVALS): make a change set"
+                " with `nextbest changesets propose`, or say --without-approval, which the audit trail tells"
+            )
+        return told_alone(reason)
 
     def _read(self, file: Path) -> Document:
         # Once, for the standard input can be read only once.

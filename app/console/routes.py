@@ -15,6 +15,7 @@ from app.console.oidc import Attempt, Provider, SignInRefused
 from app.console.sessions import COOKIE, CSRF_HEADER, SESSION_S, Session, csrf_token, read_cookie
 from app.errors import Problem
 from app.keys import ApiKey, hash_key
+from app.state import ApiState
 from storage.clock import to_iso
 
 BASE = "/console"
@@ -78,7 +79,7 @@ async def read_session(request: Request, state: State) -> Response:
     if key is None or session is None:
         return _answer(_signed_out(request))
     name = key.name if session.person is None else session.person.name
-    return _answer(_describe(key, name, token, session))
+    return _answer(_describe(state, key, name, token, session))
 
 
 async def sign_in(body: SignIn, request: Request, state: State) -> Response:
@@ -90,7 +91,7 @@ async def sign_in(body: SignIn, request: Request, state: State) -> Response:
         raise Problem(401, "this key is not in force", "key")
     token, session = await state.sessions.begin(key)
     state.key_use.used.add(key.key_id)
-    answer = _answer(_describe(key, key.name, token, session))
+    answer = _answer(_describe(state, key, key.name, token, session))
     _set_session(answer, token, request)
     return answer
 
@@ -189,11 +190,12 @@ def _address_of(request: Request, path: str) -> str:
     return str(request.base_url).rstrip("/") + path
 
 
-def _describe(key: ApiKey, name: str, token: str, session: Session) -> dict[str, Any]:
+def _describe(state: ApiState, key: ApiKey, name: str, token: str, session: Session) -> dict[str, Any]:
     return {
         "signed_in": True,
         "name": name,
         "role": key.role,
+        "approvals": state.settings.approvals,
         "csrf_token": csrf_token(token),
         "ends_at": to_iso(int(session.ends_at.timestamp() * 1000)),
     }

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.console.oidc import Person
 from app.errors import Problem
-from app.keys import ApiKey, hash_key
+from app.keys import PERSON, ApiKey, hash_key
 from storage import clock
 from storage.errors import PostgresUnavailable
 from storage.postgres import transaction
@@ -48,7 +48,7 @@ class Session:
         if self.person is not None:
             # People choose their names, so what they change is signed with the provider's own id, too.
             author = f"{self.person.name} ({self.person.subject})"
-            return ApiKey(f"person:{self.person.subject}", author, self.person.role)
+            return ApiKey(f"{PERSON}{self.person.subject}", author, self.person.role)
         return next((key for key in keys.values() if key.key_id == self.key_id), None)
 
 

@@ -43,6 +43,7 @@ MAX_INDEXED_SINGLY = 100
 """If more treatments are changed at once, the index of texts is rebuilt as a whole."""
 ANY_VERSION = -1
 """The expected version of something that must exist, at whatever version."""
+_WITHOUT_APPROVAL = "without approval"
 
 _INSERT = text(
     "INSERT INTO catalog_entries (version, kind, id, body, author, reason)"
@@ -132,16 +133,22 @@ class CatalogueStore:
         return await self.changed(version, changes)
 
     async def mistakes(
-        self, version: int, changes: Sequence[Entry], unread: Sequence[tuple[str, str]] = ()
+        self,
+        version: int,
+        changes: Sequence[Entry],
+        unread: Sequence[tuple[str, str]] = (),
+        *,
+        checked: bool = True,
     ) -> list[Mistake]:
         """Find all for which ``changed`` and ``apply`` refuse changes of the catalogue at ``version``.
 
-        ``unread``: things among the changes that could not be read.
+        ``unread``: things among the changes that could not be read. ``checked``: as for ``append_entries``.
         """
         async with transaction(self._engine) as connection:
             merged, numbers = await read_changed(connection, version, changes)
-            found = await life_mistakes(connection, changes)
-        return [*found, *await asyncio.to_thread(find_mistakes, merged, numbers, changes, unread)]
+            found = await life_mistakes(connection, changes) if checked else []
+        new = changes if checked else ()
+        return [*found, *await asyncio.to_thread(find_mistakes, merged, numbers, new, unread)]
 
     async def put(
         self,
@@ -166,7 +173,7 @@ class CatalogueStore:
         than a draft at any time: the log refers to it. Raises ``UnconfirmedRemoval`` if protective fields would be lost
         that are not ``confirmed``, or without the version in ``expected``: ``ANY_VERSION`` does not say what was seen.
         """
-        async with _writing(self._engine) as connection:
+        async with open_writing(self._engine) as connection:
             current = await _read_expected(connection, kind, name, expected)
             if body is None and current is None:
                 raise NotFound(kind, name)
@@ -174,7 +181,7 @@ class CatalogueStore:
             if kind == "offer" and body is None:
                 await check_never_published(connection, name)
                 changes = [*await treatments_gone(connection, name), *changes]
-            catalogue = await _append(connection, changes, author, reason)
+            catalogue = await append_entries(connection, changes, author, reason)
             # After the body has been found right; what was appended is taken back with the transaction.
             before = None if current is None else current[1]
             version_is_known = expected not in (None, ANY_VERSION)
@@ -199,11 +206,11 @@ class CatalogueStore:
         Raises what ``put`` raises, and whatever ``change`` does; nothing is stored then. Protective fields may be lost:
         whoever changes single fields has named them.
         """
-        async with _writing(self._engine) as connection:
+        async with open_writing(self._engine) as connection:
             current = await _read_expected(connection, kind, name, expected)
             if current is None:
                 raise NotFound(kind, name)
-            catalogue = await _append(connection, [(kind, name, change(current[1]))], author, reason)
+            catalogue = await append_entries(connection, [(kind, name, change(current[1]))], author, reason)
             return Published(catalogue, catalogue.version, False)
 
     async def apply(
@@ -214,18 +221,18 @@ class CatalogueStore:
         Raises ``Invalid`` if the catalogue would not be right; ``PreconditionFailed`` if the catalogue is not at
         ``expected_version`` any more.
         """
-        async with _writing(self._engine) as connection:
+        async with open_writing(self._engine) as connection:
             version = await read_version(connection)
             if expected_version is not None and expected_version != version:
                 raise PreconditionFailed(_moved("the catalogue", version, expected_version))
-            return await _append(connection, changes, author, reason)
+            return await append_entries(connection, changes, author, reason)
 
     async def rollback(self, version: int, author: str, reason: str) -> Catalogue:
         """Make what was in force at ``version`` the newest version: by new entries, history stays as it is.
 
         Raises ``Invalid`` if there was no such version.
         """
-        async with _writing(self._engine) as connection:
+        async with open_writing(self._engine) as connection:
             newest = await read_version(connection)
             if not 0 <= version <= newest:
                 raise Invalid("version", f"there are versions 0 to {newest}")
@@ -237,11 +244,11 @@ class CatalogueStore:
                 if now[kind, name] != then.get((kind, name)) and _is_in_files(kind)
             ]
             # Going back is the way to bring back what was ended, so the life cycle does not bind it.
-            return await _append(connection, changes, author, reason, checked=False)
+            return await append_entries(connection, changes, author, reason, checked=False)
 
     async def rebuild_search(self) -> int:
         """Make the index of scripts again from the newest catalogue; returns the number of texts in it."""
-        async with _writing(self._engine) as connection:
+        async with open_writing(self._engine) as connection:
             catalogue = await load_catalogue(connection, None)
             return await rebuild_search(connection, catalogue.offers.values())
 
@@ -268,19 +275,24 @@ class CatalogueStore:
             ]
 
 
+def told_alone(reason: str) -> str:
+    """Return the reason, for the audit trail, for a change that nobody else approved where that is required."""
+    return f"{_WITHOUT_APPROVAL}: {reason}" if reason else _WITHOUT_APPROVAL
+
+
 @asynccontextmanager
-async def _writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open a transaction of the only writer."""
+async def open_writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction of the only writer of the catalogue."""
     # One at a time: readers poll for versions above the last, so a lower one must never become visible later.
     async with transaction(engine) as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CATALOGUE_LOCK})
         yield connection
 
 
-async def _append(
+async def append_entries(
     connection: AsyncConnection, changes: Sequence[Entry], author: str, reason: str, *, checked: bool = True
 ) -> Catalogue:
-    """Append entries and check the catalogue that comes out.
+    """Append entries in a writer's transaction, as one version, and check the catalogue that comes out.
 
     ``checked``: hold offers to their life cycle, and expressions to their bound of cost.
     """

@@ -116,6 +116,31 @@ async def test_who_is_vouched_for_is_let_in_with_the_role_of_a_claim_and_is_the_
     assert refused.status_code == 403
 
 
+async def test_a_person_who_takes_another_name_approves_no_change_set_of_their_own(
+    door: Instance, provider: OidcProvider
+) -> None:
+    async def headers_of(**claims: str) -> dict[str, str]:
+        provider.claims |= claims
+        answer = await sign_in(door)
+        token = (await session_of(door, answer))["csrf_token"]
+        return {"Cookie": f"{COOKIE}={cookie_of(answer, COOKIE)}", "X-CSRF-Token": token}
+
+    ada = await headers_of()
+    made = await door.ok("POST", "/v1/changesets", role=None, headers=ada, json={"title": "Mine"})
+    path = f"/v1/changesets/{made['changeset_id']}"
+    body = {"body": {"name": "Own", "goal": "grow"}}
+    await door.ok("PATCH", f"{path}/items/group/cards", role=None, headers=ada, json={"lever": 4})
+    await door.ok("PUT", f"{path}/items/group/own", role=None, headers=ada, json=body)
+    sent = await door.ok("POST", f"{path}/submit", role=None, headers=ada, json={})
+    seen = {"If-Match": f'"{sent["revision"]}"'}
+    renamed = await headers_of(name="Zoe")
+    refused = await door.call("POST", f"{path}/approve", role=None, headers=renamed | seen, json={})
+    assert "another person" in problem_of(refused, 403)["detail"]
+    other = await headers_of(sub="u-19")
+    approved = await door.ok("POST", f"{path}/approve", role=None, headers=other | seen, json={})
+    assert approved["approved_by"] == "Zoe (u-19)"
+
+
 async def test_a_session_is_good_in_all_processes_as_long_as_they_know_its_role(
     shop: Nextbest, door: Instance, provider: OidcProvider
 ) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 import app.api
 from app.api import schemas
 from app.api.feedback import schemas as schemas_feedback
-from tests.support.api import Instance, decide
+from tests.support.api import JSON, Instance, decide
 from tests.support.publishable import publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -186,6 +186,18 @@ async def declare_event_types(api: Instance) -> None:
         await api.replace(f"/v1/event-types/{type_}", json={"name": type_, "json_schema": schema})
 
 
+async def ready_changeset(api: Instance, action: str, lever: int) -> tuple[int, dict[str, str]]:
+    """A change set of an ops key with which an action can be done, and the header that says what was looked at."""
+    path = "/v1/changesets"
+    made = await api.ok("POST", path, json={"title": "x"}, role="ops")
+    path = f"{path}/{made['changeset_id']}"
+    made = await api.ok("PATCH", f"{path}/items/group/type-a", json={"lever": lever}, role="ops")
+    for step in {"approve": ("submit",), "reject": ("submit",), "rollback": ("apply",)}.get(action, ()):
+        made = await api.ok("POST", f"{path}/{step}", json={}, role="ops")
+        made = made.get("changeset", made)
+    return made["changeset_id"], {"If-Match": f'"{made["revision"]}"'}
+
+
 async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any]) -> None:
     await api.ok("PUT", "/v1/groups/type-a", json={"name": "Type A", "goal": "grow"})
     await api.ok("PUT", "/v1/attributes/customer.age", json={"type": "int"})
@@ -206,13 +218,19 @@ async def test_the_examples_can_be_sent(api: Instance, document: dict[str, Any])
             await api.ok("PUT", "/v1/attributes/context.mood", json={"type": "string"})
         model = MODELS.get(content["schema"].get("$ref", "").rpartition("/")[2])
         examples = [content["example"]] if model is None else model.model_json_schema()["examples"]
-        for example in examples:
+        pattern = path
+        for number, example in enumerate(examples):
+            path = pattern
+            seen: dict[str, str] = {}
+            if path.startswith("/v1/changesets/{changeset_id}/"):
+                changeset, seen = await ready_changeset(api, path.rpartition("/")[2], 1 + number)
+                path = path.replace("{changeset_id}", str(changeset)).replace("{kind}/{thing}", "offer/gold")
             for parameter in re.findall(r"\{(\w+)\}", path):
                 path = path.replace(f"{{{parameter}}}", IDS.get(parameter) or THINGS.get(path, "1025"))
             body = json.dumps(example).replace(schemas_feedback._DECISION, mine)
             send = api.replace if method == "PUT" else partial(api.call, method)
             key = published if path.startswith("/public/") else {}
-            response = await send(path, content=body, headers=key | {"Content-Type": "application/json"})
+            response = await send(path, content=body, headers=key | seen | JSON)
             sent = response.status_code in (200, 201, 202)
             assert sent or any(reason in response.text for reason in NOT_NOW), f"{name}: {response.text}"
 

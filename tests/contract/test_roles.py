@@ -83,6 +83,23 @@ ROLES_OF: dict[str, set[Role]] = {
     "diff_catalog": {"ops", "scientist", "admin"},
     "apply_catalog": {"ops", "admin"},
     "roll_back": {"ops", "admin"},
+    "propose_catalog": {"ops", "admin"},
+    **dict.fromkeys(("read_changesets", "read_changeset", "diff_changeset"), READERS),
+    **{
+        f"{verb}_changeset": {"ops", "admin"}
+        for verb in (
+            "create",
+            "check",
+            "submit",
+            "approve",
+            "reject",
+            "withdraw",
+            "rebase",
+            "apply",
+            "roll_back",
+        )
+    },
+    **{f"{verb}_changeset_item": {"ops", "admin"} for verb in ("put", "patch", "delete")},
     "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_consents": {"ops", "scientist", "admin"},
     "read_customer_log": {"ops", "scientist", "admin"},

@@ -3,22 +3,20 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, expect
 
 from app.config import Settings
-from app.keys import Role
 from tests.support.browser import open_browser
+from tests.support.console_pages import opened, serious_violations, visit
 from tests.support.console_world import World, open_world
 from tests.support.served import Served
 from tests.support.waiting import wait_until
 
-AXE = Path(__file__).parents[1] / "support" / "axe" / "axe.min.js"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
 """A folder in which pictures for the documentation are kept."""
 PAGES = {
@@ -39,7 +37,6 @@ PAGES = {
     "policy": "/console/policies/calibrated/1",
     "evaluation": "/console/evaluation",
 }
-expect.set_options(timeout=20_000)
 PICTURED = ("home", "offers", "offer", "desk", "customer", "placement", "reports", "changes")
 STOP_S = 8.0
 """Less than the time for which the service would wait for requests that do not end."""
@@ -68,31 +65,6 @@ def browser(world: World) -> Iterator[Browser]:
     """One browser for all tests here. It is closed before the world: until then its event loop runs in this thread."""
     with open_browser() as found:
         yield found
-
-
-@contextmanager
-def opened(browser: Browser, world: World, role: Role | None, **options: object) -> Iterator[Page]:
-    """A page of a browser that is signed in; it must not have said that anything is wrong."""
-    context: BrowserContext = browser.new_context(base_url=world.url, locale="en", **options)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
-    wrong: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    if role is not None:
-        answer = context.request.post("/console/session", data={"key": world.keys[role]})
-        assert answer.ok
-    yield page
-    context.close()
-    # Refused requests are said to be errors; policies that were broken too, and those are.
-    assert [text for text in wrong if "Failed to load resource" not in text] == []
-
-
-def visit(page: Page, path: str) -> None:
-    """Open a page of the console, and wait until it shows what it loaded."""
-    page.goto(path)
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
-    expect(page.get_by_text("Loading …").or_(page.get_by_text("Cargando …"))).to_have_count(0)
 
 
 def test_one_signs_in_with_a_key_and_signs_out(browser: Browser, world: World) -> None:
@@ -368,22 +340,6 @@ def test_everybody_can_use_every_page(
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
 
 
-def serious_violations(page: Page) -> list[str]:
-    """What axe-core finds on a page that would keep somebody from using it."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']})"
-    )
-    assert len(found["passes"]) > 10, "the page was not looked at"
-    return [
-        f"{violation['id']}: {violation['help']}: {node['html']}"
-        for violation in found["violations"]
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"][:3]
-    ]
-
-
 def test_pictures_are_made_for_the_documentation(browser: Browser, world: World, tmp_path: Path) -> None:
     folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path
     with opened(browser, world, "admin", viewport={"width": 1280, "height": 860}) as page:
@@ -399,6 +355,15 @@ def test_pictures_are_made_for_the_documentation(browser: Browser, world: World,
             if name == "customer":
                 page.get_by_role("button", name="Try it out").click()
                 expect(page.get_by_text("chosen 1")).to_be_visible()
+            if name == "changes":
+                changes = {"offer/fibre-600": {"value": 65, "lever": 20}, "group/extras": {"lever": 10}}
+                made = world.http.post("/v1/changesets", json={"title": "More fibre in spring"}).json()
+                for item, change in changes.items():
+                    path = f"/v1/changesets/{made['changeset_id']}/items/{item}"
+                    assert world.http.patch(path, json=change).is_success
+                visit(page, f"/console/changes/{made['changeset_id']}")
+                page.get_by_role("button", name="Show what it would do").click()
+                expect(page.get_by_text("Customers without any offer")).to_be_visible()
             picture = page.screenshot(path=folder / f"console-{name}.png")
             assert len(picture) > 10_000
 

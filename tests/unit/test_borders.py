@@ -29,6 +29,7 @@ ROOMS = {
         "aggregates",
         "holdouts",
         "catalog",
+        "changesets",
         "log",
         "events",
         "merging",

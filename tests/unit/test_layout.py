@@ -18,6 +18,10 @@ COVERED = {
     "app/api/arms/schemas.py": "contract/test_arms_api.py",
     "app/api/customers/editing.py": "contract/test_editing_customers.py",
     "profiles/privacy/store_consents.py": "contract/test_consent_records.py",
+    "app/api/changesets/routes.py": "contract/test_changesets.py",
+    "app/api/changesets/schemas.py": "contract/test_changesets.py",
+    "decisioning/changesets/store_changesets.py": "contract/test_changesets.py",
+    "decisioning/changesets/store_rows.py": "properties/test_changeset_laws.py",
     "app/api/catalogue/history_routes.py": "contract/test_catalogue_life.py",
     "app/api/catalogue/kind_routes.py": "contract/test_catalogue_kinds.py",
     "app/api/catalogue/routes.py": "contract/test_catalogue_api.py",
@@ -58,6 +62,7 @@ COVERED = {
     },
     # Processes and commands: they put parts together, and are run as they are.
     "app/commands/catalogues.py": "unit/app/commands/test_catalog.py",
+    "app/commands/changesets.py": "contract/test_changesets_command.py",
     "app/commands/deadletters.py": "contract/test_archiving.py",
     "app/commands/log.py": "e2e/test_replay.py",
     "app/commands/service.py": "contract/test_server.py",
@@ -75,6 +80,7 @@ COVERED = {
     "app/worker/run.py": "e2e/test_two_workers.py",
     "app/worker/shadow_runs.py": "contract/test_shadows.py",
     "app/worker/triggers/deliveries.py": "contract/test_firings.py",
+    "decisioning/errors.py": "unit/app/test_errors.py",
     # Stores: statements and functions, on real servers.
     "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",

@@ -20,7 +20,8 @@ from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checking.warnings import warnings_of_change
 from decisioning.catalog.kinds import KINDS
-from decisioning.catalog.store import ANY_VERSION
+from decisioning.catalog.store import ANY_VERSION, told_alone
+from decisioning.changesets.changeset import Actor
 from decisioning.errors import NotFound
 from decisioning.model.entities import Treatment
 from storage import clock
@@ -36,12 +37,24 @@ class Edit:
 
     state: ApiState
     response: Response
-    author: str
+    key: ApiKey
     reason: str
     expected: int | None
     confirmed: frozenset[str] = frozenset()
     warnings: list[WarningOut] = field(default_factory=list)
     """About what was changed last, and what that did to other things."""
+
+    @property
+    def author(self) -> str:
+        """The name in the audit trail."""
+        return self.key.name
+
+    def reason_alone(self) -> str:
+        """Return the reason for a change that nobody else approves, as the audit trail tells it.
+
+        Raises ``Problem`` (403) if that takes an approval here.
+        """
+        return reason_alone(self.state, self.key, self.reason)
 
     async def replace(self, kind: str, name: str, body: Body) -> int:
         """Publish a thing as a body says. Returns the version of the catalogue.
@@ -64,7 +77,7 @@ class Edit:
             return bodies[-1]
 
         published = await self.state.catalogues.change(
-            kind, name, change, self.author, self.reason, self.expected
+            kind, name, change, self.author, self.reason_alone(), self.expected
         )
         await self._adopt(published.catalogue, kind, name)
         self.response.headers["ETag"] = f'"{published.version}"'
@@ -75,7 +88,7 @@ class Edit:
     async def put(self, kind: str, name: str, body: Mapping[str, Any]) -> int:
         """Publish a thing; answers 201 for something new, with its ETag. Returns the version of the catalogue."""
         published = await self.state.catalogues.put(
-            kind, name, body, self.author, self.reason, self.expected, confirmed=self.confirmed
+            kind, name, body, self.author, self.reason_alone(), self.expected, confirmed=self.confirmed
         )
         await self._adopt(published.catalogue, kind, name)
         self.response.status_code = 201 if published.new else 200
@@ -89,7 +102,7 @@ class Edit:
         """
         self._check_words(kind)
         published = await self.state.catalogues.put(
-            kind, name, None, self.author, self.reason, self.expected, confirmed=self.confirmed
+            kind, name, None, self.author, self.reason_alone(), self.expected, confirmed=self.confirmed
         )
         await self._adopt(published.catalogue, kind, name)
         return published.version
@@ -129,12 +142,35 @@ def editing(*roles: Role) -> Any:
             str | None, Header(max_length=500, description="why; kept in the audit trail")
         ] = None,
     ) -> Edit:
-        return Edit(state, response, key.name, x_reason or "", _expected_version(if_match, if_none_match))
+        return Edit(state, response, key, x_reason or "", expected_version(if_match, if_none_match))
 
     return Depends(edit)
 
 
-def _expected_version(if_match: str | None, if_none_match: str | None) -> int | None:
+def reason_alone(state: ApiState, key: ApiKey, reason: str) -> str:
+    """Return the reason for a change of the catalogue that nobody else approves, as the audit trail tells it.
+
+    Raises ``Problem`` (403) if the key's owner may not change it so.
+    """
+    if not state.settings.needs_approvals:
+        return reason
+    if key.role != "admin":
+        raise Problem(
+            403,
+            "changes of the catalogue take the approval of another person here: make a change set"
+            " (POST /v1/changesets, or POST /v1/catalog/changeset for a document), and let it be approved;"
+            " a key with the role 'admin' may do without",
+        )
+    return told_alone(reason)
+
+
+def actor_of(key: ApiKey) -> Actor:
+    """Return who acts on change sets with a key."""
+    return Actor(key.person, key.name, key.role == "admin")
+
+
+def expected_version(if_match: str | None, if_none_match: str | None = None) -> int | None:
+    """Read the version that an editor has seen: ``None`` for any, 0 for what must not exist. Raises ``Problem``."""
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise Problem(422, "only If-None-Match: * is understood", "If-None-Match")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,10 +10,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.api.body import JsonRoute
-from app.api.catalogue.editing import Editing
+from app.api.catalogue.editing import Editing, actor_of, reason_alone
 from app.api.deps import Ops, Reader, State, problems
 from app.api.rules.schemas import SimulationAnswer
-from app.api.schemas import Body, Id, Text, WarningOut, answer_of, examples, shown
+from app.api.schemas import Body, Id, Name, Text, WarningOut, answer_of, examples, shown
 from app.catalog_check import check_entry, refusing
 from app.catalog_schema import document_schema
 from app.errors import Problem
@@ -23,6 +24,7 @@ from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
+from decisioning.changesets.store_changesets import ChangesetStore
 from storage import clock
 
 log = logging.getLogger(__name__)
@@ -134,6 +136,13 @@ class VersionAnswer(BaseModel):
     warnings: list[WarningOut] = []
 
 
+class ProposedAnswer(BaseModel):
+    """The change set that was made of a document, and what it changes, by paths."""
+
+    changeset_id: int
+    summary: SummaryOut
+
+
 class RollbackRequest(Body):
     """The version to go back to, and the reason."""
 
@@ -182,7 +191,7 @@ async def read_trail(
 @router.get("/catalog/warnings", responses=problems())
 async def read_warnings(state: State, key: Reader) -> list[WarningOut]:
     """All that is allowed in the catalogue, and was probably not meant. `PUT` and `apply` answer with it as well."""
-    return await _warnings_out(state.current_catalogue())
+    return await warnings_out(state.current_catalogue())
 
 
 @router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
@@ -225,8 +234,9 @@ async def apply_catalog(
         return await _apply_answer(version, planned, catalogue, dry_run=dry_run)
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
+    reason = edit.reason_alone()
     async with refusing(document, state.catalogues, version, planned):
-        catalogue = await state.catalogues.apply(planned.changes, edit.author, edit.reason, expected)
+        catalogue = await state.catalogues.apply(planned.changes, edit.author, reason, expected)
     await state.adopt(catalogue)
     return await _apply_answer(catalogue.version, planned, catalogue)
 
@@ -257,6 +267,31 @@ async def simulate_catalog(
     return SimulationAnswer.model_validate(found)
 
 
+@router.post(
+    "/catalog/changeset",
+    status_code=201,
+    responses=problems(body=True),
+    openapi_extra=_YAML,
+)
+async def propose_catalog(
+    request: Request,
+    state: State,
+    key: Ops,
+    title: Annotated[Name, Query(description="the title of the change set")],
+    note: Annotated[Text, Query(description="for those who look at it")] = "",
+    delete: Delete = False,
+) -> ProposedAnswer:
+    """Make a change set of what applying a document would change. Nothing is in force before that is applied."""
+    document = await _read_document(request)
+    version, planned = await _plan(state, document, delete)
+    async with refusing(document, state.catalogues, version, planned):
+        await state.catalogues.tried(version, planned.changes)
+    store = ChangesetStore(state.engine)
+    # On the version that it was compared with: what others have changed since is told, and not overwritten.
+    made = await store.create(title, note, actor_of(key), planned.changes, version)
+    return ProposedAnswer(changeset_id=made.changeset_id, summary=answer_of(SummaryOut, planned.summary))
+
+
 @router.get("/catalog/schema", responses=problems())
 async def read_schema(key: Reader) -> dict[str, Any]:
     """The JSON Schema of documents, by which editors complete and check files."""
@@ -267,14 +302,15 @@ async def read_schema(key: Reader) -> dict[str, Any]:
 async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAnswer:
     """Make what was in force at a version the newest version. The history stays as it is."""
     _, now = await state.catalogues.entries()
-    catalogue = await state.catalogues.rollback(body.version, key.name, body.reason)
+    reason = reason_alone(state, key, body.reason)
+    catalogue = await state.catalogues.rollback(body.version, key.name, reason)
     await state.adopt(catalogue)
     _, then = await state.catalogues.entries(catalogue.version)
     found = await asyncio.to_thread(differences, now, then)
     return VersionAnswer(
         catalog_version=catalogue.version,
-        differences=_differences_out(found),
-        warnings=await _warnings_of_stored(catalogue),
+        differences=differences_out(found),
+        warnings=await warnings_of_stored(catalogue),
     )
 
 
@@ -317,25 +353,27 @@ async def _apply_answer(
     return ApplyAnswer(
         catalog_version=version,
         dry_run=dry_run,
-        differences=_differences_out(planned.differences),
+        differences=differences_out(planned.differences),
         summary=answer_of(SummaryOut, planned.summary),
-        warnings=await (_warnings_out if dry_run else _warnings_of_stored)(catalogue),
+        warnings=await (warnings_out if dry_run else warnings_of_stored)(catalogue),
     )
 
 
-async def _warnings_of_stored(catalogue: Catalogue) -> list[WarningOut]:
+async def warnings_of_stored(catalogue: Catalogue) -> list[WarningOut]:
     """Find warnings for an answer to a change that is stored: an error now would say that it is not."""
     try:
-        return await _warnings_out(catalogue)
+        return await warnings_out(catalogue)
     except Exception:
         log.exception("warnings of version %d could not be found, so its answer has none", catalogue.version)
         return []
 
 
-async def _warnings_out(catalogue: Catalogue) -> list[WarningOut]:
+async def warnings_out(catalogue: Catalogue) -> list[WarningOut]:
+    """Find warnings of a whole catalogue for an answer."""
     found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
     return [WarningOut.model_validate(warning) for warning in found]
 
 
-def _differences_out(found: list[Difference]) -> list[DifferenceOut]:
+def differences_out(found: Iterable[Difference]) -> list[DifferenceOut]:
+    """Return differences as answers have them."""
     return [answer_of(DifferenceOut, difference) for difference in found]

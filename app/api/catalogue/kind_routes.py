@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -31,7 +32,7 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     body_type = schema.body
     what = kind.name.replace("_", " ")
     answer = _answer_model(kind.name, body_type)
-    sent_type = _sent_model(body_type)
+    sent_type = sent_model(body_type)
 
     async def put(thing_id: Any, body: Any, edit: Replacing) -> KindPublished:
         version = await edit.replace(kind.name, thing_id, body)
@@ -97,7 +98,8 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     )(delete)
 
 
-def _sent_model(body_type: type[Body]) -> type[Body]:
+@cache
+def sent_model(body_type: type[Body]) -> type[Body]:
     """Make the model of a body that may name its id, as answers do."""
     fields: dict[str, Any] = {"id": (EchoedId, None), "warnings": (EchoedWarnings, None)}
     return create_model(body_type.__name__, __base__=body_type, __doc__=body_type.__doc__, **fields)

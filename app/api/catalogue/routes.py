@@ -85,7 +85,7 @@ async def put_offer(offer_id: Id, body: OfferBody, state: State, edit: Replacing
     """Create or replace an offer. It is live in every process within a second."""
     sent = body.model_dump(include={"treatments", "inherited"}, exclude_none=True)
     if sent:
-        await _check_as_read(state, offer_id, sent)
+        await check_as_read(state, offer_id, sent)
     version = await edit.replace("offer", offer_id, body)
     return OfferPublished(offer_id=offer_id, catalog_version=version, warnings=edit.warnings)
 
@@ -104,7 +104,7 @@ async def patch_offer(offer_id: Id, body: MergePatch, state: State, edit: Editin
     read_only = [field for field, echo in OfferBody.echoes().items() if not echo.is_id and field in body]
     if read_only:
         await _find_offer(state, offer_id)
-        await _check_as_read(state, offer_id, {name: body[name] for name in read_only})
+        await check_as_read(state, offer_id, {name: body[name] for name in read_only})
         body = {name: value for name, value in body.items() if name not in read_only}
     offer = await edit.patch("offer", offer_id, body, OfferBody)
     shown = CatalogueOffer.of(offer, clock.now_ms())
@@ -230,7 +230,7 @@ async def _find_offer(state: ApiState, offer_id: str) -> Offer:
     return offer
 
 
-async def _check_as_read(state: ApiState, offer_id: str, sent: Mapping[str, Any]) -> None:
+async def check_as_read(state: ApiState, offer_id: str, sent: Mapping[str, Any]) -> None:
     """Raise ``Problem`` (422) if what is only read of an offer is sent otherwise than it is in force."""
     await state.refresh()
     offer = state.current_catalogue().offers.get(offer_id)

@@ -15,7 +15,7 @@ function Console() {
   const [, redraw] = useState(0);
   const adopt = useCallback((found) => {
     setToken(found.csrf_token ?? "");
-    setRole(found.role ?? "");
+    setRole(found.role ?? "", found.approvals);
     setSession(found);
   }, []);
   const changeLanguage = useCallback(async (language) => {

@@ -1,5 +1,4 @@
 // All pages: their addresses, who sees them, where they stand in the navigation, and the module that shows them.
-const OPS = ["ops"];
 const READERS = ["ops", "scientist"];
 const AGENTS = ["frontend"];
 
@@ -12,7 +11,8 @@ export const PAGES = [
   { at: "/console/offers/:id", parent: "offers", roles: READERS, load: () => import("./pages/offer.js") },
   { at: "/console/groups", key: "groups", group: "steer", roles: READERS, load: () => import("./pages/groups.js") },
   { at: "/console/capacity", key: "capacity", group: "steer", roles: READERS, load: () => import("./pages/capacity.js") },
-  { at: "/console/changes", key: "changes", group: "steer", roles: OPS, load: () => import("./pages/changes.js") },
+  { at: "/console/changes", key: "changes", group: "steer", roles: READERS, load: () => import("./pages/changes.js") },
+  { at: "/console/changes/:id", parent: "changes", roles: READERS, load: () => import("./pages/changeset.js") },
   { at: "/console/customers", key: "customers", group: "people", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/customers/:id", parent: "customers", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/decisions/:id", parent: "customers", roles: READERS, load: () => import("./pages/decision.js") },

@@ -19,7 +19,9 @@ from decisioning.errors import (
     InvalidRule,
     LogCodecError,
     MissingThing,
+    NotAllowed,
     NotFound,
+    Overtaken,
     PreconditionFailed,
     UnconfirmedRemoval,
 )
@@ -42,6 +44,8 @@ MAPPED = {
     NotFound("offer", "gold"): 404,
     PreconditionFailed("offer 'gold' is at version 3 by now"): 412,
     Conflict("was used before"): 409,
+    NotAllowed("another person must"): 403,
+    Overtaken("others have changed groups.cards", [("groups.cards", "~ groups.cards.lever: 1 -> 2")]): 409,
     Busy("another one is at it"): 409,
     UnconfirmedRemoval("offer 'gold' would lose rules", [("rules", "would lose 'of age'")]): 409,
     UnconfirmedErasure("customer '1025' would lose holdings", [("holdings", "would lose loan")]): 409,

@@ -18,6 +18,14 @@ def test_keys_end_by_their_time_alone() -> None:
     assert in_force(keys, NOW + timedelta(seconds=5)) == {b"1": forever}
 
 
+def test_keys_of_one_name_are_one_person_and_people_are_their_providers_ids() -> None:
+    ada, again, eva = ApiKey("1", "ada", "ops"), ApiKey("2", "ada", "admin"), ApiKey("3", "eva", "ops")
+    assert ada.person == again.person != eva.person
+    person = ApiKey("person:u-17", "Ada (u-17)", "ops")
+    assert person.person == ApiKey("person:u-17", "Zoe (u-17)", "ops").person
+    assert person.person != ApiKey("4", "Ada (u-17)", "ops").person
+
+
 class Store:
     """Notes what it is told to note."""
 

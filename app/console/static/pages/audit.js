@@ -3,7 +3,7 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, post, withQuery } from "../lib/api.js";
 import { time, value } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
-import { may } from "../lib/roles.js";
+import { mayChange } from "../lib/roles.js";
 import { Card, Confirm, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
 
 const KINDS = ["offer", "treatment", "group", "goal", "placement", "deployment", "attribute", "segment", "contact_policy", "quiet_hours", "capacity", "override", "context_weight", "signal", "alert", "trigger"];
@@ -39,7 +39,7 @@ export default function Audit() {
           ${rows.map(
             (row) => html`<li key=${`${row.version} ${row.kind} ${row.id}`}>
               <div class="row"><strong>${known(`kind.${row.kind}`, row.kind)} ${row.id}</strong><span class="muted small">${t("versionBy", { version: row.version, who: row.author, at: time(row.changed_at) })}</span>
-                ${may("ops") && html`<button class="small" onClick=${() => setAsked(row.version)}>${t("backTo", { version: row.version })}</button>`}</div>
+                ${mayChange() && html`<button class="small" onClick=${() => setAsked(row.version)}>${t("backTo", { version: row.version })}</button>`}</div>
               ${row.reason && html`<div>${row.reason}</div>`}
               <${Differences} of=${row.differences} />
             </li>`,

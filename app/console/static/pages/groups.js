@@ -3,7 +3,7 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, patch } from "../lib/api.js";
 import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { may } from "../lib/roles.js";
+import { mayChange } from "../lib/roles.js";
 import { Badge, Card, Loaded, Page, tell } from "../lib/widgets.js";
 
 const GOALS = ["acquire", "grow", "retain", "serve"];
@@ -60,7 +60,7 @@ function Lever({ path, of, name }) {
       tell(error.message, "bad");
     }
   };
-  if (!may("ops")) return html`<div class="small">${t("lever")}: ${number(kept, 1)} %</div>`;
+  if (!mayChange()) return html`<div class="small">${t("lever")}: ${number(kept, 1)} %</div>`;
   return html`<form class="row small" onSubmit=${save}>
     <label>${t("lever")} (%) <input class="short" type="number" step="any" aria-label=${t("leverOf", { offer: name })} value=${value} onInput=${(e) => setValue(e.currentTarget.value)} /></label>
     ${Number(value) !== kept && html`<button class="small">${t("save")}</button>`}

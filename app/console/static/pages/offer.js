@@ -4,9 +4,10 @@ import { get, getTagged, part, patch, withQuery } from "../lib/api.js";
 import { Builder, CelInput, loadVocabulary, Matching } from "../lib/cel.js";
 import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { may } from "../lib/roles.js";
+import { AddTo } from "../lib/changesets.js";
+import { may, mayChange } from "../lib/roles.js";
 import { Card, Failure, Field, Funnel, Input, Interval, Loaded, Page, Select, tell } from "../lib/widgets.js";
-import { StatusOf } from "./offers.js";
+import { NEXT, StatusOf } from "./offers.js";
 import { Treatments } from "./treatments.js";
 
 const TIERS = ["eligibility", "applicability", "suitability"];
@@ -37,17 +38,23 @@ const editable = ({ name, group, value, lever, mandatory, requires_consent, lega
 function Editor({ offer, etag, vocabulary, groups, row, reload }) {
   const [draft, setDraft] = useState(() => editable(offer));
   const [reason, setReason] = useState("");
+  const [status, setStatus] = useState(offer.status);
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
   const mistake = (field) => error?.errors.find((e) => e.field === field || e.field.endsWith(`.${field}`))?.reason;
   const before = editable(offer);
   const changed = Object.keys(draft).filter((name) => JSON.stringify(draft[name]) !== JSON.stringify(before[name]));
+  const body = Object.fromEntries(changed.map((name) => [name, draft[name]]));
+  const wanted = status === offer.status ? body : { ...body, status };
+  const discard = () => {
+    setDraft(before);
+    setStatus(offer.status);
+  };
   const save = async (event) => {
     event.preventDefault();
     setBusy(true);
     try {
-      const body = Object.fromEntries(changed.map((name) => [name, draft[name]]));
       const headers = { "If-Match": etag, "X-Reason": encodeURIComponent(reason) === reason ? reason : asciiOf(reason) };
       const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, body, headers);
       tell(t("savedOffer", { offer: answer.name }));
@@ -62,7 +69,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
   const locked = !may("ops");
   return html`<${Page} title=${offer.name} end=${end}>
     <div class="two">
-      <form onSubmit=${save}>
+      <form onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
         <fieldset class="plain-fieldset" disabled=${locked}>
           <${Basics} ...${{ draft, set, groups, mistake }} />
           <${Rules} ...${{ draft, set, vocabulary, mistake, offer }} />
@@ -70,14 +77,20 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
         </fieldset>
         ${error && html`<${Failure} error=${error} />`}
         ${!locked &&
-        html`<${Card} title=${t("save")}>
+        html`<${Card} title=${t(mayChange() ? "save" : "addToChangeset")}>
           <div class="stack">
             <p class="muted small">${changed.length ? t("changedFields", { fields: changed.map((f) => t(`field.${f}`)).join(", ") }) : t("nothingChanged")}</p>
-            <${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
-            <div class="row">
-              <button class="primary" disabled=${busy || changed.length === 0}>${t("save")}</button>
-              <button type="button" disabled=${changed.length === 0} onClick=${() => setDraft(before)}>${t("discard")}</button>
-            </div>
+            ${mayChange()
+              ? html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
+                  <div class="row">
+                    <button class="primary" disabled=${busy || changed.length === 0}>${t("save")}</button>
+                    <button type="button" disabled=${changed.length === 0} onClick=${discard}>${t("discard")}</button>
+                  </div>`
+              : html`<p>${t("approvalsRequired")}</p>
+                  <${Field} label=${t("status")}>
+                    ${(a) => html`<${Select} ...${a} value=${status} onValue=${setStatus} options=${[offer.status, ...NEXT[offer.status]].map((s) => [s, t(`status.${s}`)])} />`}
+                  <//>`}
+            <${AddTo} kind="offer" thing=${offer.offer_id} body=${wanted} disabled=${Object.keys(wanted).length === 0} onDone=${discard} />
           </div>
         <//>`}
       </form>

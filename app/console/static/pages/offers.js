@@ -3,7 +3,7 @@ import { html, useLoad, useMemo, useState } from "../lib/ui.js";
 import { get, part, patch, post } from "../lib/api.js";
 import { number, share } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { may } from "../lib/roles.js";
+import { mayChange } from "../lib/roles.js";
 import { Bar, Confirm, Field, Input, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
 
 const SHOWN = 50;
@@ -80,7 +80,7 @@ function Flow({ row }) {
 export function StatusOf({ offer, reload }) {
   const [wanted, setWanted] = useState(null);
   const next = NEXT[offer.status] ?? [];
-  if (!may("ops") || next.length === 0) return html`<${Status} of=${offer.effective_status} />`;
+  if (!mayChange() || next.length === 0) return html`<${Status} of=${offer.effective_status} />`;
   const change = async (reason) => {
     await post(`/v1/offers/${part(offer.offer_id)}/status`, { status: wanted, reason });
     tell(t("nowStatus", { offer: offer.name, status: t(`status.${wanted}`) }));
@@ -110,7 +110,7 @@ export function StatusOf({ offer, reload }) {
 function Lever({ offer }) {
   const [value, setValue] = useState(offer.lever);
   const [kept, setKept] = useState(offer.lever);
-  if (!may("ops")) return html`<span class="number">${kept} %</span>`;
+  if (!mayChange()) return html`<span class="number">${kept} %</span>`;
   const save = async (event) => {
     event.preventDefault();
     try {

@@ -1,7 +1,9 @@
 // How an offer is put, by channel and language, as a real customer would read it.
 import { html, useState } from "../lib/ui.js";
 import { get, part, patch } from "../lib/api.js";
+import { AddTo } from "../lib/changesets.js";
 import { t } from "../lib/i18n.js";
+import { mayChange } from "../lib/roles.js";
 import { Badge, Card, Failure, Field, Input, tell } from "../lib/widgets.js";
 
 const FILTERS = {
@@ -81,7 +83,8 @@ function Treatment({ treatment, offer, customer, locked, reload }) {
           <${Field} label=${t("message")}>${(a) => html`<textarea ...${a} value=${edited.message} onInput=${(e) => setEdited({ ...edited, message: e.currentTarget.value })}></textarea>`}<//>
           ${error && html`<${Failure} error=${error} />`}
           <p class="small"><strong>${said(edited.title)}</strong> ${said(edited.message)}</p>
-          <div class="row"><button type="button" class="primary" onClick=${save}>${t("save")}</button><button type="button" onClick=${() => setEdited(null)}>${t("cancel")}</button></div>
+          <div class="row">${mayChange() && html`<button type="button" class="primary" onClick=${save}>${t("save")}</button>`}<button type="button" onClick=${() => setEdited(null)}>${t("cancel")}</button></div>
+          <${AddTo} kind="treatment" thing=${`${offer.offer_id}/${treatment.treatment_id}`} body=${edited} onDone=${() => setEdited(null)} />
         </div>`
       : html`<p><strong>${said(treatment.title)}</strong></p>
           ${treatment.message && html`<p>${said(treatment.message)}</p>`}

@@ -1,0 +1,1 @@
+"""HTTP: change sets."""

@@ -1,0 +1,76 @@
+// Change sets as pages share them: their state, what they change, and the way of an edit into one.
+import { html, useLoad, useState } from "./ui.js";
+import { get, part, patch, post } from "./api.js";
+import { number, share } from "./format.js";
+import { known, t } from "./i18n.js";
+import { Badge, Bar, Card, Failure, Field, Funnel, Input, Loaded, Select, Table, tell } from "./widgets.js";
+
+const KINDS = { draft: "", submitted: "warn", approved: "accent", applied: "good", rolled_back: "warn", rejected: "bad", withdrawn: "" };
+export const STATES = Object.keys(KINDS);
+
+export const StateOf = ({ of }) => html`<${Badge} kind=${KINDS[of]}>${t(`state.${of}`)}<//>`;
+
+/** The address of an item of a change set; a treatment's id has a slash of its own. */
+export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(part).join("/")}`;
+
+/** Puts an edit (a merge patch of a thing) into a draft, or into a new one. */
+export function AddTo({ kind, thing, body, disabled, onDone }) {
+  const drafts = useLoad(() => get("/v1/changesets?limit=200"));
+  return html`<${Loaded} of=${drafts}>
+    ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, onDone }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
+  <//>`;
+}
+
+function Adding({ kind, thing, body, disabled, onDone, drafts, reload }) {
+  const [chosen, setChosen] = useState(String(drafts[0]?.changeset_id ?? ""));
+  const [title, setTitle] = useState("");
+  const [error, setError] = useState(null);
+  const add = async () => {
+    try {
+      const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
+      const made = await patch(itemPath(id, kind, thing), body);
+      tell(t("addedToChangeset", { title: made.title }));
+      setChosen(String(id));
+      setTitle("");
+      setError(null);
+      reload();
+      onDone();
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return html`<div class="stack">
+    <${Field} label=${t("changesetWhich")}>
+      ${(a) => html`<${Select} ...${a} value=${chosen} onValue=${setChosen} options=${[["", t("changesetNew")], ...drafts.map((c) => [String(c.changeset_id), `${c.changeset_id} · ${c.title}`])]} />`}
+    <//>
+    ${!chosen && html`<${Field} label=${t("changesetTitle")}>${(a) => html`<${Input} ...${a} value=${title} onValue=${setTitle} maxlength="200" />`}<//>`}
+    ${error && html`<${Failure} error=${error} />`}
+    <div><button type="button" disabled=${disabled || (!chosen && !title.trim())} onClick=${add}>${t("addToChangeset")}</button></div>
+  </div>`;
+}
+
+export const Summary = ({ of }) =>
+  html`<p>${t("summary", { added: of.added.length, changed: of.changed.length, deleted: of.deleted.length })}</p>
+    ${of.changed.filter((c) => c.lost.length > 0).map((c) => html`<div class="note bad">${t("loses", { path: c.path, lost: c.lost.join(", ") })}</div>`)}`;
+
+export const Warnings = ({ of }) =>
+  of.map((w) => html`<div class="note warn"><code>${w.field}</code> ${w.message} ${w.way_out}</div>`);
+
+/** What a sample of customers would get, before and after. */
+export function Simulation({ of }) {
+  const steps = (run) => Object.entries(run.funnel).map(([stage, left]) => [known(`stage.${stage}`, stage), left]);
+  const moved = [...of.offers].filter((o) => o.difference !== 0).sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference)).slice(0, 12);
+  const most = Math.max(1, ...moved.flatMap((o) => [o.live, o.changed]));
+  const columns = [
+    { label: t("offer"), cell: (o) => o.offer_id },
+    { label: t("now"), cell: (o) => html`<div><${Bar} of=${o.live / most} label=${String(o.live)} /><span class="small">${number(o.live)}</span></div>` },
+    { label: t("then"), cell: (o) => html`<div><${Bar} of=${o.changed / most} kind="warn" label=${String(o.changed)} /><span class="small">${number(o.changed)}</span></div>` },
+  ];
+  return html`<${Card} title=${t("simulation")}>
+    <p>${t("simulated", { customers: number(of.customers), changed: number(of.customers_with_another_answer) })}</p>
+    <div class="grid"><div><h3>${t("now")}</h3><${Funnel} steps=${steps(of.live)} /></div><div><h3>${t("then")}</h3><${Funnel} steps=${steps(of.changed)} /></div></div>
+    <p class=${of.changed.without_offer_share > of.live.without_offer_share ? "down" : ""}>${t("nobodyServed", { now: share(of.live.without_offer_share), then: share(of.changed.without_offer_share) })}</p>
+    <p>${t("expectedValue", { now: number(of.live.expected_value, 1), then: number(of.changed.expected_value, 1) })}</p>
+    <${Table} label=${t("simulation")} columns=${columns} rows=${moved.map((o) => ({ ...o, key: o.offer_id }))} />
+  <//>`;
+}
