@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.errors import PostgresUnavailable
 from storage.postgres import transaction
 
-Role = Literal["frontend", "ops", "scientist", "admin"]
+Role = Literal["frontend", "agent", "ops", "scientist", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 IN_FORCE = "(revoked_at IS NULL OR revoked_at > now())"

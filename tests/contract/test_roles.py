@@ -14,10 +14,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 READERS: set[Role] = {"ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
-    "decide": {"frontend", "ops", "admin"},
+    "decide": {"frontend", "agent", "ops", "admin"},
     "read_decision": READERS,
-    "read_desk": {"frontend", "admin"},
-    "record_feedback": {"frontend", "admin"},
+    "read_desk": {"frontend", "agent", "admin"},
+    "record_feedback": {"frontend", "agent", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
     "record_event": {"frontend", "admin"},
     "record_event_batch": {"frontend", "admin"},
@@ -45,7 +45,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "merge_visitor": {"frontend", "ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
-    "find_scripts": {"frontend", "ops", "admin"},
+    "find_scripts": {"frontend", "agent", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
     "report_outcomes": {"ops", "scientist", "admin"},
@@ -85,7 +85,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "roll_back": {"ops", "admin"},
     "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_consents": {"ops", "scientist", "admin"},
-    "read_customer_log": {"ops", "scientist", "admin"},
+    "read_customer_log": {"agent", "ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
     "export_person": {"ops", "admin"},
     "read_registers": {"ops", "scientist", "admin"},
@@ -193,6 +193,19 @@ async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
             for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")
         ),
     }
+
+
+async def test_an_agent_has_what_the_desk_needs_and_nothing_else() -> None:
+    assert {name for name, roles in ROLES_OF.items() if "agent" in roles} == {
+        *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log")
+    }
+
+
+async def test_an_agent_is_not_told_why_other_offers_were_not_chosen(shop: Nextbest) -> None:
+    body = {"customer_id": "a1", "placement": "home"}
+    explained = await shop.api.call("POST", "/v1/decisions", role="agent", json=body | {"explain": True})
+    assert problem_of(explained, 403)["errors"][0]["field"] == "explain"
+    assert (await shop.api.ok("POST", "/v1/decisions", role="agent", json=body))["offers"]
 
 
 async def test_what_is_public_takes_publishable_keys_alone(api: Instance) -> None:

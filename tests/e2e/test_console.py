@@ -114,12 +114,14 @@ def test_one_signs_in_with_a_key_and_signs_out(browser: Browser, world: World) -
 
 
 def test_what_a_role_may_not_do_is_not_shown(browser: Browser, world: World) -> None:
-    with opened(browser, world, "frontend") as page:
-        visit(page, "/console")
-        expect(page.get_by_role("heading", name="Desk")).to_be_visible()
-        assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Desk"]
-        page.goto("/console/offers")
-        expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
+    for role in ("frontend", "agent"):
+        with opened(browser, world, role) as page:
+            page.goto("/console")
+            page.wait_for_url("/console/desk")
+            expect(page.get_by_role("heading", name="Desk")).to_be_visible()
+            assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Desk"]
+            page.goto("/console/offers")
+            expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
     with opened(browser, world, "scientist") as page:
         visit(page, "/console/offers/fibre-600")
         expect(page.get_by_label("Name", exact=True)).to_be_disabled()

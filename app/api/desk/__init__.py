@@ -1,1 +1,1 @@
-"""What a desk of agents needs to ask: for keys of front ends, which cannot read the catalogue."""
+"""What a desk of agents needs to ask: for agents and front ends, which cannot read the catalogue."""

@@ -1,7 +1,7 @@
 // All pages: their addresses, who sees them, where they stand in the navigation, and the module that shows them.
 const OPS = ["ops"];
 const READERS = ["ops", "scientist"];
-const AGENTS = ["frontend"];
+const AGENTS = ["agent", "frontend"];
 
 export const PAGES = [
   { at: "/console", key: "home", group: "watch", roles: READERS, load: () => import("./pages/home.js") },
