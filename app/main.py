@@ -16,6 +16,7 @@ from app.api.catalogue import routes as catalog
 from app.api.customers import consents_routes as customer_consents
 from app.api.customers import lists_routes as customer_lists
 from app.api.customers import merge_routes as customer_merge
+from app.api.customers import notes_routes as customer_notes
 from app.api.customers import routes as customers
 from app.api.customers import told_routes as customer_told
 from app.api.decisions import routes as decisions
@@ -71,8 +72,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
-    customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers, erasure, imports,
-    exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
+    customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions, registers,
+    erasure, imports, exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
     policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [

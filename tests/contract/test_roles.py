@@ -87,6 +87,9 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_customer_consents": {"ops", "scientist", "admin"},
     "read_customer_log": {"agent", "ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
+    "add_customer_note": {"agent", "ops", "admin"},
+    "delete_customer_note": {"agent", "ops", "admin"},
+    "read_customer_notes": {"agent", "ops", "admin"},
     "export_person": {"ops", "admin"},
     "read_registers": {"ops", "scientist", "admin"},
     "read_register": {"ops", "scientist", "admin"},
@@ -160,7 +163,7 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     method, path, operation = operations_of(api)[operation_id]
     of_id = "erased" if path.endswith("/erase") else "x"  # who is erased takes nothing any more
     for parameter in operation.get("parameters", []):
-        value = {"kind": "customers", "version": "1"}.get(parameter["name"], of_id)
+        value = {"kind": "customers", "version": "1", "note_id": "1"}.get(parameter["name"], of_id)
         path = path.replace(f"{{{parameter['name']}}}", value)
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:
@@ -197,7 +200,8 @@ async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
 
 async def test_an_agent_has_what_the_desk_needs_and_nothing_else() -> None:
     assert {name for name, roles in ROLES_OF.items() if "agent" in roles} == {
-        *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log")
+        *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log"),
+        *("read_customer_notes", "add_customer_note", "delete_customer_note"),
     }
 
 

@@ -228,6 +228,28 @@ def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: W
         expect(page.get_by_text("The first three months cost half.").first).to_be_visible()
 
 
+def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c77")
+        page.keyboard.press("Enter")
+        notes = page.get_by_test_id("notes")
+        notes.get_by_label("New note").fill("Wants to be called on Monday. <b>Soon</b>")
+        page.get_by_label("Customer id").fill("c76")  # the next one, who is not asked for yet
+        notes.get_by_role("button", name="Keep note").click()
+        expect(notes.get_by_role("listitem")).to_contain_text("called on Monday. <b>Soon</b>")
+        notes.get_by_label("New note").fill("é" * 2049)
+        expect(notes.get_by_role("button", name="Keep note")).to_be_disabled()
+        assert serious_violations(page) == []
+    (kept,) = world.http.get("/v1/customers/c77/notes").json()["notes"]
+    assert (kept["author"], kept["decision_id"][:5]) == ("test agent", "desk-")
+    assert world.http.get("/v1/customers/c76/notes").json()["notes"] == []
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers/c77")
+        page.get_by_role("button", name="Remove the note of").click()
+        expect(page.get_by_test_id("notes").get_by_text("No notes yet")).to_be_visible()
+
+
 def test_a_change_set_is_looked_at_applied_and_rolled_back(browser: Browser, world: World) -> None:
     draft = "nextbest: 1\ngroups:\n  stay: {name: Retention team, goal: retain, lever: 30}\n"
     with opened(browser, world, "ops") as page:

@@ -29,8 +29,8 @@ async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
     """Ask for the best offers for a customer at a placement, now.
 
     Always answers in time: when a store fails or the deadline passes, with `degraded` reasons and, at worst, the
-    placement's default offers. A key of the role `ops` may try it out, with `dry_run`, and make no real decision; one of
-    the role `agent` may not ask for explanations.
+    placement's default offers. A key of the role `ops` may try it out, with `dry_run`, and make no real decision;
+    one of the role `agent` may not ask for explanations.
     """
     _check_role(body, key)
     if body.context:

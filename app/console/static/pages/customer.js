@@ -3,6 +3,7 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, post, withQuery } from "../lib/api.js";
 import { number, share, time, value } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
+import { Notes } from "../lib/notes.js";
 import { may } from "../lib/roles.js";
 import { go } from "../lib/router.js";
 import { Badge, Bar, Card, Failure, Field, Input, Loaded, Page, Select, Table } from "../lib/widgets.js";
@@ -47,6 +48,7 @@ function Known({ id }) {
       html`<div class="note warn"><ul class="plain">${signals.map((x) => html`<li><${Badge} kind="bad">${t("lastingSignal")}<//> ${x.name} <span class="muted small">${x.signal} · ${t("until", { at: time(x.until) })}</span></li>`)}</ul></div>`}
       ${customer === null ? html`<div class="note warn">${t("unknownCustomer")}</div>` : html`<${Profile} of=${customer} />`}
       ${may("ops") && html`<${Now} id=${id} placements=${placements} />`}
+      ${may("ops") && html`<${Notes} key=${id} customer=${id} />`}
       <${Timeline} id=${id} policies=${policies} />
     `}
   <//>`;
