@@ -48,6 +48,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "agent", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_calibration": READERS,
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "report_interests": {"ops", "scientist", "admin"},

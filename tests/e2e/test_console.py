@@ -37,6 +37,7 @@ PAGES = {
     "placement": "/console/placements/web-home",
     "policies": "/console/policies",
     "policy": "/console/policies/calibrated/1",
+    "calibration": "/console/calibration",
     "evaluation": "/console/evaluation",
 }
 expect.set_options(timeout=20_000)
@@ -333,6 +334,36 @@ def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World
             page.get_by_role("link", name="Download CSV").click()
         header = download.value.path().read_text(encoding="utf-8").splitlines()[0]
         assert header.startswith("day,offer,decided")
+
+
+def test_predictions_are_held_against_what_came_of_them(browser: Browser, world: World) -> None:
+    shortly = {"channel": "web", "slots": 1, "control_share": 0, "reward_window_s": 1, "deadline_ms": 5000}
+    assert world.http.put("/v1/placements/shortly", json=shortly).is_success
+    for n in range(24):
+        asked = {"customer_id": f"c{200 + n}", "placement": "shortly"}
+        answer = world.http.post("/v1/decisions", json=asked).json()
+        if n % 4 == 0:
+            told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+            world.http.post("/v1/feedback", json=told | {"outcome": "accepted"})
+
+    def report() -> Any:
+        return world.http.get("/v1/reports/calibration", params={"placement": "shortly"}).json()
+
+    wait_until(lambda: report()["total"]["observed"] == 24, "the windows to be closed and archived")
+    offer = report()["rows"][0]["offer"]
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/calibration")
+        diagram = page.get_by_role("img", name="Observed acceptance against predicted acceptance")
+        expect(diagram.locator("canvas")).to_be_visible()
+        bins = page.get_by_role("region", name="Predicted against observed").locator("tbody tr")
+        expect(bins).to_have_count(len(report()["bins"]))
+        page.get_by_role("button", name=f"Show offer {offer} alone").click()
+        expect(page.get_by_role("region", name="Offer").locator("tbody tr")).to_have_count(1)
+        page.get_by_label("From").fill("2100-01-01")
+        expect(page.get_by_text("No predictions with a closed reward window yet.")).to_be_visible()
+        page.get_by_label("From").fill("")
+        expect(bins.first).to_be_visible()
+        assert serious_violations(page) == []
 
 
 def test_reports_say_what_offering_is_worth(browser: Browser, world: World) -> None:

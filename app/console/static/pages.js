@@ -21,6 +21,7 @@ export const PAGES = [
   { at: "/console/placements/:id", parent: "placements", roles: READERS, load: () => import("./pages/placement.js") },
   { at: "/console/policies", key: "policies", group: "learn", roles: READERS, load: () => import("./pages/policies.js") },
   { at: "/console/policies/:name/:version", parent: "policies", roles: READERS, load: () => import("./pages/policy.js") },
+  { at: "/console/calibration", key: "calibration", group: "learn", roles: READERS, load: () => import("./pages/calibration.js") },
   { at: "/console/evaluation", key: "evaluation", group: "learn", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
 ];
 

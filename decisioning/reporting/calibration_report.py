@@ -1,0 +1,69 @@
+"""The report on calibration: what policies predicted, against what came of it, in bins and by group. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from bandits.intervals import wilson_interval
+
+CalibrationDimension = Literal["day", "week", "month", "offer", "channel", "placement", "policy"]
+SUMS = ("observed", "accepted", "predicted", "squared")
+"""Sums over offers whose reward window is closed: their number, acceptances, propensities, and squared errors."""
+
+
+def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Make the points of a reliability diagram of rows with ``bin``, ``SUMS``, ``least`` and ``largest``.
+
+    Each has the bounds of its predictions, their mean, and the observed rate with Wilson's 95 % interval.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for row in counted:
+        into = found.setdefault(row["bin"], dict(row))
+        if into != row:
+            into |= {name: into[name] + row[name] for name in SUMS}
+            into["least"] = min(into["least"], row["least"])
+            into["largest"] = max(into["largest"], row["largest"])
+    return [
+        {"least": one["least"], "largest": one["largest"], **calibration_of(one)}
+        for _, one in sorted(found.items())
+    ]
+
+
+def calibration_rows(counted: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
+    """Make a row for each group by ``by``, in the order in which they come."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in counted:
+        into = found.setdefault(tuple(row[name] for name in by), dict.fromkeys(SUMS, 0))
+        into |= {name: into[name] + row[name] for name in SUMS}
+    return [dict(zip(by, key, strict=True)) | calibration_of(sums) for key, sums in found.items()]
+
+
+def calibration_of(sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mean prediction, the observed rate with its interval, and Brier's score; ``None`` where there is none.
+
+    ``within``: whether the mean prediction lies in the interval. Brier, *Verification of forecasts expressed in terms
+    of probability*, Monthly Weather Review 78 (1950).
+    """
+    observed = sums["observed"]
+    rate, low, high = wilson_interval(sums["accepted"], observed)
+    predicted = sums["predicted"] / observed if observed else None
+    return {
+        "observed": observed,
+        "accepted": sums["accepted"],
+        "predicted": predicted,
+        "rate": rate,
+        "low": low,
+        "high": high,
+        "within": None if predicted is None else low <= predicted <= high,
+        "brier": sums["squared"] / observed if observed else None,
+    }
+
+
+def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the expected calibration error: the mean distance of predictions and rates of bins, weighted by offers.
+
+    Naeini, Cooper and Hauskrecht, *Obtaining well calibrated probabilities using Bayesian binning*, AAAI 2015.
+    """
+    total = sum(one["observed"] for one in bins)
+    if not total:
+        return None
+    return sum(one["observed"] * abs(one["predicted"] - one["rate"]) for one in bins) / total
