@@ -36,6 +36,7 @@ from app.api.policies import routes as policies
 from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.public import routes as public
+from app.api.publishable_keys import routes as publishable_keys
 from app.api.registers import routes as registers
 from app.api.reports import calibration_routes as calibration
 from app.api.reports import holdout_routes as holdout_report
@@ -75,7 +76,7 @@ AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
     customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions, registers,
     erasure, imports, exports, reports, offer_reports, calibration, holdout_report, without_offer, interests, alerts,
-    live, monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+    live, monitoring, arms, policies, deployments, evaluations, rules, scripts, publishable_keys, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -93,6 +94,7 @@ TAGS = [
     {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},
+    {"name": "publishable keys", "description": "What pages and apps ask with: listed and rotated."},
     {"name": "health", "description": "For load balancers and monitoring; without a key."},
 ]
 

@@ -1,5 +1,6 @@
 """The console in a real browser, on a service with a worker: signing in, editing, the desk, and who may use it."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ PAGES = {
     "groups": "/console/groups",
     "capacity": "/console/capacity",
     "changes": "/console/changes",
+    "keys": "/console/keys",
     "customer": "/console/customers/c1",
     "placements": "/console/placements",
     "placement": "/console/placements/web-home",
@@ -249,6 +251,68 @@ def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World)
         visit(page, "/console/customers/c77")
         page.get_by_role("button", name="Remove the note of").click()
         expect(page.get_by_test_id("notes").get_by_text("No notes yet")).to_be_visible()
+
+
+def test_a_customer_is_exported_and_erased_once_the_id_is_typed(browser: Browser, world: World) -> None:
+    for _ in range(2):
+        world.http.post("/v1/decisions", json={"customer_id": "c333", "placement": "web-home"})
+    world.http.post("/v1/customers/c333/notes", json={"text": "likes tea"})
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/customers/c333")
+        expect(page.get_by_test_id("privacy")).to_have_count(0)
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers/c333")
+        privacy = page.get_by_test_id("privacy")
+        with page.expect_download() as downloading:
+            privacy.get_by_role("button", name="Export everything").click()
+        exported = json.loads(downloading.value.path().read_text(encoding="utf-8"))
+        assert exported["record"]["attributes"]["first_name"] == "Kim"
+        assert [note["text"] for note in exported["notes"]] == ["likes tea"]
+        expect(privacy.get_by_role("status")).to_contain_text("everything that is held")
+        privacy.get_by_role("button", name="Erase").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Reason").fill("request 12")
+        dialog.get_by_label("To confirm, type c333").fill("c33")
+        expect(dialog.get_by_role("button", name="Erase")).to_be_disabled()
+        assert serious_violations(page) == []
+        dialog.get_by_label("To confirm, type c333").fill("c333")
+        dialog.get_by_role("button", name="Erase").click()
+        expect(dialog.get_by_text("Erasing: decisions")).to_be_visible()
+        expect(privacy.get_by_role("status")).to_contain_text("Erased. What there was:")
+        expect(privacy.get_by_role("status")).to_contain_text("notes1")
+        expect(page.get_by_text("No consents are recorded.")).to_be_visible()
+        expect(page.get_by_text("likes tea")).to_have_count(0)
+    assert world.http.get("/v1/customers/c333/notes").json()["notes"] == []
+    assert world.http.get("/v1/customers/c334").is_success
+    trail = world.http.get("/v1/privacy/actions", params={"customer_id": "c333"}).json()["actions"]
+    assert [(one["action"], one["reason"]) for one in trail[:2]] == [
+        ("erased", "request 12"),
+        ("exported", ""),
+    ]
+    assert trail[0]["details"]["kept_out"]
+
+
+def test_a_publishable_key_and_its_secret_are_rotated_and_shown_once(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console")
+        expect(page.get_by_role("link", name="Keys")).to_have_count(0)
+    with opened(browser, world, "admin") as page:
+        visit(page, "/console/keys")
+        page.get_by_role("button", name="New key").click()
+        assert serious_violations(page) == []
+        page.get_by_role("button", name="Confirm").click()
+        made = page.get_by_test_id("made")
+        expect(made.locator("code")).to_contain_text("nb_pub_")
+        rows = page.get_by_role("region", name="Publishable keys").locator("tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.first).to_contain_text("ends")
+        page.get_by_role("button", name="New secret").click()
+        page.get_by_role("button", name="Confirm").click()
+        expect(made).to_contain_text("The new secret of shop")
+        expect(rows.first).to_contain_text("an earlier secret ends")
+        page.reload()
+        expect(rows).to_have_count(2)
+        expect(made).to_have_count(0)
 
 
 def test_a_change_set_is_looked_at_applied_and_rolled_back(browser: Browser, world: World) -> None:

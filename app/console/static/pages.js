@@ -13,6 +13,7 @@ export const PAGES = [
   { at: "/console/groups", key: "groups", group: "steer", roles: READERS, load: () => import("./pages/groups.js") },
   { at: "/console/capacity", key: "capacity", group: "steer", roles: READERS, load: () => import("./pages/capacity.js") },
   { at: "/console/changes", key: "changes", group: "steer", roles: OPS, load: () => import("./pages/changes.js") },
+  { at: "/console/keys", key: "keys", group: "steer", roles: ["admin"], load: () => import("./pages/keys.js") },
   { at: "/console/customers", key: "customers", group: "people", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/customers/:id", parent: "customers", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/decisions/:id", parent: "customers", roles: READERS, load: () => import("./pages/decision.js") },
