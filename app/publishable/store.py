@@ -84,9 +84,9 @@ class PublishableStore:
     async def rotate_tokens(self, name: str, grace_s: float, public_key: str | None = None) -> str | None:
         """Check tokens with another secret, or public key (PEM); with those of before for ``grace_s`` seconds more.
 
-        ``name``: as for ``rotate``. Keys of the same name that share the secret change with it, since one was rotated from
-        the other, and pages may have both. Returns the secret if one was made. Raises ``KeyNotFound`` if none, or more than one, is
-        meant, or it takes no tokens, and ``ValueError`` if the public key is none.
+        ``name``: as for ``rotate``. Keys of the same name that share the secret change with it: one was rotated from
+        the other, and pages may have both. Returns the secret if one was made. Raises ``KeyNotFound`` if none, or more
+        than one, is meant, or it takes no tokens, and ``ValueError`` if the public key is none.
         """
         async with transaction(self._engine) as connection:
             row = await _named(connection, name)
