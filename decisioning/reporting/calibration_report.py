@@ -11,30 +11,19 @@ SUMS = ("observed", "accepted", "predicted", "squared")
 
 
 def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make the points of a reliability diagram of rows with ``bin``, ``SUMS``, ``least`` and ``largest``.
+    """Make the points of a reliability diagram of the rows that have a ``bin``, ``SUMS``, ``least`` and ``largest``.
 
     Each has the bounds of its predictions, their mean, and the observed rate with Wilson's 95 % interval.
     """
-    found: dict[int, dict[str, Any]] = {}
-    for row in counted:
-        into = found.setdefault(row["bin"], dict(row))
-        if into != row:
-            into |= {name: into[name] + row[name] for name in SUMS}
-            into["least"] = min(into["least"], row["least"])
-            into["largest"] = max(into["largest"], row["largest"])
-    return [
-        {"least": one["least"], "largest": one["largest"], **calibration_of(one)}
-        for _, one in sorted(found.items())
-    ]
+    bins = sorted((row for row in counted if row["bin"] is not None), key=lambda row: row["bin"])
+    return [{"least": row["least"], "largest": row["largest"], **calibration_of(row)} for row in bins]
 
 
 def calibration_rows(counted: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
-    """Make a row for each group by ``by``, in the order in which they come."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in counted:
-        into = found.setdefault(tuple(row[name] for name in by), dict.fromkeys(SUMS, 0))
-        into |= {name: into[name] + row[name] for name in SUMS}
-    return [dict(zip(by, key, strict=True)) | calibration_of(sums) for key, sums in found.items()]
+    """Make a row for each group by ``by``, in the order in which they come, of the rows without a ``bin``."""
+    return [
+        {name: row[name] for name in by} | calibration_of(row) for row in counted if row["bin"] is None
+    ]
 
 
 def calibration_of(sums: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +53,5 @@ def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float | None:
     Naeini, Cooper and Hauskrecht, *Obtaining well calibrated probabilities using Bayesian binning*, AAAI 2015.
     """
     total = sum(one["observed"] for one in bins)
-    if not total:
-        return None
-    return sum(one["observed"] * abs(one["predicted"] - one["rate"]) for one in bins) / total
+    distances: Iterable[float] = (one["observed"] * abs(one["predicted"] - one["rate"]) for one in bins)
+    return sum(distances) / total if total else None

@@ -21,11 +21,13 @@ WITH span AS MATERIALIZED ({SPAN}), told AS ({TOLD.format(more=_MORE)}), closed 
         AND (t.accepted OR t.rejected OR t.ignored){{filters}}
 ), edges AS (
     SELECT percentile_disc(cast(:fractions AS float[])) WITHIN GROUP (ORDER BY estimate) AS at_least FROM closed
+), named AS (
+    SELECT {{columns}}width_bucket(c.estimate, e.at_least) AS bin, c.estimate, c.accepted
+    FROM closed AS c CROSS JOIN edges AS e
 )
-SELECT {{columns}}width_bucket(c.estimate, e.at_least) AS bin, count(*) AS observed, sum(c.accepted) AS accepted,
-    sum(c.estimate) AS predicted, sum((c.estimate - c.accepted) ^ 2) AS squared,
-    min(c.estimate) AS least, max(c.estimate) AS largest
-FROM closed AS c CROSS JOIN edges AS e GROUP BY {{ordinals}} ORDER BY {{ordinals}} LIMIT :most
+SELECT {{names}}, bin, count(*) AS observed, sum(accepted) AS accepted, sum(estimate) AS predicted,
+    sum((estimate - accepted) ^ 2) AS squared, min(estimate) AS least, max(estimate) AS largest
+FROM named GROUP BY GROUPING SETS (({{names}}), (bin)) ORDER BY {{names}}, bin LIMIT :most
 """
 _COLUMNS = {p: f"cast(date_trunc('{p}', c.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS}
 
@@ -39,10 +41,11 @@ async def calibration_counts(
     policy: str | None,
     channel: str | None,
 ) -> list[dict[str, Any]]:
-    """Count predictions and results of offers whose window is closed, by ``by`` and by bin of the prediction.
+    """Count predictions and results of offers whose window is closed, by ``by``, and of all of them by bin.
 
-    ``channels``: by placement. ``policy``: a name, or ``name@version``. Returns rows with the dimensions by name,
-    ``bin``, ``SUMS``, and the ``least`` and ``largest`` prediction. Raises ``Invalid`` and ``PostgresUnavailable``.
+    ``channels``: by placement. ``policy``: a name, or ``name@version``. Returns the rows of bins, which have a ``bin``,
+    and of groups, in which that is ``None``: with the dimensions by name, ``SUMS``, and the ``least`` and ``largest``
+    prediction. Raises ``Invalid`` and ``PostgresUnavailable``.
     """
     filters = {"offer": scope.offer, "placement": scope.placement, "policy": policy, "channel": channel}
     conditions = {name: f"t.{name}" for name in ("placement", "policy")}
@@ -53,7 +56,7 @@ async def calibration_counts(
     statement = _COUNT.format(
         filters="".join(given),
         columns="".join(f'{_COLUMNS.get(name, f"c.{name}")} AS "{name}", ' for name in by),
-        ordinals=", ".join(str(place) for place in range(1, len(by) + 2)),
+        names=", ".join(f'"{name}"' for name in by),
     )
     values = filters | {
         "since": scope.since,

@@ -42,7 +42,7 @@ async def report_calibration(
         state.engine, by, scope, query.bins, channels, query.policy, query.channel
     )
     bins = calibration_bins(counted)
-    total = {name: sum(row[name] for row in counted) for name in SUMS}
+    total = {name: sum(row[name] for row in counted if row["bin"] is None) for name in SUMS}
     return CalibrationReport(
         by=by,
         time_zone=query.time_zone,
