@@ -29,6 +29,7 @@ RETENTION_LEAST: Mapping[str, int] = {
     "dead_letters": 1,
     "suppressions": 1,
     "triggers": 30,
+    "notes": 1,
 }
 """What may have a retention, and for how many days at least: decisions wait for outcomes, and an event counts once."""
 

@@ -3,10 +3,10 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.errors import PostgresUnavailable
 from storage.postgres import transaction
 
-Role = Literal["frontend", "ops", "scientist", "admin"]
+Role = Literal["frontend", "agent", "ops", "scientist", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 PERSON = "person:"
@@ -58,6 +58,16 @@ def hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+def only_one(name: str, rows: Sequence[Any]) -> Any:
+    """Return the one row of a key that ``name`` means. Raises ``KeyNotFound`` if there is none, or more."""
+    if not rows:
+        raise KeyNotFound(f"there is no key {name!r} in force; see `nextbest keys list`")
+    if len(rows) > 1:
+        ids = ", ".join(row.key_id for row in rows)
+        raise KeyNotFound(f"{len(rows)} keys have the name {name!r}: name one by its id ({ids})")
+    return rows[0]
+
+
 class KeyStore:
     """Keys in Postgres. Methods raise ``PostgresUnavailable``."""
 
@@ -87,7 +97,7 @@ class KeyStore:
             )
             return result.rowcount == 1
 
-    async def rotate(self, name: str, grace_s: int) -> str:
+    async def rotate(self, name: str, grace_s: float) -> str:
         """Make a key of the same name and role as one in force, which becomes worthless after ``grace_s`` seconds.
 
         ``name``: the name, or the id, of one key in force; those that were rotated before do not count. Raises
@@ -102,19 +112,14 @@ class KeyStore:
                 ),
                 {"name": name},
             )
-            rows = found.all()
-            if not rows:
-                raise KeyNotFound(f"there is no key {name!r} in force; see `nextbest keys list`")
-            if len(rows) > 1:
-                ids = ", ".join(row.key_id for row in rows)
-                raise KeyNotFound(f"{len(rows)} keys have the name {name!r}: name one by its id ({ids})")
+            row = only_one(name, found.all())
             await connection.execute(
                 text(
                     "UPDATE api_keys SET revoked_at = now() + make_interval(secs => :grace) WHERE key_id = :id"
                 ),
-                {"grace": grace_s, "id": rows[0].key_id},
+                {"grace": grace_s, "id": row.key_id},
             )
-            return await self._insert(connection, rows[0].role, rows[0].name)
+            return await self._insert(connection, row.role, row.name)
 
     async def load(self) -> Mapping[bytes, ApiKey]:
         """Load all keys in force, by their hash."""

@@ -17,6 +17,7 @@ from app.api.changesets import routes as changesets
 from app.api.customers import consents_routes as customer_consents
 from app.api.customers import lists_routes as customer_lists
 from app.api.customers import merge_routes as customer_merge
+from app.api.customers import notes_routes as customer_notes
 from app.api.customers import routes as customers
 from app.api.customers import told_routes as customer_told
 from app.api.decisions import routes as decisions
@@ -36,7 +37,9 @@ from app.api.policies import routes as policies
 from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.public import routes as public
+from app.api.publishable_keys import routes as publishable_keys
 from app.api.registers import routes as registers
+from app.api.reports import calibration_routes as calibration
 from app.api.reports import holdout_routes as holdout_report
 from app.api.reports import interest_routes as interests
 from app.api.reports import offer_routes as offer_reports
@@ -72,9 +75,9 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, changesets, capacity, firings, catalog_kinds,
-    customer_lists, customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers,
-    erasure, imports, exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live,
-    monitoring, arms, policies, deployments, evaluations, rules, scripts, health,
+    customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
+    registers, erasure, imports, exports, reports, offer_reports, calibration, holdout_report, without_offer, interests,
+    alerts, live, monitoring, arms, policies, deployments, evaluations, rules, scripts, publishable_keys, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -93,6 +96,7 @@ TAGS = [
     {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},
+    {"name": "publishable keys", "description": "What pages and apps ask with: listed and rotated."},
     {"name": "health", "description": "For load balancers and monitoring; without a key."},
 ]
 

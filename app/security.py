@@ -109,7 +109,7 @@ def presented_key(headers: Mapping[bytes, bytes]) -> str:
 
 
 class Allow:
-    """A dependency: the key's role must be one of ``roles`` (an admin may do everything)."""
+    """A dependency: the key's role must be one of ``roles``; an admin may do everything (``Allow()``: nobody else)."""
 
     def __init__(self, *roles: Role) -> None:
         self.roles = roles
@@ -119,7 +119,6 @@ class Allow:
         key: Any = request.scope["api_key"]
         assert isinstance(key, ApiKey)
         if key.role != "admin" and key.role not in self.roles:
-            raise Problem(
-                403, f"a key with the role {key.role!r} may not do this; it takes {' or '.join(self.roles)}"
-            )
+            roles = " or ".join(self.roles or ("admin",))
+            raise Problem(403, f"a key with the role {key.role!r} may not do this; it takes {roles}")
         return key

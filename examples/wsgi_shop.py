@@ -1,8 +1,6 @@
-"""A shop's server without an event loop: plain WSGI here; a view of Django or Flask does the same with its request.
+"""A shop's server without an event loop: plain WSGI here; a view of Flask does the same with its request.
 
-In Django, make the client in a module, ``nextbest = Client(settings.NEXTBEST_URL, settings.NEXTBEST_KEY)``, and a view
-is ``return JsonResponse(banners(nextbest, request.user.customer_id), safe=False)``. The thread that sends outcomes
-starts when the first one is told, so a server may fork its workers before or after.
+The thread that sends outcomes starts when the first one is told, so a server may fork its workers before or after.
 """
 
 import json

@@ -78,7 +78,7 @@ UPDATE customers AS c SET
 WHERE customer_id = :customer_id RETURNING {_RECORD}
 """)
 
-_STANDS_FOR = text("""
+STANDS_FOR = text("""
 WITH RECURSIVE chain AS (
     SELECT CAST(:customer_id AS text) AS customer_id, 0 AS steps
     UNION ALL SELECT a.customer_id, c.steps + 1 FROM aliases AS a JOIN chain AS c ON a.alias = c.customer_id
@@ -162,7 +162,7 @@ class ProfileStore:
 
     async def _stands_for(self, customer_id: str) -> str:
         async with self._reading.connect() as connection:
-            return str(await connection.scalar(_STANDS_FOR, {"customer_id": customer_id}))
+            return str(await connection.scalar(STANDS_FOR, {"customer_id": customer_id}))
 
     async def fill(self, profile: Profile, started_s: float) -> bool:
         """Cache what ``load`` read, if nothing else is there and it is not too old. Returns whether it did.

@@ -17,7 +17,10 @@ async def _state(request: Request) -> ApiState:
 
 State = Annotated[ApiState, Depends(_state)]
 Frontend = Annotated[ApiKey, Depends(Allow("frontend"))]
-Decider = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
+Teller = Annotated[ApiKey, Depends(Allow("frontend", "agent"))]
+Decider = Annotated[ApiKey, Depends(Allow("frontend", "agent", "ops"))]
+Merger = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
+DeskReader = Annotated[ApiKey, Depends(Allow("agent", "ops", "scientist"))]
 Ops = Annotated[ApiKey, Depends(Allow("ops"))]
 Reader = Annotated[ApiKey, Depends(Allow("ops", "scientist"))]
 Scientist = Annotated[ApiKey, Depends(Allow("scientist"))]

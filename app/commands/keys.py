@@ -1,6 +1,5 @@
 """`nextbest keys`: make API keys, take them back."""
 
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from app.publishable.settings import (
     VISITOR_PER_MINUTE,
     CustomerTokens,
     PublishableSettings,
+    token_checks,
 )
 from app.publishable.store import PublishableStore
-from app.publishable.verifier import algorithm_of
 
 app = typer.Typer()
 
@@ -83,18 +82,24 @@ def _token_checks(
     make: bool, public_key: Path | None, audience: str
 ) -> tuple[CustomerTokens | None, str | None]:
     """Say how tokens are checked, and the secret if one was made."""
+    pem = _pem(public_key, make)
+    if pem is None and not make:
+        return None, None
+    try:
+        return token_checks(audience, pem)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--public-key") from None
+
+
+def _pem(public_key: Path | None, make: bool) -> str | None:
     if public_key is None:
-        if not make:
-            return None, None
-        secret = secrets.token_urlsafe(32)
-        return CustomerTokens(algorithm="HS256", key=secret, audience=audience), secret
+        return None
     if make:
         raise typer.BadParameter(
             "tokens are signed with a secret or with the other half of --public-key", param_hint="--tokens"
         )
     try:
-        pem = public_key.read_text(encoding="ascii")
-        return CustomerTokens(algorithm=algorithm_of(pem), key=pem, audience=audience), None
+        return public_key.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--public-key") from None
 
@@ -138,21 +143,60 @@ def list_keys() -> None:
         used = "never used" if published.last_used_at is None else f"used {_shown(published.last_used_at)}"
         where = ", ".join([*published.settings.placements, *published.settings.origins])
         made = f"made {_shown(published.created_at)}"
-        typer.echo(f"{published.key_id}  published  {published.name:<{width}}  {made}  {used}  for {where}")
+        ends = "" if published.ends_at is None else f"  ends {_shown(published.ends_at)}"
+        ends += "".join(f"  earlier secret ends {_shown(one.ends_at)}" for one in published.earlier)
+        typer.echo(
+            f"{published.key_id}  published  {published.name:<{width}}  {made}  {used}  for {where}{ends}"
+        )
 
 
 @app.command()
 def rotate(
     name: str = typer.Argument(..., help="the name of a key in force, or its id, see 'keys list'"),
     grace: int = typer.Option(
-        GRACE_S, min=0, max=MAX_GRACE_S, help="seconds for which the old key is still taken; 0: none"
+        GRACE_S, min=0, max=MAX_GRACE_S, help="seconds for which the old one is still taken; 0: none"
+    ),
+    until: datetime | None = typer.Option(
+        None, help="when the old one ends, in UTC, as 2026-05-31 or 2026-05-31T18:00:00; in place of --grace"
+    ),
+    tokens: bool = typer.Option(
+        False, "--tokens", help="not the publishable key, but the secret of its customers' tokens"
+    ),
+    public_key: Path | None = typer.Option(
+        None, help="the same, by a file (PEM) that tokens are checked with from now on"
     ),
 ) -> None:
-    """Make a new key in the place of an old one, with its name and role, and print it: alone, and only now."""
+    """Make a new key in the place of an old one, which opens the same, and print it: alone, and only now.
+
+    Of a publishable key also the secret that customers' tokens are signed with. Both are taken until the old one ends.
+    """
+    grace_s = (
+        float(grace) if until is None else (until.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+    )
+    if not 0 <= grace_s <= MAX_GRACE_S:
+        raise typer.BadParameter("must lie in the year that comes", param_hint="--until")
+    pem = _pem(public_key, tokens)
+
+    async def rotated(engine: AsyncEngine) -> str | None:
+        published = PublishableStore(engine)
+        if tokens or pem is not None:
+            return await published.rotate_tokens(name, grace_s, pem)
+        own = [r for r in await KeyStore(engine).records() if r.key.ends_at is None]
+        if any(name in (r.key.key_id, r.key.name) for r in own):
+            public = [r.key_id for r in await published.records() if name == r.name and r.ends_at is None]
+            if public:
+                raise KeyNotFound(f"publishable keys have the name {name!r}, too: name one by its id")
+            return await KeyStore(engine).rotate(name, grace_s)
+        return (await published.rotate(name, grace_s))[0]
+
     try:
-        typer.echo(on_database(lambda engine: KeyStore(engine).rotate(name, grace)))
+        made = on_database(rotated)
     except KeyNotFound as error:
         fail(str(error))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--public-key") from None
+    if made is not None:
+        typer.echo(made)
 
 
 def _shown(at: datetime) -> str:

@@ -14,6 +14,7 @@ from app.keys import hash_key
 from app.publishable.limits import RateLimits
 from app.publishable.settings import PublishableKey, PublishableKeys
 from app.security import presented_key
+from storage import clock
 
 PUBLIC = "/public/"
 BODY_BYTES = 65_536
@@ -65,6 +66,8 @@ class PublicGate:
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
             await _preflight(origin, keys.origins if key is None else key.origins)(scope, receive, told)
             return
+        if key is not None and key.is_over(clock.to_datetime(clock.now_ms())):
+            key = None
         refusal = self._refusal(key, origin, headers)
         if refusal is not None or key is None:
             await (refusal or problem(401, ""))(scope, receive, told)

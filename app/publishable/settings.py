@@ -1,14 +1,24 @@
 """The settings of a publishable key: placements, origins, customers' tokens, and how often it may be used."""
 
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.schemas import Id
-from app.publishable.verifier import Algorithm, TokenVerifier, check_token_key
+from app.publishable.verifier import (
+    Algorithm,
+    Bearer,
+    InvalidToken,
+    TokenVerifier,
+    algorithm_of,
+    check_token_key,
+)
 
 PREFIX = "nb_pub_"
 DEFAULT_AUDIENCE = "nextbest"
@@ -41,6 +51,17 @@ class CustomerTokens(BaseModel):
     audience: str = Field(DEFAULT_AUDIENCE, min_length=1, max_length=200)
 
 
+def token_checks(audience: str, public_key: str | None = None) -> tuple[CustomerTokens, str | None]:
+    """Make the check of tokens: with a public key (PEM), or with a secret that is made here, and returned.
+
+    Raises ``ValueError`` if the public key is none.
+    """
+    if public_key is not None:
+        return CustomerTokens(algorithm=algorithm_of(public_key), key=public_key, audience=audience), None
+    secret = secrets.token_urlsafe(32)
+    return CustomerTokens(algorithm="HS256", key=secret, audience=audience), secret
+
+
 class PublishableSettings(BaseModel):
     """The settings of a publishable key, as they are stored."""
 
@@ -66,7 +87,26 @@ class PublishableKey:
     key_per_minute: int
     visitor_per_minute: int
     verifier: TokenVerifier | None
+    earlier: tuple[tuple[TokenVerifier, datetime], ...] = ()
+    """Checks with secrets that were rotated, each until a time."""
+    ends_at: datetime | None = None
+    """When a key that was rotated becomes worthless."""
     role: Literal["publishable"] = "publishable"
+
+    def is_over(self, now: datetime) -> bool:
+        """Return whether the time of a rotated key is over, also while Postgres cannot be asked."""
+        return self.ends_at is not None and self.ends_at <= now
+
+    def verify(self, verifier: TokenVerifier, token: str, now: datetime) -> Bearer:
+        """Check a token with ``verifier``, else with earlier secrets that are taken still. Raises ``InvalidToken``."""
+        try:
+            return verifier.verify(token)
+        except InvalidToken:
+            for earlier, ends_at in self.earlier:
+                if ends_at > now:
+                    with suppress(InvalidToken):
+                        return earlier.verify(token)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +122,23 @@ class PublishableKeys:
         return cls(by_hash, frozenset(o for key in by_hash.values() for o in key.origins))
 
 
-def make_key(key_id: str, name: str, settings: PublishableSettings) -> PublishableKey:
+class EarlierTokens(BaseModel):
+    """A check of tokens that was rotated, and when it ends, as they are stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: CustomerTokens
+    ends_at: datetime
+
+
+def make_key(
+    key_id: str,
+    name: str,
+    settings: PublishableSettings,
+    earlier: Sequence[EarlierTokens] = (),
+    ends_at: datetime | None = None,
+) -> PublishableKey:
     """Make a key ready for requests. Raises ``ValueError`` if its tokens could not be checked."""
-    tokens = settings.tokens
     return PublishableKey(
         key_id=key_id,
         name=name,
@@ -93,7 +147,11 @@ def make_key(key_id: str, name: str, settings: PublishableSettings) -> Publishab
         apps=settings.apps,
         key_per_minute=settings.key_per_minute,
         visitor_per_minute=settings.visitor_per_minute,
-        verifier=None
-        if tokens is None
-        else TokenVerifier(tokens.algorithm, check_token_key(tokens.algorithm, tokens.key), tokens.audience),
+        verifier=None if settings.tokens is None else _verifier(settings.tokens),
+        earlier=tuple((_verifier(one.tokens), one.ends_at) for one in earlier),
+        ends_at=ends_at,
     )
+
+
+def _verifier(tokens: CustomerTokens) -> TokenVerifier:
+    return TokenVerifier(tokens.algorithm, check_token_key(tokens.algorithm, tokens.key), tokens.audience)

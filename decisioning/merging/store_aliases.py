@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, Invalid
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
+from profiles.privacy.store_notes import move_notes
 from storage.locks import ALIASES_LOCK
 from storage.postgres import postgres_errors, transaction
 
@@ -84,7 +85,8 @@ class AliasStore:
         self._engine = engine
 
     async def add(self, visitor: str, customer_id: str, author: str) -> tuple[Alias, str, bool]:
-        """Note that a visitor is a customer, for good, who is on the suppression lists that the visitor was on.
+        """Note that a visitor is a customer, for good, who gets the notes on the visitor and is on the same
+        suppression lists.
 
         The cached profiles of both must be guarded meanwhile.
 
@@ -117,6 +119,7 @@ class AliasStore:
             values = {"alias": visitor, "customer_id": chain[0], "author": author}
             added = (await connection.execute(_ADD, values)).one()
             await connection.execute(_MOVE_SUPPRESSIONS, {"alias": visitor, "customer_id": chain[0]})
+            await move_notes(connection, visitor, chain[0])
             return _alias(added), chain[0], True
 
     @staticmethod

@@ -22,10 +22,13 @@ from storage.postgres import transaction
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 20_000
-TABLES = ("log", "events", "dead_letters", "suppressions", "triggers")
+TABLES = ("log", "events", "dead_letters", "suppressions", "triggers", "notes")
 """What may have a limit: ``log`` is decisions and outcomes; of suppressions, those that have ended."""
 OF_THE_LOG = {"log": ("decisions", "outcomes"), "events": ("events",)}
 """Tables in partitions of a month each, which are dropped together."""
+
+ROWS = {"dead_letters": "dead_letters", "suppressions": "suppressions", "notes": "customer_notes"}
+"""Tables whose rows nothing looks back on: they go as the limit says."""
 
 _TIME = {
     "decisions": "decided_at",
@@ -34,6 +37,7 @@ _TIME = {
     "own_ids": "decided_at",
 }
 _TIME |= {"trigger_firings": "fired_at", "dead_letters": "set_aside_at", "suppressions": "until"}
+_TIME |= {"customer_notes": "written_at"}
 _MONTHS = """
 SELECT DISTINCT right(c.relname, 7) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = ANY(cast(:tables AS text[])::regclass[]) AND c.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1
@@ -170,9 +174,9 @@ class Retention:
             ]
         if "log" in self._days:
             due.append(_Due("own ids of decisions", ("own_ids",), now - timedelta(days=kept_days["log"])))
-        for table in ("dead_letters", "suppressions"):
-            if table in self._days:
-                due.append(_Due(table, (table,), now - timedelta(days=self._days[table])))
+        for what, table in ROWS.items():
+            if what in self._days:
+                due.append(_Due(what, (table,), now - timedelta(days=self._days[what])))
         if "triggers" in self._days:
             before = now - timedelta(days=self._kept_days("triggers", least_days["triggers"]))
             due.append(_Due("firings of triggers", ("trigger_firings",), before))

@@ -6,7 +6,7 @@ The log is read for what the roll-up does not tell apart.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import Invalid
@@ -30,7 +30,7 @@ SELECT hour AS at, placement, policy, offer_id, grp,
     accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value
 FROM acceptance WHERE {{range}}
 """
-_SPAN = """
+SPAN = """
 SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
     coalesce(cast(:until AS timestamptz), 'infinity') AS stop
 """
@@ -50,7 +50,7 @@ WHERE d.decided_at >= (SELECT start FROM span) AND d.decided_at < (SELECT stop F
     AND NOT coalesce(t.withdrawn, false){{log_filters}}
 """
 # As the roll-up counts them, see ``OUTCOME_COUNTS``: an answer in time counts when its window is closed.
-_TOLD = f"""
+TOLD = f"""
 SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome = 'withdrawn') AS withdrawn,
     bool_or(x.outcome = 'presented' AND NOT x.late) AS presented,
     bool_or(x.outcome = 'clicked' AND NOT x.late) AS clicked,
@@ -60,13 +60,14 @@ SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome = 'withdrawn')
         OR x.outcome = 'rejected' AND NOT x.late AND x.policy = '{HISTORY}'), false) AS rejected,
     bool_or(x.outcome = 'expired' AND x.reward IS NOT NULL OR x.outcome = 'closed' AND x.reward IS NULL) AS ignored,
     bool_or(x.outcome = 'expired' AND x.reward IS NULL) AS unobserved,
-    coalesce(sum(x.value) FILTER (WHERE x.outcome = 'accepted' AND NOT x.late), 0) AS value
+    coalesce(sum(x.value) FILTER (WHERE x.outcome = 'accepted' AND NOT x.late), 0) AS value{{more}}
 FROM outcomes AS x
 WHERE x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT stop FROM span)
 GROUP BY 1, 2, 3
 """
+"""What was told of each offer decided in ``SPAN``. ``more``: further columns of ``outcomes AS x``, with a comma."""
 _OFFERS = "unnest(cast(:offer_ids AS text[]), cast(:groups AS text[]), cast(:goals AS text[]))"
-_PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
+PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
 _COLUMNS: Mapping[Dimension, str] = {
     **{p: f"cast(date_trunc('{p}', r.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS},
     "offer": "r.offer_id",
@@ -108,13 +109,25 @@ async def offer_counts(
         "goals": [goal for _, goal in offers.values()],
         "placement_ids": [*channels],
         "channels": [*channels.values()],
-        "most": MAX_ROWS + 1,
     }
+    return await run_report(
+        engine, statement, values, ", or leave out treatment and segment, which are read from the log"
+    )
+
+
+async def run_report(
+    engine: AsyncEngine, statement: TextClause, values: Mapping[str, Any], way_out: str = ""
+) -> list[dict[str, Any]]:
+    """Run the statement of a report with those of the ``values`` that it names, ``most`` (rows) among them.
+
+    ``way_out``: what can be done besides naming less time. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or
+    has more than ``MAX_ROWS`` rows, and ``PostgresUnavailable``.
+    """
     try:
         async with transaction(engine) as connection:
             for setting, value in {**_PLANNING, "statement_timeout": str(round(TIMEOUT_S * 1000))}.items():
                 await connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
-            needed = {name: values[name] for name in statement._bindparams}
+            needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
             rows = [dict(row._mapping) for row in await connection.execute(statement, needed)]
     except PostgresUnavailable as error:
         cause = getattr(error.__cause__, "orig", None)
@@ -122,8 +135,7 @@ async def offer_counts(
             raise
         raise Invalid(
             "since",
-            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until, or leave out"
-            " treatment and segment, which are read from the log",
+            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until{way_out}",
         ) from None
     if len(rows) > MAX_ROWS:
         raise Invalid(
@@ -145,7 +157,7 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
         if getattr(scope, name) is not None
     )
     if scope.needs_log(names):
-        common = f"WITH span AS MATERIALIZED ({_SPAN}), told AS ({_TOLD}) "
+        common = f"WITH span AS MATERIALIZED ({SPAN}), told AS ({TOLD.format(more='')}) "
         rows = _LOGGED.format(log_filters=log_filters)
     else:
         common, rows = "", _ROLLED_UP.format(range=in_range)
@@ -153,7 +165,7 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
     if {"group", "goal"} & {*names}:
         joins.append(f"LEFT JOIN {_OFFERS} AS o (offer_id, grp, goal) ON o.offer_id = r.offer_id")
     if "channel" in names:
-        joins.append(f"LEFT JOIN {_PLACEMENTS} AS p (placement, channel) ON p.placement = r.placement")
+        joins.append(f"LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = r.placement")
     if "segment" in names:
         joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
     columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)

@@ -1,4 +1,4 @@
-"""Data that Postgres holds on a person beside the log: record, propensities, suppressions; read as it is, or erased."""
+"""Data that Postgres holds on a person beside the log: record, propensities, suppressions, notes; read or erased."""
 
 from typing import Any
 
@@ -26,6 +26,10 @@ _CONSENTS = text("""
 SELECT kind, purpose, channel, given, stated_at AS at, source, proof, expires_at, before, author, recorded_at
 FROM consent_records WHERE customer_id = :customer_id ORDER BY record_id DESC
 """)
+_NOTES = text("""
+SELECT text, reason, decision_id, author, written_at FROM customer_notes WHERE customer_id = :customer_id
+ORDER BY note_id DESC
+""")
 _REGISTERS = text("""
 SELECT r.list_id, r.reason, r.until, r.added_at
 FROM (SELECT cast(:customer_id AS text) AS customer_id) AS asked LEFT JOIN customers AS c USING (customer_id)
@@ -34,7 +38,7 @@ CROSS JOIN LATERAL nb_registered(asked.customer_id, c.attributes) AS r ORDER BY 
 
 
 async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]:
-    """Read the record, the propensities and the suppressions of a customer, as they are stored.
+    """Read the record, the propensities, the suppressions and the notes of a customer, as they are stored.
 
     ``record`` and ``propensities`` are ``None`` if there are none. Raises ``InvalidCustomer`` and
     ``PostgresUnavailable``.
@@ -45,6 +49,7 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         scores = (await connection.execute(_PROPENSITIES, values)).first()
         suppressions = (await connection.execute(_SUPPRESSIONS, values)).all()
         consents = (await connection.execute(_CONSENTS, values)).all()
+        notes = (await connection.execute(_NOTES, values)).all()
         registers = (await connection.execute(_REGISTERS, values)).all()
     return {
         "record": None if record is None else from_json(record.record) | {"updated_at": record.updated_at},
@@ -53,5 +58,6 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         else {"scores": from_json(scores.scores), "updated_at": scores.updated_at},
         "consent_records": [dict(row._mapping) for row in consents],
         "suppressions": [dict(row._mapping) for row in suppressions],
+        "notes": [dict(row._mapping) for row in notes],
         "registers": [dict(row._mapping) for row in registers],
     }

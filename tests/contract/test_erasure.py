@@ -142,6 +142,8 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         await api.ok("PUT", f"/v1/customers/{customer_id}", json=record if customer_id == ME else {})
     stated = {"purpose": CANARY, "channel": "web", "given": True, "source": CANARY, "proof": CANARY}
     await api.ok("PATCH", f"/v1/customers/{ME}", json={"consent_records": [stated]})
+    note = {"text": f"wants {CANARY}", "reason": CANARY, "decision_id": f"{CANARY}-desk"}
+    await api.ok("POST", f"/v1/customers/{ME}/notes", json=note, role="agent")
     await api.ok(
         "POST",
         "/v1/imports/propensities",

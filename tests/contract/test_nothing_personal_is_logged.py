@@ -76,6 +76,9 @@ async def plant(api: Instance) -> None:
     await api.ok("PUT", path, json=body)
     await api.ok("PATCH", path, json={"attributes": {CANARY: CANARY}})
     await api.ok("GET", f"{path}/consents")
+    note = {"text": CANARY, "reason": CANARY, "decision_id": CANARY}
+    await api.ok("POST", f"{path}/notes", json=note, role="agent")
+    await api.ok("GET", f"{path}/notes", role="agent")
     await api.ok("PUT", f"/v1/suppressions/list/{CANARY}-3", json={"reason": CANARY})
     schema = {"type": "object", "properties": {"page": {"type": "string"}, "n": {"type": "number"}}}
     visit = {"name": "Visit", "personal": ["page"], "json_schema": schema}
@@ -110,6 +113,8 @@ async def send_what_is_wrong(api: Instance) -> None:
     await api.call("PUT", f"/v1/customers/{CANARY}", json={})
     stated = [{"purpose": CANARY, "channel": CANARY, "given": CANARY}]
     await api.call("PATCH", f"/v1/customers/{CANARY}", json={"consent_records": stated})
+    await api.call("POST", f"/v1/customers/{CANARY}/notes", json={"text": [CANARY], CANARY: CANARY})
+    await api.call("DELETE", f"/v1/customers/{CANARY}/notes/{CANARY}")
     told = {"decision_id": CANARY, "offer_id": CANARY, "outcome": CANARY, "value": NUMBER}
     await api.call("POST", "/v1/feedback", json=told)
     await api.call("POST", "/v1/feedback/batch", json={"items": [told, {CANARY: CANARY}]})

@@ -205,8 +205,8 @@ async def test_a_report_that_is_too_long_or_too_slow_says_so(
     assert "more than 1 rows" in detail
     monkeypatch.setattr(
         store_offer_report,
-        "_TOLD",
-        store_offer_report._TOLD.replace("x.late)", "x.late AND pg_sleep(1) IS NULL)", 1),
+        "TOLD",
+        store_offer_report.TOLD.replace("x.late)", "x.late AND pg_sleep(1) IS NULL)", 1),
     )
     monkeypatch.setattr(store_offer_report, "TIMEOUT_S", 0.2)
     detail = problem_of(await filled.api.call("GET", "/v1/reports/offers?by=treatment"), 422, "since")[

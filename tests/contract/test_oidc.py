@@ -33,7 +33,7 @@ async def process(shop: Nextbest, served: OidcProvider) -> AsyncIterator[Instanc
 
 
 def settings_of(
-    provider: OidcProvider, roles: str = "nb-admins:admin, nb-ops:ops,nb-ds:scientist"
+    provider: OidcProvider, roles: str = "nb-admins:admin, nb-ops:ops,nb-ds:scientist,nb-desk:agent"
 ) -> dict[str, str]:
     return {
         "oidc_issuer": provider.issuer,
@@ -194,6 +194,7 @@ async def test_who_signs_out_leaves_the_provider_as_well(door: Instance, provide
         ({"groups": ["other", "nb-ds"]}, "scientist"),
         ({"groups": ["nb-ds", "nb-admins"]}, "admin"),
         ({"groups": "nb-ops"}, "ops"),
+        ({"groups": ["nb-desk"]}, "agent"),
         ({"groups": ["nobody"]}, None),
         ({"groups": {"nb-ops": True}}, None),
         ({}, None),

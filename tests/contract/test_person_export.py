@@ -41,6 +41,7 @@ async def test_an_export_has_everything_that_is_held(shop: Nextbest, customer_id
         f"/v1/suppressions/register/{customer_id}",
         json={"reason": "asked", "until": "2020-01-01T00:00:00Z"},
     )
+    await api.ok("POST", f"/v1/customers/{customer_id}/notes", json={"text": "called twice"}, role="agent")
     first = await decide(api, customer_id, "home", context={"page": "a page of hers"})
     await tell(api, first["decision_id"], first["offers"][0]["offer_id"], "accepted", value=3.5)
     await decide(api, "somebody else", "home")
@@ -59,6 +60,7 @@ async def test_an_export_has_everything_that_is_held(shop: Nextbest, customer_id
     assert record["consents"] == {"marketing": ["web"], "profiling": ["!*"]}
     assert found["propensities"]["scores"] == {"gold": 0.25}
     assert [(s["list_id"], s["reason"]) for s in found["suppressions"]] == [("register", "asked")]
+    assert [note["text"] for note in found["notes"]] == ["called twice"]
     (archived,) = found["decisions"]
     assert archived["decision_id"] == first["decision_id"]
     assert archived["record"]["customer_id"] == customer_id

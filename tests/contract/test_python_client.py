@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from examples import desk, fastapi_shop, wsgi_shop
+from examples import desk, django_shop, fastapi_shop, wsgi_shop
 from nextbest_client import AsyncClient, Client, Refused
 from tests.support.api import _WithState
 from tests.support.installation import START_S
@@ -121,6 +121,28 @@ async def test_the_shop_with_fastapi(shop: tuple[str, str], monkeypatch: pytest.
             assert (await browser.post("/seen", json=seen)).status_code == 202
     told = await asyncio.to_thread(outcomes_of, shop, first["decision_id"])
     assert (first["offer_id"], "clicked") in told
+
+
+def test_the_shop_with_django(shop: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_NEXTBEST_URL", shop[0])
+    monkeypatch.setenv("SHOP_NEXTBEST_KEY", shop[1])
+    monkeypatch.setattr(django_shop, "TIMEOUT_S", 30.0)
+    transport = httpx.WSGITransport(django_shop.application)
+    with httpx.Client(transport=transport, base_url="http://shop") as browser:
+        answer = browser.get("/banners/emil")
+        first, _ = answer.json()
+        assert first["title"] == f"The {first['offer_id']} card"
+        seen = {"decision_id": first["decision_id"], "offer_id": first["offer_id"], "outcome": "clicked"}
+        assert browser.post("/seen", json=seen).status_code == 403, (
+            "another site can make a browser send this"
+        )
+        headers = {"X-CSRFToken": browser.cookies["csrftoken"]}
+        for wrong in ({}, seen | {"outcome": "accepted"}):
+            assert browser.post("/seen", json=wrong, headers=headers).status_code == 400
+        assert browser.post("/seen", content=b"{", headers=headers).status_code == 400
+        assert browser.post("/seen", json=seen, headers=headers).status_code == 202
+    django_shop.nextbest().close()
+    assert (first["offer_id"], "clicked") in outcomes_of(shop, first["decision_id"])
 
 
 def test_the_shop_with_wsgi(shop: tuple[str, str]) -> None:

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 READERS: set[Role] = {"ops", "scientist", "admin"}
 ROLES_OF: dict[str, set[Role]] = {
-    "decide": {"frontend", "ops", "admin"},
+    "decide": {"frontend", "agent", "ops", "admin"},
     "read_decision": READERS,
-    "read_desk": {"frontend", "admin"},
-    "record_feedback": {"frontend", "admin"},
+    "read_desk": {"frontend", "agent", "admin"},
+    "record_feedback": {"frontend", "agent", "admin"},
     "record_feedback_batch": {"frontend", "admin"},
     "record_event": {"frontend", "admin"},
     "record_event_batch": {"frontend", "admin"},
@@ -45,9 +45,13 @@ ROLES_OF: dict[str, set[Role]] = {
     "merge_visitor": {"frontend", "ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
-    "find_scripts": {"frontend", "ops", "admin"},
+    "find_scripts": {"frontend", "agent", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "read_publishable_keys": {"admin"},
+    "rotate_publishable_key": {"admin"},
+    "rotate_customer_tokens": {"admin"},
+    "report_calibration": READERS,
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "report_interests": {"ops", "scientist", "admin"},
@@ -102,8 +106,11 @@ ROLES_OF: dict[str, set[Role]] = {
     **{f"{verb}_changeset_item": {"ops", "admin"} for verb in ("put", "patch", "delete")},
     "read_customer_told": {"ops", "scientist", "admin"},
     "read_customer_consents": {"ops", "scientist", "admin"},
-    "read_customer_log": {"ops", "scientist", "admin"},
+    "read_customer_log": {"agent", "ops", "scientist", "admin"},
     "read_customer_lists": {"ops", "scientist", "admin"},
+    "add_customer_note": {"agent", "ops", "admin"},
+    "delete_customer_note": {"agent", "ops", "admin"},
+    "read_customer_notes": {"agent", "ops", "admin"},
     "export_person": {"ops", "admin"},
     "read_registers": {"ops", "scientist", "admin"},
     "read_register": {"ops", "scientist", "admin"},
@@ -177,7 +184,7 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     method, path, operation = operations_of(api)[operation_id]
     of_id = "erased" if path.endswith("/erase") else "x"  # who is erased takes nothing any more
     for parameter in operation.get("parameters", []):
-        value = {"kind": "customers", "version": "1"}.get(parameter["name"], of_id)
+        value = {"kind": "customers", "version": "1", "note_id": "1"}.get(parameter["name"], of_id)
         path = path.replace(f"{{{parameter['name']}}}", value)
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:
@@ -210,6 +217,20 @@ async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
             for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")
         ),
     }
+
+
+async def test_an_agent_has_what_the_desk_needs_and_nothing_else() -> None:
+    assert {name for name, roles in ROLES_OF.items() if "agent" in roles} == {
+        *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log"),
+        *("read_customer_notes", "add_customer_note", "delete_customer_note"),
+    }
+
+
+async def test_an_agent_is_not_told_why_other_offers_were_not_chosen(shop: Nextbest) -> None:
+    body = {"customer_id": "a1", "placement": "home"}
+    explained = await shop.api.call("POST", "/v1/decisions", role="agent", json=body | {"explain": True})
+    assert problem_of(explained, 403)["errors"][0]["field"] == "explain"
+    assert (await shop.api.ok("POST", "/v1/decisions", role="agent", json=body))["offers"]
 
 
 async def test_what_is_public_takes_publishable_keys_alone(api: Instance) -> None:

@@ -1,5 +1,6 @@
 """The console in a real browser, on a service with a worker: signing in, editing, the desk, and who may use it."""
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -30,11 +31,13 @@ PAGES = {
     "groups": "/console/groups",
     "capacity": "/console/capacity",
     "changes": "/console/changes",
+    "keys": "/console/keys",
     "customer": "/console/customers/c1",
     "placements": "/console/placements",
     "placement": "/console/placements/web-home",
     "policies": "/console/policies",
     "policy": "/console/policies/calibrated/1",
+    "calibration": "/console/calibration",
     "evaluation": "/console/evaluation",
 }
 PICTURED = ("home", "offers", "offer", "desk", "customer", "placement", "reports", "changes")
@@ -86,12 +89,14 @@ def test_one_signs_in_with_a_key_and_signs_out(browser: Browser, world: World) -
 
 
 def test_what_a_role_may_not_do_is_not_shown(browser: Browser, world: World) -> None:
-    with opened(browser, world, "frontend") as page:
-        visit(page, "/console")
-        expect(page.get_by_role("heading", name="Desk")).to_be_visible()
-        assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Desk"]
-        page.goto("/console/offers")
-        expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
+    for role in ("frontend", "agent"):
+        with opened(browser, world, role) as page:
+            page.goto("/console")
+            page.wait_for_url("/console/desk")
+            expect(page.get_by_role("heading", name="Desk")).to_be_visible()
+            assert page.get_by_role("navigation").get_by_role("link").all_inner_texts() == ["Desk"]
+            page.goto("/console/offers")
+            expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
     with opened(browser, world, "scientist") as page:
         visit(page, "/console/offers/fibre-600")
         expect(page.get_by_label("Name", exact=True)).to_be_disabled()
@@ -198,6 +203,90 @@ def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: W
         expect(page.get_by_text("The first three months cost half.").first).to_be_visible()
 
 
+def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c77")
+        page.keyboard.press("Enter")
+        notes = page.get_by_test_id("notes")
+        notes.get_by_label("New note").fill("Wants to be called on Monday. <b>Soon</b>")
+        page.get_by_label("Customer id").fill("c76")  # the next one, who is not asked for yet
+        notes.get_by_role("button", name="Keep note").click()
+        expect(notes.get_by_role("listitem")).to_contain_text("called on Monday. <b>Soon</b>")
+        notes.get_by_label("New note").fill("é" * 2049)
+        expect(notes.get_by_role("button", name="Keep note")).to_be_disabled()
+        assert serious_violations(page) == []
+    (kept,) = world.http.get("/v1/customers/c77/notes").json()["notes"]
+    assert (kept["author"], kept["decision_id"][:5]) == ("test agent", "desk-")
+    assert world.http.get("/v1/customers/c76/notes").json()["notes"] == []
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers/c77")
+        page.get_by_role("button", name="Remove the note of").click()
+        expect(page.get_by_test_id("notes").get_by_text("No notes yet")).to_be_visible()
+
+
+def test_a_customer_is_exported_and_erased_once_the_id_is_typed(browser: Browser, world: World) -> None:
+    for _ in range(2):
+        world.http.post("/v1/decisions", json={"customer_id": "c333", "placement": "web-home"})
+    world.http.post("/v1/customers/c333/notes", json={"text": "likes tea"})
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/customers/c333")
+        expect(page.get_by_test_id("privacy")).to_have_count(0)
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers/c333")
+        privacy = page.get_by_test_id("privacy")
+        with page.expect_download() as downloading:
+            privacy.get_by_role("button", name="Export everything").click()
+        exported = json.loads(downloading.value.path().read_text(encoding="utf-8"))
+        assert exported["record"]["attributes"]["first_name"] == "Kim"
+        assert [note["text"] for note in exported["notes"]] == ["likes tea"]
+        expect(privacy.get_by_role("status")).to_contain_text("everything that is held")
+        privacy.get_by_role("button", name="Erase").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Reason").fill("request 12")
+        dialog.get_by_label("To confirm, type c333").fill("c33")
+        expect(dialog.get_by_role("button", name="Erase")).to_be_disabled()
+        assert serious_violations(page) == []
+        dialog.get_by_label("To confirm, type c333").fill("c333")
+        dialog.get_by_role("button", name="Erase").click()
+        expect(dialog.get_by_text("Erasing: decisions")).to_be_visible()
+        expect(privacy.get_by_role("status")).to_contain_text("Erased. What there was:")
+        expect(privacy.get_by_role("status")).to_contain_text("notes1")
+        expect(page.get_by_text("No consents are recorded.")).to_be_visible()
+        expect(page.get_by_text("likes tea")).to_have_count(0)
+    assert world.http.get("/v1/customers/c333/notes").json()["notes"] == []
+    assert world.http.get("/v1/customers/c334").is_success
+    trail = world.http.get("/v1/privacy/actions", params={"customer_id": "c333"}).json()["actions"]
+    assert [(one["action"], one["reason"]) for one in trail[:2]] == [
+        ("erased", "request 12"),
+        ("exported", ""),
+    ]
+    assert trail[0]["details"]["kept_out"]
+
+
+def test_a_publishable_key_and_its_secret_are_rotated_and_shown_once(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console")
+        expect(page.get_by_role("link", name="Keys")).to_have_count(0)
+    with opened(browser, world, "admin") as page:
+        visit(page, "/console/keys")
+        page.get_by_role("button", name="New key").click()
+        assert serious_violations(page) == []
+        page.get_by_role("button", name="Confirm").click()
+        made = page.get_by_test_id("made")
+        expect(made.locator("code")).to_contain_text("nb_pub_")
+        rows = page.get_by_role("region", name="Publishable keys").locator("tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.first).to_contain_text("ends")
+        page.get_by_role("button", name="New secret").click()
+        page.get_by_role("button", name="Confirm").click()
+        expect(made).to_contain_text("The new secret of shop")
+        expect(rows.first).to_contain_text("an earlier secret ends")
+        page.reload()
+        expect(rows).to_have_count(2)
+        expect(made).to_have_count(0)
+
+
 def test_a_change_set_is_looked_at_applied_and_rolled_back(browser: Browser, world: World) -> None:
     draft = "nextbest: 1\ngroups:\n  stay: {name: Retention team, goal: retain, lever: 30}\n"
     with opened(browser, world, "ops") as page:
@@ -281,6 +370,36 @@ def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World
             page.get_by_role("link", name="Download CSV").click()
         header = download.value.path().read_text(encoding="utf-8").splitlines()[0]
         assert header.startswith("day,offer,decided")
+
+
+def test_predictions_are_held_against_what_came_of_them(browser: Browser, world: World) -> None:
+    shortly = {"channel": "web", "slots": 1, "control_share": 0, "reward_window_s": 1, "deadline_ms": 5000}
+    assert world.http.put("/v1/placements/shortly", json=shortly).is_success
+    for n in range(24):
+        asked = {"customer_id": f"c{200 + n}", "placement": "shortly"}
+        answer = world.http.post("/v1/decisions", json=asked).json()
+        if n % 4 == 0:
+            told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+            world.http.post("/v1/feedback", json=told | {"outcome": "accepted"})
+
+    def report() -> Any:
+        return world.http.get("/v1/reports/calibration", params={"placement": "shortly"}).json()
+
+    wait_until(lambda: report()["total"]["observed"] == 24, "the windows to be closed and archived")
+    offer = report()["rows"][0]["offer"]
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/calibration")
+        diagram = page.get_by_role("img", name="Observed acceptance against predicted acceptance")
+        expect(diagram.locator("canvas")).to_be_visible()
+        bins = page.get_by_role("region", name="Predicted against observed").locator("tbody tr")
+        expect(bins).to_have_count(len(report()["bins"]))
+        page.get_by_role("button", name=f"Show offer {offer} alone").click()
+        expect(page.get_by_role("region", name="Offer").locator("tbody tr")).to_have_count(1)
+        page.get_by_label("From").fill("2100-01-01")
+        expect(page.get_by_text("No predictions with a closed reward window yet.")).to_be_visible()
+        page.get_by_label("From").fill("")
+        expect(bins.first).to_be_visible()
+        assert serious_violations(page) == []
 
 
 def test_reports_say_what_offering_is_worth(browser: Browser, world: World) -> None:

@@ -12,6 +12,9 @@ import httpx
 
 from app.config import Settings
 from app.keys import Role
+from app.publishable.settings import PublishableSettings
+from app.publishable.store import PublishableStore
+from storage.postgres import make_engine
 from tests.support.api import make_keys
 from tests.support.waiting import wait_until
 
@@ -50,10 +53,22 @@ class World:
         visit(self.http, visitors)
 
 
+async def publish_shop(settings: Settings) -> None:
+    """Make a publishable key of a shop, which takes customers' tokens."""
+    engine = make_engine(str(settings.postgres_url), pool_size=1)
+    tokens = {"algorithm": "HS256", "key": "a secret that only the back end of the shop knows"}
+    opened = {"placements": ["web-home"], "origins": ["https://shop.example"], "tokens": tokens}
+    try:
+        await PublishableStore(engine).create("shop", PublishableSettings.model_validate(opened))
+    finally:
+        await engine.dispose()
+
+
 @contextmanager
 def open_world(url: str, settings: Settings, visitors: int = 40) -> Iterator[World]:
     """Fill a running service, and let some visitors come."""
     keys = asyncio.run(make_keys(settings))
+    asyncio.run(publish_shop(settings))
     # A connection for each request, so that all processes get some.
     headers = {"X-API-Key": keys["admin"], "Connection": "close"}
     with httpx.Client(base_url=url, headers=headers, timeout=30) as http:

@@ -17,7 +17,7 @@ from app.api.customers.lists_schemas import (
     ListsQuery,
     RememberedSignal,
 )
-from app.api.deps import Reader, State, problems
+from app.api.deps import DeskReader, Reader, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId, answer_of
 from app.api.suppressions.schemas import ListedSuppression
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"])
 
 @router.get(f"/{CUSTOMER_ID}/decisions", responses=problems())
 async def read_customer_log(
-    customer_id: PathCustomerId, state: State, key: Reader, query: Annotated[DecisionsQuery, Query()]
+    customer_id: PathCustomerId, state: State, key: DeskReader, query: Annotated[DecisionsQuery, Query()]
 ) -> CustomerDecisions:
     """A customer's decisions with what came of them, the newest first, page by page.
 

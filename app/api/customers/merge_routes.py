@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.api.body import JsonRoute
 from app.api.customers.merge_schemas import MergeAnswer, MergeBody
-from app.api.deps import Decider, State, problems
+from app.api.deps import Merger, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.schemas import PathCustomerId
 
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonR
 
 @router.post(f"/{CUSTOMER_ID}/merge", responses=problems(409, body=True))
 async def merge_visitor(
-    customer_id: PathCustomerId, body: MergeBody, state: State, key: Decider
+    customer_id: PathCustomerId, body: MergeBody, state: State, key: Merger
 ) -> MergeAnswer:
     """Make a visitor the customer who has signed in. May be repeated: nothing counts twice.
 

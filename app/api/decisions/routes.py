@@ -12,6 +12,7 @@ from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRe
 from app.api.deps import Decider, Reader, State, problems
 from app.api.schemas import DecisionId
 from app.errors import Problem
+from app.keys import ApiKey
 from app.metrics import DEGRADED
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.compared import context_warnings
@@ -28,12 +29,10 @@ async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
     """Ask for the best offers for a customer at a placement, now.
 
     Always answers in time: when a store fails or the deadline passes, with `degraded` reasons and, at worst, the
-    placement's default offers. A key of the role `ops` may try it out, with `dry_run`, and make no real decision.
+    placement's default offers. A key of the role `ops` may try it out, with `dry_run`, and make no real decision;
+    one of the role `agent` may not ask for explanations.
     """
-    if key.role == "ops" and not body.dry_run:
-        raise Problem(
-            403, "a key with the role 'ops' may only make dry runs: send \"dry_run\": true", "dry_run"
-        )
+    _check_role(body, key)
     if body.context:
         check_context(body.context, state.settings.context_bytes)
         catalogue = state.current_catalogue()
@@ -61,6 +60,16 @@ async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
     for reason in answer["degraded"]:
         DEGRADED.labels(reason).inc()
     return Response(to_json(answer), media_type="application/json")
+
+
+def _check_role(body: DecisionRequest, key: ApiKey) -> None:
+    if key.role == "ops" and not body.dry_run:
+        raise Problem(
+            403, "a key with the role 'ops' may only make dry runs: send \"dry_run\": true", "dry_run"
+        )
+    if key.role == "agent" and body.explain:
+        # It names every offer of the catalogue, and the rules that stop it.
+        raise Problem(403, "a key with the role 'agent' gets no explanations: leave it out", "explain")
 
 
 def _warnings_of(body: DecisionRequest, state: State) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api.deps import Frontend, State, problems
+from app.api.deps import State, Teller, problems
 from app.api.desk.schemas import DeskOut, DeskPlacement, DeskQuestion
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -11,7 +11,7 @@ CONTEXT = "context."
 
 
 @router.get("/desk", responses=problems())
-async def read_desk(state: State, key: Frontend) -> DeskOut:
+async def read_desk(state: State, key: Teller) -> DeskOut:
     """Tell what a desk can ask with: the placements, and the declared attributes of the context.
 
     Nothing of offers, rules or customers is in it.

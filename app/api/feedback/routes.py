@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from app.api.batch import MalformedItem, answer_each, answer_item
 from app.api.body import BatchRoute, DirectRoute
-from app.api.deps import Frontend, State, problems
+from app.api.deps import Frontend, State, Teller, problems
 from app.api.feedback.schemas import (
     FeedbackAnswer,
     FeedbackBatch,
@@ -30,7 +30,7 @@ def _to_feedback(body: FeedbackRequest) -> Feedback:
     return Feedback(body.decision_id, body.offer_id, body.outcome, body.value, body.at_ms(), body.reason)
 
 
-async def record_feedback(body: FeedbackRequest, state: State, key: Frontend) -> Response:
+async def record_feedback(body: FeedbackRequest, state: State, key: Teller) -> Response:
     """Tell what happened to an offer. May be sent again as often as needed: it counts once.
 
     When this answers, the outcome is in the log, and the next decision of every process knows it within milliseconds.

@@ -87,6 +87,7 @@ class PersonOut(BaseModel):
             "aliases": [],
             "suppressions": [],
             "registers": [],
+            "notes": [],
             "contacts": [],
             "events": [],
             "told_by_events": None,
@@ -117,6 +118,7 @@ class PersonOut(BaseModel):
     registers: list[HeldSuppression] = Field(
         default=[], description="registers that the customer is found in"
     )
+    notes: list[dict[str, Any]] = Field(default=[], description="notes of agents, the newest first")
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
     events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
     told_by_events: dict[str, Any] | None = Field(
@@ -163,6 +165,7 @@ class ErasureOut(BaseModel):
             "consent_records": 2,
             "propensities": 1,
             "suppressions": 0,
+            "customer_notes": 1,
             "aliases": 1,
             "decisions": 12,
             "events": 3,
@@ -181,6 +184,7 @@ class ErasureOut(BaseModel):
     consent_records: int = Field(description="records of consents and objections that were deleted")
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
+    customer_notes: int = Field(description="notes of agents that were deleted")
     aliases: int = Field(description="visitors who are nobody's alias any more, and whose log was erased too")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
     events: int = Field(description="archived events that were deleted")
@@ -246,7 +250,7 @@ class RetentionEntry(BaseModel):
     """A removal of what was older than it may be."""
 
     what: str = Field(
-        description="log, events, events of a type, own ids of decisions, dead_letters or suppressions"
+        description="log, events, events of a type, own ids of decisions, dead_letters, suppressions or notes"
     )
     removed: str = Field(description="a month, or so many rows")
     before: datetime = Field(description="all that is removed is of before then")

@@ -26,6 +26,7 @@ from decisioning.log.lookup_service import decision_of
 from decisioning.model.decision import Decision
 from decisioning.model.outcome import BUILT_IN
 from profiles.limits import VISITOR_PREFIX
+from storage import clock
 from storage.keys import bucket_of_generated
 
 router = APIRouter(prefix="/public/v1", tags=["public"])
@@ -120,11 +121,11 @@ def _asker(body: _Asker, caller: PublicCaller) -> Bearer:
     """Find out who asks, and count the request. Raises ``Problem`` (401, 429)."""
     if body.customer_token is None:
         asker = Bearer(f"{VISITOR_PREFIX}{body.visitor_id}", None)
-    elif caller.key.verifier is None:
+    elif (verifier := caller.key.verifier) is None:
         raise Problem(401, "this key takes no tokens: make one with --tokens, or send 'visitor_id'")
     else:
         try:
-            asker = caller.key.verifier.verify(body.customer_token)
+            asker = caller.key.verify(verifier, body.customer_token, clock.to_datetime(clock.now_ms()))
         except InvalidToken as error:
             raise Problem(401, f"the token {error}", "customer_token") from None
     caller.count(asker.customer_id)

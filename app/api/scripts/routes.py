@@ -2,24 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from app.api.deps import State, problems
+from app.api.deps import Decider, State, problems
 from app.api.schemas import answer_of
 from app.api.scripts.schemas import FoundText, ScriptQuery, ScriptResults
-from app.keys import ApiKey
-from app.security import Allow
 from decisioning.errors import Invalid
 from decisioning.treatments.store_search import clean_query, search_scripts
 from storage import clock
 
 router = APIRouter(prefix="/v1/scripts", tags=["scripts"])
 
-Agent = Annotated[ApiKey, Depends(Allow("frontend", "ops"))]
-
 
 @router.get("/search", responses=problems(404))
-async def find_scripts(state: State, key: Agent, query: Annotated[ScriptQuery, Query()]) -> ScriptResults:
+async def find_scripts(state: State, key: Decider, query: Annotated[ScriptQuery, Query()]) -> ScriptResults:
     """Script steps, objections with their answers, titles and messages of the offers that are live now.
 
     Texts that hold all of the words come first. `"in quotes"` means these words in a row, `-word` without it, `or`

@@ -3,7 +3,7 @@ import { html, render, useCallback, useEffect, useState } from "./lib/ui.js";
 import { get, setToken } from "./lib/api.js";
 import { keepLanguage, preferredLanguage, t, useLanguage } from "./lib/i18n.js";
 import { may, setRole } from "./lib/roles.js";
-import { match, onChange } from "./lib/router.js";
+import { go, match, onChange } from "./lib/router.js";
 import { applyTheme } from "./lib/theme.js";
 import { Failure, Told } from "./lib/widgets.js";
 import { PAGES } from "./pages.js";
@@ -58,8 +58,11 @@ function Routed({ session, onLeave, onLanguage }) {
   useEffect(() => {
     let left = false;
     const path = address.split("?")[0];
-    let found = find(path);
-    if (path.replace(/\/$/, "") === "/console" && !may(...found.page.roles)) found = { page: landing(), parts: {} };
+    const found = find(path);
+    if (path.replace(/\/$/, "") === "/console" && !may(...found.page.roles)) {
+      go(landing().at, { replace: true });
+      return undefined;
+    }
     if (!found || !may(...found.page.roles)) {
       setShown({ problem: t(found ? "notAllowed" : "noSuchPage") });
       return undefined;

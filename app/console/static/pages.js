@@ -1,6 +1,6 @@
 // All pages: their addresses, who sees them, where they stand in the navigation, and the module that shows them.
 const READERS = ["ops", "scientist"];
-const AGENTS = ["frontend"];
+const AGENTS = ["agent", "frontend"];
 
 export const PAGES = [
   { at: "/console", key: "home", group: "watch", roles: READERS, load: () => import("./pages/home.js") },
@@ -13,6 +13,7 @@ export const PAGES = [
   { at: "/console/capacity", key: "capacity", group: "steer", roles: READERS, load: () => import("./pages/capacity.js") },
   { at: "/console/changes", key: "changes", group: "steer", roles: READERS, load: () => import("./pages/changes.js") },
   { at: "/console/changes/:id", parent: "changes", roles: READERS, load: () => import("./pages/changeset.js") },
+  { at: "/console/keys", key: "keys", group: "steer", roles: ["admin"], load: () => import("./pages/keys.js") },
   { at: "/console/customers", key: "customers", group: "people", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/customers/:id", parent: "customers", roles: READERS, load: () => import("./pages/customer.js") },
   { at: "/console/decisions/:id", parent: "customers", roles: READERS, load: () => import("./pages/decision.js") },
@@ -21,6 +22,7 @@ export const PAGES = [
   { at: "/console/placements/:id", parent: "placements", roles: READERS, load: () => import("./pages/placement.js") },
   { at: "/console/policies", key: "policies", group: "learn", roles: READERS, load: () => import("./pages/policies.js") },
   { at: "/console/policies/:name/:version", parent: "policies", roles: READERS, load: () => import("./pages/policy.js") },
+  { at: "/console/calibration", key: "calibration", group: "learn", roles: READERS, load: () => import("./pages/calibration.js") },
   { at: "/console/evaluation", key: "evaluation", group: "learn", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
 ];
 

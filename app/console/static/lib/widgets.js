@@ -113,10 +113,14 @@ export function Funnel({ steps }) {
   </div>`;
 }
 
-/** Asks before something is done, with a reason where one is kept. */
-export function Confirm({ title, text, withReason, action = t("confirm"), danger, onDone, onClose }) {
+/**
+ * Asks before something is done, with a reason where one is kept. `typed`: what has to be typed first; `doing`: what is
+ * said while it is done.
+ */
+export function Confirm({ title, text, withReason, reasonHint = t("reasonHint"), typed, doing, action = t("confirm"), danger, onDone, onClose }) {
   const dialog = useRef(null);
   const [reason, setReason] = useState("");
+  const [written, setWritten] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   useEffect(() => dialog.current.showModal(), []);
@@ -136,12 +140,17 @@ export function Confirm({ title, text, withReason, action = t("confirm"), danger
       <h2 id="confirm-title">${title}</h2>
       <div>${text}</div>
       ${withReason &&
-      html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>
+      html`<${Field} label=${t("reason")} hint=${reasonHint}>
         ${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} required maxlength="500" />`}
       <//>`}
+      ${typed !== undefined &&
+      html`<${Field} label=${t("typeToConfirm", { text: typed })}>
+        ${(a) => html`<${Input} ...${a} value=${written} onValue=${setWritten} required autocomplete="off" />`}
+      <//>`}
       ${error && html`<${Failure} error=${error} />`}
+      ${busy && doing && html`<p role="status">${doing}</p>`}
       <div class="row">
-        <button class=${danger ? "danger" : "primary"} disabled=${busy}>${action}</button>
+        <button class=${danger ? "danger" : "primary"} disabled=${busy || (typed !== undefined && written !== typed)}>${action}</button>
         <button type="button" onClick=${onClose}>${t("cancel")}</button>
       </div>
     </form>

@@ -3,10 +3,12 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, post, withQuery } from "../lib/api.js";
 import { number, share, time, value } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
+import { Notes } from "../lib/notes.js";
 import { may } from "../lib/roles.js";
 import { go } from "../lib/router.js";
 import { Badge, Bar, Card, Failure, Field, Input, Loaded, Page, Select, Table } from "../lib/widgets.js";
 import { Candidates } from "./candidates.js";
+import { CustomerPrivacy } from "./customer_privacy.js";
 
 export default function Customer({ id }) {
   return html`<${Page} title=${id ? t("customerTitle", { id }) : t("page.customers")}>
@@ -40,14 +42,21 @@ async function load(id) {
 }
 
 function Known({ id }) {
-  const loaded = useLoad(() => load(id), [id]);
+  const [erased, setErased] = useState(0);
+  const loaded = useLoad(() => load(id), [id, erased]);
+  const onErased = () => setErased((n) => n + 1);
   return html`<${Loaded} of=${loaded}>
     ${({ customer, policies, placements, signals }) => html`
       ${signals.length > 0 &&
       html`<div class="note warn"><ul class="plain">${signals.map((x) => html`<li><${Badge} kind="bad">${t("lastingSignal")}<//> ${x.name} <span class="muted small">${x.signal} · ${t("until", { at: time(x.until) })}</span></li>`)}</ul></div>`}
       ${customer === null ? html`<div class="note warn">${t("unknownCustomer")}</div>` : html`<${Profile} of=${customer} />`}
       ${may("ops") && html`<${Now} id=${id} placements=${placements} />`}
-      <${Timeline} id=${id} policies=${policies} />
+      ${may("ops") &&
+      html`<div class="two">
+        <${Notes} key=${`notes ${id} ${erased}`} customer=${id} />
+        <${CustomerPrivacy} key=${`privacy ${id}`} ...${{ id, onErased }} />
+      </div>`}
+      <${Timeline} key=${erased} id=${id} policies=${policies} />
     `}
   <//>`;
 }

@@ -3,7 +3,9 @@ import { html, useCallback, useEffect, useLoad, useRef, useState } from "../lib/
 import { get, post } from "../lib/api.js";
 import { time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
+import { Notes } from "../lib/notes.js";
 import { send, watchOutbox } from "../lib/outbox.js";
+import { may } from "../lib/roles.js";
 import { Failure, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
 import { Contacts } from "./desk_contacts.js";
 import { OfferCard } from "./desk_offer.js";
@@ -123,6 +125,8 @@ function Call({ placements, context }) {
 
   const reasons = listed(context, "rejection_reason", REASONS);
   const offer = answer?.offers[current];
+  // Whose the answer is: the field may name the next one already.
+  const asked = answer ? calls[0].customer : "";
   useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record });
   // After the keys are listened to: whoever is at the offers can press them.
   useEffect(() => heading.current?.focus(), [answer?.decision_id]);
@@ -159,7 +163,7 @@ function Call({ placements, context }) {
       ${error && html`<${Failure} error=${error} again=${answer === null ? () => ask() : undefined} />`}
       ${answer &&
       html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
-        <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: customer.trim() })}</h2>
+        <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: asked })}</h2>
         ${answer.degraded.length > 0 &&
         html`<div class="note warn" role="alert"><strong>${t("deskDegraded")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
         ${answer.signals && html`<div class="note warn" role="status" data-testid="signals">${t("deskSignal", { names: answer.signals.map(signalText).join(", ") })}</div>`}
@@ -186,7 +190,8 @@ function Call({ placements, context }) {
     </div>
     <aside aria-label=${t("help")}>
       <${Search} offer=${offer} placement=${placement} />
-      <${Contacts} customer=${answer ? customer.trim() : ""} calls=${calls} />
+      ${answer && may("agent") && html`<${Notes} key=${asked} customer=${asked} about=${{ reason: String(answers.reason), decision_id: answer.decision_id }} />`}
+      <${Contacts} customer=${asked} calls=${calls} />
     </aside>
   </div>`;
 }

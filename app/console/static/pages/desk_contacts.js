@@ -7,7 +7,7 @@ import { may } from "../lib/roles.js";
 import { Card } from "../lib/widgets.js";
 
 const loadArchived = (customer) =>
-  customer && may("ops", "scientist") ? get(`/v1/customers/${part(customer)}/decisions?limit=10`) : { decisions: [] };
+  customer && may("agent", "ops", "scientist") ? get(`/v1/customers/${part(customer)}/decisions?limit=10`) : { decisions: [] };
 
 /** The last outcome that was told of an offer. */
 const last = (offer) => offer.outcomes.at(-1)?.outcome;

@@ -1,5 +1,6 @@
 """`nextbest keys` when it cannot be done: said in words."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,42 @@ def test_a_publishable_key_is_made_listed_and_revoked(
     assert secret not in listed
     assert runner.invoke(app, ["keys", "revoke", listed.split()[0]]).exit_code == 0
     assert runner.invoke(app, ["keys", "list"]).stdout == ""
+
+
+def test_a_publishable_key_and_its_secret_are_rotated(
+    runner: CliRunner, postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", redis_url)
+
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        found = runner.invoke(app, ["keys", *arguments])
+        return found.exit_code, found.stdout.splitlines()
+
+    _, made = run("publish", "--name", "shop", "--placement", "home", "--apps", "--tokens")
+    ends = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%d")
+    code, (key,) = run("rotate", "shop", "--until", ends)
+    assert code == 0
+    assert key.startswith("nb_pub_")
+    code, (secret,) = run("rotate", "shop", "--tokens")
+    assert code == 0
+    assert {key, secret}.isdisjoint(made)
+    old, new = run("list")[1]
+    assert f"ends {ends} 00:00:00  earlier secret ends" in old
+    assert "  for home  earlier secret ends" in new
+    for arguments in (
+        ("--until", "2020-01-01"),
+        ("--until", "9999-01-01"),
+        ("--tokens", "--public-key", "x"),
+        ("--public-key", "none"),
+    ):
+        assert run("rotate", "shop", *arguments)[0] == 2
+    assert run("rotate", "nobody")[0] == run("rotate", "nobody", "--tokens")[0] == 1
+    assert run("list")[1] == [old, new]
+    run("create", "--role", "frontend", "--name", "shop")
+    assert run("rotate", "shop") == (1, [])
+    for listed in run("list")[1]:
+        run("revoke", listed.split()[0])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""The report on calibration."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.deps import Reader, State, problems
+from app.api.reports.calibration_schemas import (
+    Calibration,
+    CalibrationBin,
+    CalibrationQuery,
+    CalibrationReport,
+    CalibrationRow,
+)
+from decisioning.reporting.calibration_report import (
+    SUMS,
+    calibration_bins,
+    calibration_error,
+    calibration_of,
+    calibration_rows,
+)
+from decisioning.reporting.offer_report import ReportScope
+from decisioning.reporting.store_calibration import calibration_counts
+
+router = APIRouter(prefix="/v1/reports", tags=["reports"])
+
+
+@router.get("/calibration", responses=problems(), response_model_exclude_unset=True)
+async def report_calibration(
+    state: State, key: Reader, query: Annotated[CalibrationQuery, Query()]
+) -> CalibrationReport:
+    """Compare the propensities that policies gave with what came of the offers, in bins, and by group.
+
+    Of offers whose reward window is closed alone. Left out are those of which no policy gave a propensity, imported
+    history among them, and those that nobody confirmed to have been presented. Intervals take offers as independent:
+    they are too narrow where customers come back often.
+    """
+    by = list(dict.fromkeys(query.by))
+    scope = ReportScope.of_days(query.time_zone, query.since, query.until, query.offer, query.placement)
+    channels = {name: p.channel for name, p in state.current_catalogue().placements.items()}
+    counted = await calibration_counts(
+        state.engine, by, scope, query.bins, channels, query.policy, query.channel
+    )
+    bins = calibration_bins(counted)
+    total = {name: sum(row[name] for row in counted if row["bin"] is None) for name in SUMS}
+    return CalibrationReport(
+        by=by,
+        time_zone=query.time_zone,
+        since=query.since,
+        until=query.until,
+        error=calibration_error(bins),
+        total=Calibration(**calibration_of(total)),
+        bins=[CalibrationBin(**one) for one in bins],
+        rows=[CalibrationRow(**row) for row in calibration_rows(counted, by)],
+    )

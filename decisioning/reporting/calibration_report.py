@@ -1,0 +1,57 @@
+"""The report on calibration: what policies predicted, against what came of it, in bins and by group. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from bandits.intervals import wilson_interval
+
+CalibrationDimension = Literal["day", "week", "month", "offer", "channel", "placement", "policy"]
+SUMS = ("observed", "accepted", "predicted", "squared")
+"""Sums over offers whose reward window is closed: their number, acceptances, propensities, and squared errors."""
+
+
+def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Make the points of a reliability diagram of the rows that have a ``bin``, ``SUMS``, ``least`` and ``largest``.
+
+    Each has the bounds of its predictions, their mean, and the observed rate with Wilson's 95 % interval.
+    """
+    bins = sorted((row for row in counted if row["bin"] is not None), key=lambda row: row["bin"])
+    return [{"least": row["least"], "largest": row["largest"], **calibration_of(row)} for row in bins]
+
+
+def calibration_rows(counted: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
+    """Make a row for each group by ``by``, in the order in which they come, of the rows without a ``bin``."""
+    return [
+        {name: row[name] for name in by} | calibration_of(row) for row in counted if row["bin"] is None
+    ]
+
+
+def calibration_of(sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mean prediction, the observed rate with its interval, and Brier's score; ``None`` where there is none.
+
+    ``within``: whether the mean prediction lies in the interval. Brier, *Verification of forecasts expressed in terms
+    of probability*, Monthly Weather Review 78 (1950).
+    """
+    observed = sums["observed"]
+    rate, low, high = wilson_interval(sums["accepted"], observed)
+    predicted = sums["predicted"] / observed if observed else None
+    return {
+        "observed": observed,
+        "accepted": sums["accepted"],
+        "predicted": predicted,
+        "rate": rate,
+        "low": low,
+        "high": high,
+        "within": None if predicted is None else low <= predicted <= high,
+        "brier": sums["squared"] / observed if observed else None,
+    }
+
+
+def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the expected calibration error: the mean distance of predictions and rates of bins, weighted by offers.
+
+    Naeini, Cooper and Hauskrecht, *Obtaining well calibrated probabilities using Bayesian binning*, AAAI 2015.
+    """
+    total = sum(one["observed"] for one in bins)
+    distances: Iterable[float] = (one["observed"] * abs(one["predicted"] - one["rate"]) for one in bins)
+    return sum(distances) / total if total else None
