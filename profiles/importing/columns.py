@@ -103,8 +103,11 @@ def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     return text
 
 
-def customer_ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    """Bring customers' ids into their one form (``normal_customer_id``). Rows whose id has none are refused."""
+def ids(problems: Problems, field: str, column: pa.Array, *, optional: bool = False) -> pa.StringArray:
+    """Bring ids of customers or households into their one form (``normal_customer_id``); others' rows are refused.
+
+    So are rows without any, unless they are ``optional``: these are empty then.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = pc.fill_null(column.cast(pa.string()), "")
@@ -122,7 +125,8 @@ def customer_ids(problems: Problems, field: str, column: pa.Array) -> pa.StringA
         normal = pc.replace_with_mask(
             normal, pa.array(other), pa.array([id_ for id_, _ in each], pa.string())
         )
-    problems.refuse(pc.binary_length(normal).to_numpy() == 0, field, EMPTY, text)
+    if not optional:
+        problems.refuse(pc.binary_length(normal).to_numpy() == 0, field, EMPTY, text)
     check_text(problems, field, normal, MAX_ID_CHARS)
     return normal
 
