@@ -310,7 +310,9 @@ def decode_cached(value: bytes | None) -> Profile | None:
 
 
 def _customer(fields: list[Any]) -> Customer:
-    customer_id, known, attributes, indicators, holdings, interests, consents, suppressions, household_id = fields
+    customer_id, known, attributes, indicators, holdings, interests, consents, suppressions, household_id = (
+        fields
+    )
     return Customer(
         customer_id,
         attributes,

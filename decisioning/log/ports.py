@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.contact.history import Contact
 from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
 from decisioning.model.decision import Decision, LoggedDecision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
@@ -24,6 +25,8 @@ class DecisionLog(Protocol):
         with_events: bool = False,
     ) -> ReadReply: ...
 
+    async def read_household(self, household_id: str, decision_id: str, now_ms: int) -> list[Contact]: ...
+
     async def resolve(self, customer_id: str) -> str: ...
 
     async def reassign(self, customer_id: str, own_id: str, window_ms: int) -> None: ...
@@ -41,7 +44,13 @@ class DecisionLog(Protocol):
     async def claim(self, customer_id: str, decision_id: str) -> tuple[str, Decision | None]: ...
 
     async def withdraw(
-        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+        self,
+        customer_id: str,
+        decision_id: str,
+        decided_at_ms: int,
+        now_ms: int,
+        attempt: str = "",
+        household_id: str | None = None,
     ) -> None: ...
 
     async def bucket_of(self, decision_id: str) -> int | None: ...

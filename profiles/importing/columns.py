@@ -103,10 +103,12 @@ def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     return text
 
 
-def ids(problems: Problems, field: str, column: pa.Array, *, optional: bool = False) -> pa.StringArray:
-    """Bring ids of customers or households into their one form (``normal_customer_id``); others' rows are refused.
+def customer_ids(
+    problems: Problems, field: str, column: pa.Array, *, optional: bool = False
+) -> pa.StringArray:
+    """Bring customers' ids into their one form (``normal_customer_id``). Rows whose id has none are refused.
 
-    So are rows without any, unless they are ``optional``: these are empty then.
+    ``optional``: rows without an id are not; it is empty then.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()

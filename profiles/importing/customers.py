@@ -69,7 +69,7 @@ class CustomerCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         of_visitors = columns.flags(pc.starts_with(customer_id, VISITOR_PREFIX, ignore_case=True))
         problems.refuse(of_visitors, "customer_id", IS_VISITOR, customer_id)
         objects = {
@@ -85,7 +85,9 @@ class CustomerCleaner:
         else:
             holdings = pa.ListArray.from_arrays(np.zeros(len(batch) + 1, np.int32), pa.array([], pa.string()))
         if "household_id" in batch.schema.names:
-            household_id = columns.ids(problems, "household_id", batch["household_id"], optional=True)
+            household_id = columns.customer_ids(
+                problems, "household_id", batch["household_id"], optional=True
+            )
         else:
             household_id = pa.nulls(len(batch), pa.string())
         arrays = {

@@ -77,7 +77,7 @@ class HistoryCleaner:
         given = {name: batch[name] for name in batch.schema.names}
         absent = pa.nulls(len(batch))
         arrays = {
-            "customer_id": columns.ids(problems, "customer_id", given["customer_id"]),
+            "customer_id": columns.customer_ids(problems, "customer_id", given["customer_id"]),
             "offer_id": known_offers(problems, given["offer_id"], self._offers),
             **_instants(problems, given["decided_at"], given.get("occurred_at", absent), self._latest_us),
             "outcome": _outcome(problems, given["outcome"]),

@@ -41,7 +41,7 @@ class PropensityCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         offer_id = known_offers(problems, batch["offer_id"], self._offers)
         values, present = propensities(problems, batch["propensity"])
         problems.refuse(~present, "propensity", EMPTY, batch["propensity"])

@@ -51,7 +51,7 @@ class SuppressionCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         list_id = columns.as_text(batch["list_id"])
         problems.refuse(pc.binary_length(list_id).to_numpy() == 0, "list_id", EMPTY, list_id)
         named = columns.flags(pc.match_substring_regex(list_id, LIST_ID))

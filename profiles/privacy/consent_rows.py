@@ -71,7 +71,7 @@ class ConsentCleaner:
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
-        customer_id = columns.ids(problems, "customer_id", batch["customer_id"])
+        customer_id = columns.customer_ids(problems, "customer_id", batch["customer_id"])
         of_visitors = columns.flags(pc.starts_with(customer_id, VISITOR_PREFIX, ignore_case=True))
         problems.refuse(of_visitors, "customer_id", IS_VISITOR, customer_id)
         purpose = columns.as_text(batch["purpose"])
