@@ -25,7 +25,7 @@ from decisioning.log.codec import (
     parse_history,
 )
 from decisioning.log.households.store_contacts import HouseholdContacts
-from decisioning.model.decision import Decision
+from decisioning.model.decision import Decision, OfferContact
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
@@ -169,16 +169,17 @@ class _Unchecked:
         )
 
 
-def _offer_arguments(decision: Decision, selection: Selection, limits: Sequence[str]) -> list[Any]:
+def _offer_arguments(
+    selection: Selection, contacts: Sequence[OfferContact], channel: str, limits: Sequence[str]
+) -> list[Any]:
     """Write the offers of a decision, with the limits of each, as ``nb_decide`` takes them."""
-    contacts = decision.offer_contacts()
     offers: list[Any] = []
     for choice, contact, checks in zip(selection.choices, contacts, limits, strict=True):
         offers += (
             choice.offer.offer_id,
             choice.offer.number,
             base_propensity_text(choice.base_propensity),
-            contact_text(contact, decision.channel or ""),
+            contact_text(contact, channel),
             checks,
             expected_text(choice.expected, choice.factors.V),
         )
@@ -330,7 +331,7 @@ class RedisLog:
             return await self._write(decision, selection, view, customer, before_ms, attempt)
         note = (self.keys.bucket(decision.customer_id), decision.decision_id)
         together = [view.contact.checks_together(choice.row) for choice in selection.choices]
-        offers = _offer_arguments(decision, selection, together)
+        offers = _offer_arguments(selection, contacts.offers, decision.channel or "", together)
         status, *found = await self.households.reserve(
             household_id,
             note,
@@ -374,7 +375,7 @@ class RedisLog:
         )
         unlimited = NEVER_REACHED if looked_back else ""
         limits = [view.contact.checks(choice.row, customer) or unlimited for choice in selection.choices]
-        offers = _offer_arguments(decision, selection, limits)
+        offers = _offer_arguments(selection, contacts.offers, decision.channel or "", limits)
         confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
         keys = (*self._keys_of(bucket, customer_id, decision_id), self.keys.whole(bucket))

@@ -100,7 +100,10 @@ def test_a_record_holds_what_the_answers_came_from_and_nothing_else() -> None:
     inputs = inputs_of(catalogue, history=history)
     assert history_of(customer_snapshot(inputs).history) == [history[1]]
     assert (
-        history_of(customer_snapshot(inputs_of(catalogue_with([offer(1), offer(2)]), history=history)).history) == []
+        history_of(
+            customer_snapshot(inputs_of(catalogue_with([offer(1), offer(2)]), history=history)).history
+        )
+        == []
     )
 
 
