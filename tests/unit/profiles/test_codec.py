@@ -32,6 +32,7 @@ PROFILE = Profile(
         {"ads": ("*",)},
         True,
         LISTED,
+        "H-1",
     ),
     np.array([1, 7], np.uint32),
     np.array([0.25, 1.0], np.float32),
