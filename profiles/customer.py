@@ -140,7 +140,8 @@ class Customer:
     ``consents`` maps a purpose to entries: channels that the customer agreed to, and with ``!`` before them those that
     the customer objected to (``profiles.consents``).
     ``known`` is false for a customer of whom no record exists. ``suppressions`` are the entries in suppression lists,
-    also for customers without a record; ``None`` if they could not be read.
+    also for customers without a record; ``None`` if they could not be read. ``household_id``: of the household that the
+    customer belongs to, if any.
     """
 
     customer_id: str
@@ -151,6 +152,7 @@ class Customer:
     consents: dict[str, tuple[str, ...]]
     known: bool = True
     suppressions: tuple[Suppression, ...] | None = ()
+    household_id: str | None = None
 
     @classmethod
     def unknown(cls, customer_id: str) -> "Customer":
@@ -221,7 +223,7 @@ class Profile:
         return found
 
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 CACHE_MAGIC = b"nbp" + bytes([CACHE_VERSION])
 TOMBSTONE = b"T"
 """Stands in the cache while a customer is being changed. No profile's bytes are equal to it."""
@@ -251,6 +253,7 @@ def encode_profile(profile: Profile) -> bytes:
                 c.interests,
                 c.consents,
                 suppressions,
+                c.household_id,
             ],
             inf_nan_mode="constants",
         )
@@ -307,7 +310,9 @@ def decode_cached(value: bytes | None) -> Profile | None:
 
 
 def _customer(fields: list[Any]) -> Customer:
-    customer_id, known, attributes, indicators, holdings, interests, consents, suppressions = fields
+    customer_id, known, attributes, indicators, holdings, interests, consents, suppressions, household_id = (
+        fields
+    )
     return Customer(
         customer_id,
         attributes,
@@ -317,4 +322,5 @@ def _customer(fields: list[Any]) -> Customer:
         {purpose: tuple(channels) for purpose, channels in consents.items()},
         known,
         tuple(Suppression.read(*entry) for entry in suppressions),
+        household_id,
     )

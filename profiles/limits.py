@@ -57,6 +57,8 @@ def check_customer(customer: Customer) -> None:
     _refuse("customer_id", id_problem(customer.customer_id))
     if is_visitor(customer.customer_id):
         raise InvalidCustomer("customer_id", IS_VISITOR)
+    if customer.household_id is not None:
+        _refuse("household_id", id_problem(customer.household_id))
     for kind in ("attributes", "indicators", "interests", "consents"):
         _check_names(kind, getattr(customer, kind))
     for name, value in customer.attributes.items():

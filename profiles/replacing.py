@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -10,7 +10,7 @@ from profiles.consents import split_entries
 from profiles.customer import ANY_CHANNEL, OBJECTION, Customer
 from profiles.errors import UnconfirmedErasure
 
-ERASED = ("attributes", "indicators", "holdings", "interests", "consents", "objections")
+ERASED = ("attributes", "indicators", "holdings", "interests", "consents", "objections", "household_id")
 """What a new record may lack of the earlier one; the words that confirm it are the same."""
 
 
@@ -23,13 +23,15 @@ class Erasure(NamedTuple):
 
 def record_version(customer: Customer) -> str:
     """Return a text that is the same for two records exactly if they know the same."""
-    record = [
+    record: list[Any] = [
         sorted(customer.attributes.items()),
         sorted(customer.indicators.items()),
         customer.holdings,
         sorted(customer.interests.items()),
         sorted(customer.consents.items()),
     ]
+    if customer.household_id is not None:
+        record.append(customer.household_id)
     return sha256(to_json(record, inf_nan_mode="constants")).hexdigest()[:24]
 
 
@@ -39,7 +41,10 @@ def changes_between(before: Customer | None, after: Customer) -> dict[str, int]:
     Of the holdings each item is a place, of consents each purpose. ``before``: ``None`` if there was none.
     """
     known = before or Customer.unknown(after.customer_id)
-    counts = {"holdings": len({*known.holdings} ^ {*after.holdings})}
+    counts = {
+        "holdings": len({*known.holdings} ^ {*after.holdings}),
+        "household_id": int(known.household_id != after.household_id),
+    }
     for field in ("attributes", "indicators", "interests", "consents"):
         old, new = getattr(known, field), getattr(after, field)
         counts[field] = sum(
@@ -53,7 +58,8 @@ def erasures_between(before: Customer, after: Customer) -> list[Erasure]:
     """Return what ``after`` does not know any more of what ``before`` knew.
 
     Lost are names of attributes, indicators and interests that are not there any more; holdings if there are none any
-    more; consents to a purpose of which nothing is said any more; objections to a channel of which nothing is said.
+    more; consents to a purpose of which nothing is said any more; objections to a channel of which nothing is said; the
+    household if there is none any more.
     """
     found = [Erasure(field, tuple(_lost(field, before, after))) for field in ERASED]
     return [erasure for erasure in found if erasure.items]
@@ -82,6 +88,8 @@ def check_erasures(
 def _lost(field: str, before: Customer, after: Customer) -> Iterator[str]:
     if field == "holdings":
         yield from () if after.holdings else before.holdings
+    elif field == "household_id":
+        yield from (before.household_id,) if before.household_id and after.household_id is None else ()
     elif field == "consents":
         yield from (purpose for purpose in split_entries(before.consents)[0] if purpose not in after.consents)
     elif field == "objections":

@@ -55,26 +55,27 @@ CONSENTS = "consents_at(c.consents, c.consent_ends, now())::text"
 _READ = text(f"""
 SELECT c.customer_id IS NOT NULL, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
        {CONSENTS}, {SUPPRESSIONS.format(customer="asked.customer_id")}, p.scores::text,
-       CASE WHEN c.consent_ends IS NOT NULL THEN next_consent_end_ms(c.consent_ends, now()) END
+       c.household_id, CASE WHEN c.consent_ends IS NOT NULL THEN next_consent_end_ms(c.consent_ends, now()) END
 FROM (SELECT CAST(:customer_id AS text) AS customer_id) AS asked
 LEFT JOIN customers AS c USING (customer_id)
 LEFT JOIN propensities AS p USING (customer_id)
 """)
 
-_RECORD = f"true, attributes::text, indicators::text, holdings, interests::text, {CONSENTS}, NULL, NULL"
+_RECORD = f"true, attributes::text, indicators::text, holdings, interests::text, {CONSENTS}, NULL, NULL, household_id"
 """The columns of a record by itself, as ``customer_of_row`` takes them."""
 _LOCK = text(f"SELECT {_RECORD} FROM customers AS c WHERE customer_id = :customer_id FOR UPDATE")
 _INSERT = text(f"""
-INSERT INTO customers AS c (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
+INSERT INTO customers AS c
+    (customer_id, attributes, indicators, holdings, interests, consents, household_id, updated_at)
 VALUES (:customer_id, CAST(:attributes AS jsonb), CAST(:indicators AS jsonb), CAST(:holdings AS text[]),
-        CAST(:interests AS jsonb), CAST(:consents AS jsonb), now())
+        CAST(:interests AS jsonb), CAST(:consents AS jsonb), CAST(:household_id AS text), now())
 ON CONFLICT (customer_id) DO NOTHING RETURNING {_RECORD}
 """)
 _UPDATE = text(f"""
 UPDATE customers AS c SET
     attributes = CAST(:attributes AS jsonb), indicators = CAST(:indicators AS jsonb),
     holdings = CAST(:holdings AS text[]), interests = CAST(:interests AS jsonb),
-    consents = CAST(:consents AS jsonb), updated_at = now()
+    consents = CAST(:consents AS jsonb), household_id = CAST(:household_id AS text), updated_at = now()
 WHERE customer_id = :customer_id RETURNING {_RECORD}
 """)
 
@@ -138,15 +139,16 @@ class ProfileStore:
     async def _load(self, customer_id: str, offer_numbers: Mapping[str, int]) -> Profile | None:
         async with self._reading.connect() as connection:
             *row, ends_in_ms = (await connection.execute(_READ, {"customer_id": customer_id})).one()
-            has_record, has_scores = row[0], row[-1] is not None
-            if not has_record and not has_scores and row[-2] is None:
+            has_record, suppressed, scored = row[0], row[6], row[7]
+            has_scores = scored is not None
+            if not has_record and not has_scores and suppressed is None:
                 return None
-            scores: dict[str, float] = from_json(row[-1]) if has_scores else {}
+            scores: dict[str, float] = from_json(scored) if has_scores else {}
             numbers = await self._complete(connection, scores, offer_numbers)
         if has_record:
             customer = customer_of_row(customer_id, row)
         else:
-            customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(row[-2]))
+            customer = replace(Customer.unknown(customer_id), suppressions=_suppressions(suppressed))
         profile = profile_of_scores(customer, scores, numbers)
         return profile if ends_in_ms is None else replace(profile, holds_for_ms=ends_in_ms)
 
@@ -258,6 +260,7 @@ def _values(customer: Customer) -> dict[str, Any]:
         "indicators": to_json(customer.indicators).decode(),
         "interests": to_json(customer.interests).decode(),
         "consents": to_json(customer.consents).decode(),
+        "household_id": customer.household_id,
     }
 
 
@@ -276,7 +279,7 @@ def profile_of_scores(
 
 
 def customer_of_row(customer_id: str, row: Any) -> Customer:
-    _, attributes, indicators, holdings, interests, consents, suppressions, _ = row
+    _, attributes, indicators, holdings, interests, consents, suppressions, _, household_id = row
     return Customer(
         customer_id,
         readable_wishes(
@@ -291,6 +294,7 @@ def customer_of_row(customer_id: str, row: Any) -> Customer:
         _floats(interests),
         {purpose: _channels(channels) for purpose, channels in from_json(consents).items()},
         suppressions=_suppressions(suppressions),
+        household_id=household_id,
     )
 
 

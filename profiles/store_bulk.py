@@ -134,12 +134,12 @@ _KINDS = {
         create=f"""
             CREATE TEMPORARY TABLE {_TABLE} (
                 customer_id text PRIMARY KEY, attributes jsonb, indicators jsonb, holdings text[], interests jsonb,
-                consents jsonb, consent_changes jsonb
+                consents jsonb, consent_changes jsonb, household_id text
             ) ON COMMIT DROP""",
         merge=f"""
             INSERT INTO customers AS c
-                (customer_id, attributes, indicators, holdings, interests, consents, updated_at)
-            SELECT customer_id, attributes, indicators, holdings, interests, consents, now()
+                (customer_id, attributes, indicators, holdings, interests, consents, household_id, updated_at)
+            SELECT customer_id, attributes, indicators, holdings, interests, consents, nullif(household_id, ''), now()
             FROM {_TABLE} ORDER BY customer_id COLLATE "C"
             ON CONFLICT (customer_id) DO UPDATE SET
                 attributes = excluded.attributes, indicators = excluded.indicators,
@@ -148,6 +148,9 @@ _KINDS = {
                                         ELSE consents_after(consents_at(c.consents, c.consent_ends, now()),
                                                             s.consent_changes) END
                             FROM {_TABLE} AS s WHERE s.customer_id = excluded.customer_id),
+                household_id = (SELECT CASE WHEN s.household_id IS NULL THEN c.household_id
+                                            ELSE excluded.household_id END
+                                FROM {_TABLE} AS s WHERE s.customer_id = excluded.customer_id),
                 updated_at = excluded.updated_at""",
     ),
     "consents": _Kind(

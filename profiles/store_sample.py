@@ -17,7 +17,7 @@ _COUNT = text("SELECT count(*) FROM customers")
 _SUPPRESSIONS = SUPPRESSIONS.format(customer="c.customer_id")
 _ALL = """
 SELECT c.customer_id, true AS known, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-       {consents}, {suppressions}, p.scores::text
+       {consents}, {suppressions}, p.scores::text AS scores, c.household_id
 FROM customers AS c {sample}
 LEFT JOIN propensities AS p USING (customer_id)
 LIMIT :size
@@ -49,7 +49,7 @@ async def sample_profiles(
         ).all()
     profiles = []
     for row in rows:
-        stored = from_json(row[-1]) if row[-1] else {}
+        stored = from_json(row.scores) if row.scores else {}
         scores = {offer_id: score for offer_id, score in stored.items() if offer_id in numbers}
         profiles.append(profile_of_scores(customer_of_row(row[0], row[1:]), scores, numbers))
     return profiles, total

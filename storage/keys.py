@@ -66,6 +66,14 @@ class Keys:
         """The prefix of the keys of the contact histories in a bucket: the customer's id follows."""
         return f"nb:{{b{bucket}}}:contact:"
 
+    def household(self, household_id: str) -> str:
+        """The contacts of a household's members that limits per household may count."""
+        return f"nb:{{b{self.bucket(household_id)}}}:household:{household_id}"
+
+    def reservations(self, bucket: int) -> str:
+        """The decisions that reserved contacts in households of a bucket, by when to look what became of them."""
+        return f"nb:{{b{bucket}}}:reservations"
+
     def events(self, customer_id: str) -> str:
         """The state that the customer's events have made."""
         return f"nb:{{b{self.bucket(customer_id)}}}:events:{customer_id}"

@@ -39,6 +39,7 @@ from app.worker.merging.job import MergeJob
 from app.worker.monitor import monitored
 from app.worker.policy_jobs import PolicySupervisor, WarmStartJob
 from app.worker.privacy.retention import RetentionJob
+from app.worker.reservations import ReservationJob
 from app.worker.shadow_runs import ShadowRunner
 from app.worker.triggers.deliveries import TriggerDeliveries
 from app.worker.triggers.making import make_trigger_job
@@ -59,6 +60,7 @@ from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
+from decisioning.log.households.store_reservations import Reservations
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_dead_letters import DeadLetters
 from decisioning.log.store_redis import RedisLog
@@ -288,6 +290,7 @@ def _make_log_jobs(
         "policies": PolicySupervisor(feed, learners).round,
         "warm starts": WarmStartJob(feed, starter, roster).round,
         "relinearising": relinearising.round,
+        "reservations": ReservationJob(Reservations(to.redis, keys)).round,
         "expirer": Expirer(reader, closing, settings.expire_interval_ms / 1000).round,
         "capacity": keeper.round,
         **_make_event_jobs(settings, to, keys),

@@ -154,6 +154,11 @@ def _check_contact_policy(policy: ContactPolicy, things: Sections) -> Iterator[I
     known = {"offer": things[OFFER.section], "group": things[GROUP.section], "goal": GOALS, "all": ()}
     if policy.applies_to is not None and policy.applies_to not in known[policy.scope]:
         yield MissingThing("applies_to", policy.scope, policy.applies_to)
+    if policy.per == "household" and policy.outcomes != ("decided",):
+        yield Invalid(
+            "outcomes",
+            'a policy per household counts what is decided: leave outcomes out, or send "per": "customer"',
+        )
 
 
 def _check_quiet_hours(hours: QuietHours, things: Sections) -> Iterator[Invalid]:
@@ -290,6 +295,7 @@ CONTACT_POLICY = Kind(
     protective=(
         Protective("outcomes", "limits"),
         Protective("suppress_s", "limits"),
+        Protective("per", "limits"),
         Protective("scope", "scope"),
         Protective("channels", "scope"),
         Protective("applies_to", "scope"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bandits.policy import BoolArray
 from decisioning.contact.history import SUPPRESSION, Contact, letters_of
-from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Scope
+from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Per, Scope
 from decisioning.model.outcome import Suppress
 from profiles.customer import Customer
 from storage.clock import DAY_MS
@@ -56,7 +56,8 @@ class LimitCheck:
 
     Counted are contacts with the offers, groups or goals in ``values``; ``None`` stands for those of the offer that
     is checked. ``kinds`` are letters of ``history.KIND_LETTERS``. ``inherited_from``: the group or goal whose limit it
-    is. ``reason``: why offers are not made, for people, if it is known.
+    is. ``reason``: why offers are not made, for people, if it is known. ``per``: whose contacts count together. Those
+    of a household count for its member alone, too, so that the limit holds for who has none, or had another one before.
     """
 
     stage: Literal["contact", "exclusion", "signal"]
@@ -70,6 +71,7 @@ class LimitCheck:
     values: tuple[str, ...] | None = None
     inherited_from: str | None = None
     reason: str | None = None
+    per: Per = "customer"
 
     @property
     def history_ms(self) -> int:
@@ -123,6 +125,7 @@ def policy_check(policy: ContactPolicy) -> LimitCheck:
         window_ms=policy.window_s * 1000,
         suppress_ms=policy.suppress_s * 1000,
         channels=policy.channels,
+        per=policy.per,
     )
 
 
@@ -236,6 +239,7 @@ class LimitIndex:
     they are about (``_special``).
 
     ``goals``: the goal of each offer. ``everything``: all offers of the catalogue by id; exclusions may name any.
+    ``None``: it is an index of ``policies`` alone.
     ``signals``: the checks of what is remembered of signals, with the rows that they close, shape ``(n,)``.
     """
 
@@ -244,7 +248,7 @@ class LimitIndex:
         offers: Sequence[Offer],
         goals: Sequence[str],
         policies: Iterable[ContactPolicy],
-        everything: Mapping[str, Offer],
+        everything: Mapping[str, Offer] | None,
         suppressions: Iterable[LimitCheck] = (),
         signals: Iterable[tuple[LimitCheck, BoolArray]] = (),
     ) -> None:
@@ -259,9 +263,10 @@ class LimitIndex:
             self._add_common(check)
         for check, closed in signals:
             self._add(check, [("all", "")], np.flatnonzero(closed))
-        self._add_limits()
-        self._add_exclusions(everything)
-        self._add_rejections(everything.values())
+        if everything is not None:
+            self._add_limits()
+            self._add_exclusions(everything)
+            self._add_rejections(everything.values())
         self._scopes = frozenset(self._common) | {scope for scope, _ in self._special}
         self.is_shared = self._is_shared()
 

@@ -55,7 +55,9 @@ class PlacementLimits:
     *What happened before.* Contact policies, the offers' own limits and the customer's preferences say how often
     (transactional offers neither count nor are stopped by them); exclusions say what must not follow on what
     (for all offers), and what must not follow on an outcome or a reason (not for transactional ones). A policy of
-    some ``channels`` counts contacts there and is about placements of these channels.
+    some ``channels`` counts contacts there and is about placements of these channels. Policies per household count the
+    customer's own contacts, and again those of the ``household``: ``()`` for a customer who has none, ``None`` when
+    they cannot be read.
     """
 
     def __init__(
@@ -88,10 +90,11 @@ class PlacementLimits:
         self._texts: dict[int, str] = {}
         self._scopes: dict[OfferScope, BoolArray] = {}
         self.signals = () if signals is None else signals(offers, self._goals, channel)
+        here = [p for p in policies if not p.channels or channel in p.channels]
         self._index = LimitIndex(
             offers,
             self._goals,
-            [p for p in policies if not p.channels or channel in p.channels],
+            here,
             {o.offer_id: o for o in offers} if everything is None else everything,
             [
                 suppression_check(cause, rule, channel)
@@ -100,6 +103,8 @@ class PlacementLimits:
             ],
             [(one.check, one.rows) for one in self.signals if one.lasts_ms],
         )
+        together = [p for p in here if p.per == "household"]
+        self._together = LimitIndex(offers, self._goals, together, None) if together else None
         # Nothing that is offered uses up a suppression, so it is looked at, and nothing has to be reserved for it.
         self._limited = np.array(
             [any(SUPPRESSION not in check.kinds for check in checks) for checks in self._index.rows],
@@ -116,6 +121,15 @@ class PlacementLimits:
     def needed(self) -> bool:
         """True if the contact history must be read for this placement."""
         return self._needed
+
+    @property
+    def counts_households(self) -> bool:
+        """True if there are limits per household, so that the contacts of the customer's are read and reserved."""
+        return self._together is not None
+
+    def limited_together(self, row: int) -> bool:
+        """Return whether an offer has limits per household."""
+        return self._together is not None and bool(self._together.rows[row])
 
     def unread(self, customer: Customer, history: Sequence[Contact] | None) -> Unread:
         """Return what cannot be read of a customer, as far as offers are to be withheld for it."""
@@ -136,6 +150,7 @@ class PlacementLimits:
         history: Sequence[Contact],
         now_ms: int,
         left: BoolArray,
+        household: Sequence[Contact] = (),
     ) -> None:
         """Clear in ``left``, shape ``(n,)``, what the last of the rows ``chosen`` for one answer leaves no room for.
 
@@ -157,6 +172,8 @@ class PlacementLimits:
         ]
         contacts = [*history, *made]
         self._index.block(left, contacts, now_ms, made[-1])
+        if self._together is not None:
+            self._together.block(left, [*household, *made], now_ms, made[-1])
         if any(check.blocked_until(contacts, now_ms) is not None for check in preference_checks(customer)):
             left &= self._transactional
 
@@ -179,11 +196,22 @@ class PlacementLimits:
         preferences = preference_checks(customer) if self._counted[row] else []
         return ";".join(filter(None, [text, *(check.encode(offer, goal) for check in preferences)]))
 
-    def allowed(self, customer: Customer, history: Sequence[Contact] | None, now_ms: int) -> BoolArray:
+    def checks_together(self, row: int) -> str:
+        """Return the checks of an offer per household, in the same form."""
+        rows = [] if self._together is None else self._together.rows[row]
+        return ";".join(check.encode(self._offers[row], self._goals[row]) for check in rows)
+
+    def allowed(
+        self,
+        customer: Customer,
+        history: Sequence[Contact] | None,
+        now_ms: int,
+        household: Sequence[Contact] | None = (),
+    ) -> BoolArray:
         """Return the rows that may be contacted now: shape ``(n,)``, a fresh array.
 
         ``history`` (in the order of time) is ``None`` when it cannot be read: what has limits or exclusions is then
-        withheld, unless the placement says otherwise.
+        withheld, unless the placement says otherwise. So is, without that of the ``household``, what has limits there.
         """
         mask = np.ones(len(self._offers), dtype=bool)
         # Fails closed: while the lists cannot be read, only what needs no permission is left.
@@ -210,41 +238,52 @@ class PlacementLimits:
             mask &= ~self._looked_at
             if preferences:
                 mask &= self._transactional
+        if self._together is not None:
+            if household is not None:
+                self._together.block(mask, household, now_ms)
+            elif self._withhold:
+                mask &= np.array([not checks for checks in self._together.rows], dtype=bool)
         return mask
 
     def stops(
-        self, row: int, customer: Customer, history: Sequence[Contact] | None, now_ms: int
+        self,
+        row: int,
+        customer: Customer,
+        history: Sequence[Contact] | None,
+        now_ms: int,
+        household: Sequence[Contact] | None = (),
     ) -> list[Stop]:
         """Return everything in the contact policy that stops a row; empty exactly where ``allowed`` is true."""
         stops = self._suppression_stops(row, customer, now_ms)
         if not self._transactional[row]:
             stops += self._quiet_stops(customer, now_ms)
         checks = self._index.rows[row] + (preference_checks(customer) if self._counted[row] else [])
-        if history is None:
-            if self._withhold:
-                stops += [
-                    Stop(
-                        c.stage,
-                        c.name,
-                        "the contact history cannot be read",
-                        _required(c),
-                        inherited_from=c.inherited_from,
-                    )
-                    for c in checks
-                ]
-            return stops
-        offer, goal = self._offers[row], self._goals[row]
         for check in checks:
-            times = check.times(check.in_scope(history, offer, goal))
-            until = check.blocked_until(check.in_scope(history, offer, goal), now_ms)
-            if until is not None:
-                inside = sum(at_ms > now_ms - check.window_ms for at_ms in times)
-                again = None if until == NEVER_AGAIN_MS else until
-                observed = inside if check.reason is None else check.reason
-                stops.append(
-                    Stop(check.stage, check.name, observed, _required(check), again, check.inherited_from)
-                )
+            # The household's contacts tell more than those of the customer alone, which are most often among them.
+            together = self._stop_of(check, row, household, now_ms) if check.per == "household" else None
+            if stop := together or self._stop_of(check, row, history, now_ms):
+                stops.append(stop)
         return stops
+
+    def _stop_of(
+        self, check: LimitCheck, row: int, history: Sequence[Contact] | None, now_ms: int
+    ) -> Stop | None:
+        """Return what stops a row if a check does, by the contacts in ``history``."""
+        if history is None:
+            if not self._withhold:
+                return None
+            unread = "the contact history cannot be read"
+            return Stop(
+                check.stage, check.name, unread, _required(check), inherited_from=check.inherited_from
+            )
+        contacts = check.in_scope(history, self._offers[row], self._goals[row])
+        until = check.blocked_until(contacts, now_ms)
+        if until is None:
+            return None
+        inside = sum(at_ms > now_ms - check.window_ms for at_ms in check.times(contacts))
+        again = None if until == NEVER_AGAIN_MS else until
+        observed = inside if check.reason is None else check.reason
+        return Stop(check.stage, check.name, observed, _required(check), again, check.inherited_from)
 
     def relevant(
         self,
@@ -264,6 +303,11 @@ class PlacementLimits:
             or self._index.counts(contact)
             or (own is not None and own.looks_at(contact, now_ms))
         ]
+
+    def relevant_together(self, household: Sequence[Contact]) -> list[Contact]:
+        """Return those of a household's contacts that any limit per household may count."""
+        together = self._together
+        return [] if together is None else [contact for contact in household if together.counts(contact)]
 
     def _covered(self, scope: OfferScope) -> BoolArray:
         """Return the rows in a scope: shape ``(n,)``. Remembered, since many customers have the same."""
@@ -307,11 +351,13 @@ def _is_binding(offer: Offer) -> bool:
     return all(d.requires_consent is None or d.legal_basis in BINDING_BASES for d in offer.demands)
 
 
-def _required(check: LimitCheck) -> dict[str, int]:
+def _required(check: LimitCheck) -> dict[str, int | str]:
     if check.stage != "contact":
         return {"none_within_s": check.window_ms // 1000}
-    required = {"max": check.max, "window_s": check.window_ms // 1000}
-    return required | {"suppress_s": check.suppress_ms // 1000} if check.suppress_ms else required
+    required: dict[str, int | str] = {"max": check.max, "window_s": check.window_ms // 1000}
+    if check.suppress_ms:
+        required["suppress_s"] = check.suppress_ms // 1000
+    return required | {"per": check.per} if check.per == "household" else required
 
 
 def _outside(quiet: PreparedQuietHours) -> str:

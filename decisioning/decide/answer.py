@@ -104,6 +104,9 @@ def decision_record(
         noted=noted,
         units=None if result.context.limits is None else result.context.limits.units,
         holdouts=context.holdouts or None,
+        household=inputs.profile.customer.household_id
+        if any(view.contact.limited_together(choice.row) for choice in choices)
+        else None,
     )
 
 
@@ -244,6 +247,7 @@ def customer_snapshot(
     relevant = None
     if history is not None:
         relevant = view.contact.relevant(customer, history, view.own_history, inputs.now_ms)
+    together = None if inputs.household is None else view.contact.relevant_together(inputs.household)
     suppressions, values = customer.suppressions, inputs.evaluation.values
     return CustomerSnapshot(
         known=customer.known,
@@ -253,9 +257,7 @@ def customer_snapshot(
         holdings=customer.holdings if "holdings" in wanted else None,
         consents=customer.consents if view.consents else {},
         # None says that it could not be read, and is kept apart from nothing: the explanation tells them apart.
-        history=None
-        if relevant is None
-        else tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in relevant),
+        history=_snapshot_contacts(relevant),
         suppressions=None
         if suppressions is None
         else tuple(SnapshotSuppression(*s.written) for s in suppressions),
@@ -264,7 +266,14 @@ def customer_snapshot(
         withheld=tuple(SnapshotWithheld(*one) for one in withheld),
         events=_values_below(EVENTS, values),
         interests_told=_values_below(INTERESTS, values),
+        household=_snapshot_contacts(together),
     )
+
+
+def _snapshot_contacts(contacts: Sequence[Contact] | None) -> tuple[SnapshotContact, ...] | None:
+    if contacts is None:
+        return None
+    return tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in contacts)
 
 
 def _values_below(root: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,7 +296,6 @@ def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:
     )
 
 
-def history_of(snapshot: CustomerSnapshot) -> list[Contact] | None:
-    """Return the contact history as it was read; ``None`` if it could not be."""
-    found = snapshot.history
+def history_of(found: Sequence[SnapshotContact] | None) -> list[Contact] | None:
+    """Return contacts of a snapshot as they were read; ``None`` if they could not be."""
     return None if found is None else [Contact(*astuple(contact)) for contact in found]

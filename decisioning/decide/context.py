@@ -85,10 +85,14 @@ class EvaluatedRequest:
 
 @dataclass(frozen=True, slots=True)
 class CustomerState:
-    """The customer as a decision sees them. ``history``: contacts by time, ``None`` if they cannot be read."""
+    """The customer as a decision sees them. ``history``: contacts by time, ``None`` if they cannot be read.
+
+    ``household``: the same of the customer's household, as far as there are limits on it.
+    """
 
     profile: Profile
     history: Sequence[Contact] | None
+    household: Sequence[Contact] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class EligibilityInputs:
 
     ``history`` is ``None`` when it cannot be read. ``exhausted``: numbers of offers without capacity left.
     ``eligibility_only``: of the tiers of rules, only the first counts. ``holdouts``: ids of the hold-outs that the
-    customer is in.
+    customer is in. ``household``: contacts of the customer's household, as far as there are limits on them; ``None``
+    when they cannot be read.
     """
 
     catalogue: Catalogue
@@ -41,6 +42,7 @@ class EligibilityInputs:
     now_ms: int
     eligibility_only: bool = False
     holdouts: tuple[str, ...] = ()
+    household: Sequence[Contact] | None = ()
 
 
 Narrow = Callable[[EligibilityInputs, BoolArray], None]
@@ -234,11 +236,13 @@ def _explain_signals(inputs: EligibilityInputs, row: int) -> list[Stop]:
 
 
 def _narrow_to_contact(inputs: EligibilityInputs, mask: BoolArray) -> None:
-    mask &= inputs.view.contact.allowed(inputs.profile.customer, inputs.history, inputs.now_ms)
+    customer, contact = inputs.profile.customer, inputs.view.contact
+    mask &= contact.allowed(customer, inputs.history, inputs.now_ms, inputs.household)
 
 
 def _explain_contact(inputs: EligibilityInputs, row: int) -> list[Stop]:
-    return inputs.view.contact.stops(row, inputs.profile.customer, inputs.history, inputs.now_ms)
+    customer, contact = inputs.profile.customer, inputs.view.contact
+    return contact.stops(row, customer, inputs.history, inputs.now_ms, inputs.household)
 
 
 def _narrow_to_capacity(inputs: EligibilityInputs, mask: BoolArray) -> None:

@@ -79,11 +79,12 @@ NO_UNITS: Units = ()
 
 @dataclass(frozen=True, slots=True)
 class SharedLimits:
-    """The customer's contacts, and the units of capacity, that the offers of one answer use up together."""
+    """The customer's and the household's contacts, and the units, that the offers of one answer use up together."""
 
     customer: Customer
     history: Sequence[Contact]
     units: Units
+    household: Sequence[Contact] = ()
 
     @classmethod
     def of(
@@ -93,15 +94,16 @@ class SharedLimits:
         history: Sequence[Contact] | None,
         units: Units,
         slots: int,
+        household: Sequence[Contact] | None = (),
     ) -> "SharedLimits | None":
         """Return the limits that an answer of ``slots`` may reach by itself; ``None`` if there are none."""
         if slots < 2 or not (units or view.contact.is_shared(customer)):
             return None
-        return cls(customer, history or (), units)
+        return cls(customer, history or (), units, household or ())
 
     def exclude_after(self, chosen: Sequence[int], view: PlacementView, now_ms: int, left: BoolArray) -> None:
         """Clear in ``left`` the rows that the rows ``chosen`` so far leave no contact or unit for."""
-        view.contact.block_after(chosen, self.customer, self.history, now_ms, left)
+        view.contact.block_after(chosen, self.customer, self.history, now_ms, left, self.household)
         for units, numbers in self.units:
             if np.isin(view.numbers[chosen], numbers).sum() >= units:
                 left &= ~np.isin(view.numbers, numbers)

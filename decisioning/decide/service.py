@@ -47,7 +47,7 @@ from decisioning.log.store_redis import ReadReply, is_owner
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
-from profiles.customer import Profile, decode_cached
+from profiles.customer import Customer, Profile, decode_cached
 from profiles.events.definitions import NO_DEFINITIONS, EventDefinitions
 from profiles.events.population import NOBODY, Population
 from rules.evaluation import Facts
@@ -160,7 +160,10 @@ class DecisionService:
             raise MovedCustomer(customer_id) if reading is None else await self._move(context, customer_id)
         if is_here:
             reading = None  # what it was answered cannot be read just now: that stands, and nothing is logged beside it
-        customer = CustomerState(profile, None if reading is None else reading.history)
+        customer = CustomerState(profile, None, None)
+        if reading is not None:
+            household = await self._read_household(context, profile.customer)
+            customer = CustomerState(profile, reading.history, household)
         evaluated = self._evaluate(context, customer, self._read_told(context, reading))
         eligible = self._find_eligible(context, customer, evaluated)
         if reading is None or context.request.dry_run:  # it cannot, or must not, be logged
@@ -271,6 +274,20 @@ class DecisionService:
             context.degrade(DegradedReason.PROFILE_UNAVAILABLE)
             return Profile.unreadable(customer_id)
 
+    async def _read_household(self, context: DecisionContext, customer: Customer) -> Sequence[Contact] | None:
+        """Read the contacts of the customer's household if they are limited; ``None`` if they cannot be read."""
+        if not context.view.contact.counts_households:
+            return ()
+        if customer.suppressions is None:  # nor does anybody know which household it is
+            return None
+        if customer.household_id is None:
+            return ()
+        try:
+            return await self._log.read_household(customer.household_id, context.decision_id, context.now_ms)
+        except RedisUnavailable:
+            context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
+            return None
+
     def _definitions_for(self, context: DecisionContext) -> EventDefinitions:
         """Return the definitions of what is read for a decision; ``NO_DEFINITIONS`` if nothing is."""
         if not context.catalogue.event_definitions.contributions:
@@ -304,13 +321,14 @@ class DecisionService:
         context: DecisionContext,
         eligible: EligibleOffers,
         history: Sequence[Contact] | None,
+        household: Sequence[Contact] | None,
         told: Told | None = None,
     ) -> EligibleOffers:
-        """Find the eligible offers by another reading of the contact history, which rules may look at, too.
+        """Find the eligible offers by another reading of the contact histories, which rules may look at, too.
 
         ``told``: what events tell, if that is to be read otherwise as well.
         """
-        customer, evaluated = CustomerState(eligible.inputs.profile, history), eligible.evaluated
+        customer, evaluated = CustomerState(eligible.inputs.profile, history, household), eligible.evaluated
         if told is not None or context.view.own_history is not None or self._roster.history:
             evaluated = self._evaluate(context, customer, evaluated.told if told is None else told)
         return self._find_eligible(context, customer, evaluated)
@@ -334,6 +352,7 @@ class DecisionService:
             now_ms=context.now_ms,
             eligibility_only=context.assignment.eligibility_only,
             holdouts=context.holdouts,
+            household=customer.household,
         )
         return EligibleOffers(evaluated, inputs, allowed(inputs))
 
@@ -358,7 +377,9 @@ class DecisionService:
             decision_id=context.decision_id,
             facts=evaluated.facts,
             caller_choice=_caller_choice(context),
-            limits=SharedLimits.of(view, inputs.profile.customer, inputs.history, units, context.slots),
+            limits=SharedLimits.of(
+                view, inputs.profile.customer, inputs.history, units, context.slots, inputs.household
+            ),
             prices=self._capacity.prices(view, context.now_ms),
         )
         result = self._runner.run(context.assignment, selection_context)
@@ -428,7 +449,7 @@ class DecisionService:
                 told = snapshot is not None and bool(snapshot.events or snapshot.interests_told)
                 # Rules and suppressions have looked at what is not all there.
                 if told or view.asks_events or view.own_history is not None or view.contact.suppresses:
-                    eligible = self._find_eligible_again(context, eligible, None, NOTHING_TOLD)
+                    eligible = self._find_eligible_again(context, eligible, None, None, NOTHING_TOLD)
             else:
                 eligible = await self._read_again(context, eligible)
             eligible = without_refused(eligible, reply)
@@ -438,11 +459,12 @@ class DecisionService:
         reading = await self._read(context)
         if reading is None:
             return eligible
-        return self._find_eligible_again(context, eligible, reading.history)
+        household = await self._read_household(context, eligible.inputs.profile.customer)
+        return self._find_eligible_again(context, eligible, reading.history, household)
 
     def _decide_unread(self, context: DecisionContext, selected: Selected) -> Decided:
         """Answer beside a decision of the same id that cannot be read: without what is to be reserved, and unlogged."""
-        eligible = self._find_eligible_again(context, selected.eligible, None)
+        eligible = self._find_eligible_again(context, selected.eligible, None, None)
         return _unlogged(context, self._select(context, eligible))
 
     def _decide_unlogged(self, context: DecisionContext, selected: Selected, *, withhold: bool) -> Decided:
@@ -459,14 +481,14 @@ class DecisionService:
         if withhold or (limited and view.placement.without_history == "withhold"):
             if context.request.decision_id is None:
                 context = replace(context, decision_id=self._new_id(context.request))
-            eligible = self._find_eligible_again(context, selected.eligible, None)
+            eligible = self._find_eligible_again(context, selected.eligible, None, None)
             selected = self._select(context, eligible)
         return _unlogged(context, selected)
 
     def _decide_defaults(self, context: DecisionContext, reason: DegradedReason) -> Decided:
         """Answer the placement's default offers, for a customer of whom nothing is known: none that needs consent."""
         context.degrade(reason)
-        customer = CustomerState(Profile.unreadable(context.request.customer_id), None)
+        customer = CustomerState(Profile.unreadable(context.request.customer_id), None, None)
         evaluated = self._evaluate(context, customer)
         eligible = self._find_eligible(context, customer, evaluated)
         return Decided(defaults_record(context, evaluated, eligible.inputs, eligible.available))

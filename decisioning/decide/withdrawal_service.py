@@ -64,6 +64,7 @@ class Withdrawals:
                     record.decided_at_ms,
                     self._clock_ms(),
                     context.attempt,
+                    record.household,
                 )
             except RedisUnavailable:
                 await asyncio.sleep(WITHDRAWAL_PAUSE_S)

@@ -173,7 +173,10 @@ def _logged_limits(decision: Decision) -> SharedLimits | None:
     if decision.units is None or snapshot is None:
         return None
     return SharedLimits(
-        customer_of(decision.customer_id, snapshot), history_of(snapshot) or (), decision.units
+        customer_of(decision.customer_id, snapshot),
+        history_of(snapshot.history) or (),
+        decision.units,
+        history_of(snapshot.household) or (),
     )
 
 
@@ -182,7 +185,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
     decision, now_ms = logged.decision, logged.decision.decided_at_ms
     snapshot = decision.customer_snapshot or CustomerSnapshot()
     customer = customer_of(decision.customer_id, snapshot)
-    history = history_of(snapshot)
+    history = history_of(snapshot.history)
     facts = {
         **facts_of(customer, decision.context, view.placement, told_of(snapshot)),
         **history_facts(view, (), {}, history, now_ms),
@@ -197,6 +200,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
         now_ms=now_ms,
         eligibility_only=decision.group == "eligibility_only",
         holdouts=decision.holdouts or (),
+        household=history_of(snapshot.household),
     )
 
 

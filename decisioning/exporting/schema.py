@@ -127,6 +127,7 @@ COLUMNS: dict[ExportKind, tuple[Column, ...]] = {
         ("interests", _TEXT, "a JSON object of numbers"),
         ("consents", _TEXT, "a JSON object: channels by purpose"),
         ("propensities", _TEXT, "precomputed propensities: a JSON object by offer"),
+        ("household_id", _TEXT, "the household that the customer belongs to, if any"),
     ),
     "arms": (
         ("policy", _TEXT, "name@version"),

@@ -60,7 +60,8 @@ ORDER BY decided_at, decision_id, offer_id, outcome
 """
 _CUSTOMERS = """
 SELECT c.customer_id, c.updated_at, c.attributes::text, c.indicators::text, c.holdings, c.interests::text,
-    consents_at(c.consents, c.consent_ends, now())::text AS consents, p.scores::text AS propensities
+    consents_at(c.consents, c.consent_ends, now())::text AS consents, p.scores::text AS propensities,
+    c.household_id
 FROM customers AS c LEFT JOIN propensities AS p USING (customer_id)
 WHERE c.updated_at >= :start AND c.updated_at < :end AND (c.updated_at, c.customer_id) > (:at, :id)
 ORDER BY c.updated_at, c.customer_id

@@ -342,6 +342,8 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
         fields["z"] = "1"
     if decision.noted:
         fields["sg"] = ",".join(decision.noted)
+    if decision.household is not None:
+        fields["hh"] = decision.household
     contacts, expected = decision.offer_contacts(), _expected_numbers(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]
@@ -416,16 +418,19 @@ def history_member(contact: Contact, decision_id: str) -> str:
     )
 
 
-def parse_history(reply: Sequence[bytes]) -> list[Contact]:
+def parse_history(reply: Sequence[bytes], but_of: tuple[str, int] | None = None) -> list[Contact]:
     """Parse the reply of ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
 
-    Members of another form, as earlier versions wrote them, are left out.
+    Members of another form, as earlier versions wrote them, are left out; so are those of a decision since a time,
+    ``but_of`` (its id, Unix ms).
     """
     found = []
     for name, score in zip(reply[::2], reply[1::2], strict=True):
         # At most five splits: ids of decisions, which come last, may hold colons themselves.
         number, *parts = name.decode().split(":", 5)
         if len(parts) == 5:
-            group, goal, kind, channel, _ = parts
+            group, goal, kind, channel, decision_id = parts
+            if but_of is not None and decision_id == but_of[0] and int(float(score)) >= but_of[1]:
+                continue
             found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
     return found

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from decisioning.catalog.placement_view import PlacementView
+from decisioning.contact.history import Contact
 from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
 from decisioning.model.decision import Decision, LoggedDecision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
@@ -28,6 +29,8 @@ class CustomerReading(Protocol):
 class DecisionLog(CustomerReading, Protocol):
     """The hot side of the log. Every method raises ``RedisUnavailable`` if Redis does not answer."""
 
+    async def read_household(self, household_id: str, decision_id: str, now_ms: int) -> list[Contact]: ...
+
     async def resolve(self, customer_id: str) -> str: ...
 
     async def reassign(self, customer_id: str, own_id: str, window_ms: int) -> None: ...
@@ -45,7 +48,13 @@ class DecisionLog(CustomerReading, Protocol):
     async def claim(self, customer_id: str, decision_id: str) -> tuple[str, Decision | None]: ...
 
     async def withdraw(
-        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+        self,
+        customer_id: str,
+        decision_id: str,
+        decided_at_ms: int,
+        now_ms: int,
+        attempt: str = "",
+        household_id: str | None = None,
     ) -> None: ...
 
     async def bucket_of(self, decision_id: str) -> int | None: ...

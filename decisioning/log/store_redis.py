@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -23,7 +24,8 @@ from decisioning.log.codec import (
     marked_position,
     parse_history,
 )
-from decisioning.model.decision import Decision
+from decisioning.log.households.store_contacts import HouseholdContacts
+from decisioning.model.decision import Decision, OfferContact
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
@@ -167,6 +169,23 @@ class _Unchecked:
         )
 
 
+def _offer_arguments(
+    selection: Selection, contacts: Sequence[OfferContact], channel: str, limits: Sequence[str]
+) -> list[Any]:
+    """Write the offers of a decision, with the limits of each, as ``nb_decide`` takes them."""
+    offers: list[Any] = []
+    for choice, contact, checks in zip(selection.choices, contacts, limits, strict=True):
+        offers += (
+            choice.offer.offer_id,
+            choice.offer.number,
+            base_propensity_text(choice.base_propensity),
+            contact_text(contact, channel),
+            checks,
+            expected_text(choice.expected, choice.factors.V),
+        )
+    return offers
+
+
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
@@ -188,6 +207,7 @@ class RedisLog:
         self.keys = keys
         self._for_earlier = for_earlier
         self._recent = RecentWrites()
+        self.households = HouseholdContacts(pipe, keys, self._recent)
         pipe.on_server = self._recent.tell_again
         self.hand_over: Callable[[str], Awaitable[object]] | None = None
         """Adds contacts of an alias to those of its customer: awaited before what made them is acknowledged."""
@@ -256,6 +276,10 @@ class RedisLog:
             moved,
         )
 
+    async def read_household(self, household_id: str, decision_id: str, now_ms: int) -> list[Contact]:
+        """Read the contacts of a household, without those of attempts at the decision itself."""
+        return await self.households.read(household_id, decision_id, now_ms)
+
     async def resolve(self, customer_id: str) -> str:
         """Return whose alias a visitor is in the end; all others are nobody's."""
         return (await self.names_of(customer_id))[-1]
@@ -301,6 +325,42 @@ class RedisLog:
         before_ms: int | None,
         attempt: str,
     ) -> DecideReply:
+        """Write a decision, after what it uses up of the limits of a household, if any, is reserved there."""
+        household_id, contacts = decision.household, decision.contacts
+        if household_id is None or contacts is None:
+            return await self._write(decision, selection, view, customer, before_ms, attempt)
+        note = (self.keys.bucket(decision.customer_id), decision.decision_id)
+        together = [view.contact.checks_together(choice.row) for choice in selection.choices]
+        offers = _offer_arguments(selection, contacts.offers, decision.channel or "", together)
+        status, *found = await self.households.reserve(
+            household_id,
+            note,
+            decision.decided_at_ms,
+            contacts.keep_ms,
+            self._whole(view),
+            offers,
+            _Unchecked(offers),
+        )
+        if status != b"ok":
+            reached = () if status == b"lost" else tuple(offer.decode() for offer in found)
+            return DecideReply(False, reached=reached, lost=status == b"lost")
+        until_ms = int(found[0]) if before_ms is None else min(before_ms, int(found[0]))
+        reply = await self._write(decision, selection, view, customer, until_ms, attempt)
+        # Other attempts at an own id, and one that is told again, may rely on what is reserved.
+        if not (reply.written or reply.here) and bucket_of_generated(decision.decision_id) is not None:
+            with suppress(RedisUnavailable):  # it leaves by itself
+                await self.households.give_back(household_id, note, found[0])
+        return reply
+
+    async def _write(
+        self,
+        decision: Decision,
+        selection: Selection,
+        view: PlacementView,
+        customer: Customer,
+        before_ms: int | None,
+        attempt: str,
+    ) -> DecideReply:
         customer_id, decision_id = decision.customer_id, decision.decision_id
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
@@ -314,16 +374,8 @@ class RedisLog:
             or snapshot.interests_told
         )
         unlimited = NEVER_REACHED if looked_back else ""
-        offers: list[Any] = []
-        for choice, contact in zip(selection.choices, contacts.offers, strict=True):
-            offers += (
-                choice.offer.offer_id,
-                choice.offer.number,
-                base_propensity_text(choice.base_propensity),
-                contact_text(contact, decision.channel or ""),
-                view.contact.checks(choice.row, customer) or unlimited,
-                expected_text(choice.expected, choice.factors.V),
-            )
+        limits = [view.contact.checks(choice.row, customer) or unlimited for choice in selection.choices]
+        offers = _offer_arguments(selection, contacts.offers, decision.channel or "", limits)
         confirm_ms = contacts.confirm_until_ms
         candidates, base_propensities, factors = candidate_bytes(selection)
         keys = (*self._keys_of(bucket, customer_id, decision_id), self.keys.whole(bucket))
@@ -341,7 +393,9 @@ class RedisLog:
         )
         facts = facts_text(decision.facts or NO_FACTS)
         tail = (int(decision.counts_silence), attempt, int(self._for_earlier()), ",".join(decision.noted))
-        whole = (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
+        if decision.household is not None:
+            tail = (*tail, decision.household)
+        whole = self._whole(view)
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",
             keys,
@@ -367,6 +421,10 @@ class RedisLog:
             return DecideReply(False, moved=reply[1].decode())
         return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
 
+    def _whole(self, view: PlacementView) -> str:
+        """Return the run id of the server whose history must be whole for a placement; empty if it need not be."""
+        return (self.pipe.server.run_id or "1") if view.placement.without_history == "withhold" else ""
+
     async def claim(self, customer_id: str, decision_id: str) -> tuple[str, Decision | None]:
         """Hand out what an own id names: ``here``, and the decision if the log has it; it is not taken back any more.
 
@@ -384,11 +442,17 @@ class RedisLog:
         )
 
     async def withdraw(
-        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+        self,
+        customer_id: str,
+        decision_id: str,
+        decided_at_ms: int,
+        now_ms: int,
+        attempt: str = "",
+        household_id: str | None = None,
     ) -> None:
         """Take back a decision that could not be delivered; nothing happens if it was never written.
 
-        Nor if another ``attempt`` than this one ("": any) wrote it.
+        Nor if another ``attempt`` than this one ("": any) wrote it. ``household_id``: in which it reserved contacts.
         """
         bucket = self.keys.bucket(customer_id)
         mark = self.keys.withdrawal(bucket, decision_id)
@@ -396,6 +460,8 @@ class RedisLog:
         arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS, attempt)
         await self._function("nb_withdraw", keys, arguments)
         self._recent.note("nb_withdraw", keys, arguments)
+        if household_id is not None:
+            await self.households.look_again(household_id, (bucket, decision_id), now_ms)
 
     def _keys_of(self, bucket: int, customer_id: str, decision_id: str) -> tuple[str, ...]:
         """Return the keys that a decision touches."""
@@ -449,8 +515,11 @@ class RedisLog:
         reply = await self._function("nb_feedback", keys, arguments)
         if reply[0] in (b"recorded", b"late"):
             self._recent.note("nb_feedback", keys, arguments)
-        if len(reply) > 2:
+        if reply[2:] and reply[2] is not None:
             await self._hand_over(reply[2].decode())
+        if reply[3:]:
+            household_id, contact_ms, member, keep_ms = reply[3:]
+            await self.households.add(household_id.decode(), int(contact_ms), member, int(keep_ms))
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
     async def append(

@@ -169,6 +169,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     not be read. ``exhausted``: numbers of offers without capacity. ``unlikely``: number and propensity of offers below
     their minimum, which are not among the logged candidates; nor are those ``withheld`` for more valuable customers.
     ``events`` and ``interests_told``: what events told, by aggregate and concept, as far as rules looked.
+    ``household``: contacts of the customer's household that limits look at; ``None`` if they could not be read.
     """
 
     known: bool | None = None
@@ -184,6 +185,7 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     withheld: tuple[SnapshotWithheld, ...] = ()
     events: dict[str, str | float | int | bool] = {}
     interests_told: dict[str, float] = {}
+    household: tuple[SnapshotContact, ...] | None = ()
 
 
 class Overrun(msgspec.Struct, frozen=True, gc=False):
@@ -224,7 +226,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     ``RUNTIME``. ``signals``: those that suppressed offers here. ``noted``: ids of those that held and last, here or
     elsewhere: they are remembered for the customer. ``erased``: the customer was erased since; ``customer_id`` is a
     pseudonym, and only what a replay needs is left of what was known. ``holdouts``: ids of the hold-outs that the
-    customer was in; ``None`` if in none.
+    customer was in; ``None`` if in none. ``household``: in whose history the contacts are counted as well, if any.
     """
 
     decision_id: str
@@ -267,6 +269,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     noted: tuple[str, ...] = ()
     erased: bool = False
     holdouts: tuple[str, ...] | None = None
+    household: str | None = None
 
     @property
     def group(self) -> str:

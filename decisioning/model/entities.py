@@ -24,6 +24,7 @@ NEXT_STATUS: Mapping[Status, frozenset[Status]] = {
 LegalBasis = Literal["consent", "contract", "legitimate_interest", "legal_obligation"]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
 Scope = Literal["offer", "group", "goal", "all"]
+Per = Literal["customer", "household"]
 Factor = Literal["P", "C", "V", "L"]
 TieBreak = Literal["oldest", "newest", "value"]
 Scalar = str | float | int | bool
@@ -45,7 +46,7 @@ class ContactPolicy:
     ``scope`` as the offer at hand: the same offer, offers of its group or goal, or all offers. When ``max`` is
     reached, what is in scope is suppressed for ``suppress_s`` more seconds (0: until the window has moved on).
     ``applies_to`` names the offer, group or goal that the policy is about; all if ``None``. ``max=1`` makes
-    ``window_s`` a minimum gap.
+    ``window_s`` a minimum gap. ``per="household"``: contacts of all members of the customer's household count together.
     """
 
     policy_id: str
@@ -57,6 +58,7 @@ class ContactPolicy:
     channels: tuple[str, ...] = ()
     suppress_s: int = 0
     applies_to: str | None = None
+    per: Per = "customer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ def pseudonymise(decision: Decision, pseudonym: str, facts: Mapping[str, Any]) -
 
     Kept are ids, times, offers with their factors and probabilities, the facts, segments, earlier contacts (offer,
     channel, time) and limits of the customer's own: slots were drawn with regard to these. Gone are the context of the
-    request, all other attributes and indicators, interests, holdings, consents, suppressions, signals, and all texts.
+    request, all other attributes and indicators, interests, holdings, the household, consents, suppressions, signals,
+    and all texts.
     """
     defaults, failure = decision.default_offers, decision.failure
     return replace(
@@ -43,6 +44,7 @@ def pseudonymise(decision: Decision, pseudonym: str, facts: Mapping[str, Any]) -
         failure=None if failure is None else PolicyFailure(failure.policy, REASON),
         signals=(),
         erased=True,
+        household=None,
     )
 
 
@@ -67,6 +69,7 @@ def _snapshot(snapshot: CustomerSnapshot | None) -> CustomerSnapshot | None:
         exhausted=snapshot.exhausted,
         unlikely=snapshot.unlikely,
         withheld=snapshot.withheld,
+        household=snapshot.household,
     )
 
 

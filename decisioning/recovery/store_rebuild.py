@@ -21,12 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
-from decisioning.contact.history import LoggedOutcome, contacts_of_decision
+from decisioning.contact.history import KeptContact, LoggedOutcome, contacts_of_decision
 from decisioning.events.store_archive import EventArchive
 from decisioning.events.store_events import kept_ms
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import Said, history_member, parse_causes, waiting_fields
+from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, owner_note, owner_ttl_ms
@@ -327,7 +328,7 @@ class DecisionRestorer:
     ) -> int:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for row in rows:
-                bucket = self._keys.bucket(row.customer_id)
+                logged, bucket = decision_of_row(row), self._keys.bucket(row.customer_id)
                 if row.state == "open" and bucket_of_generated(row.decision_id) is None:
                     owner = owner_note(bucket, row.customer_id, row.decision_id)
                     ttl_ms = owner_ttl_ms(int(row.header_until_ms) - now_ms)
@@ -340,7 +341,29 @@ class DecisionRestorer:
                     self._keys.unconfirmed(bucket),
                 )
                 found = outcomes.get((row.decision_id, row.decided_at), ())
-                pipe.fcall(function_name("nb_restore"), 5, *keys, *_arguments(row, found, now_ms, history_ms))
+                kept = [
+                    one
+                    for one in contacts_of_decision(logged.decision, _told(found))
+                    if one.contact.at_ms > now_ms - history_ms
+                ]
+                arguments = _arguments(row, logged, found, kept, now_ms, history_ms)
+                pipe.fcall(function_name("nb_restore"), 5, *keys, *arguments)
+                household_id = logged.decision.household
+                if household_id is not None and row.state != "withdrawn":
+                    names = (
+                        self._keys.household(household_id),
+                        self._keys.reservations(self._keys.bucket(household_id)),
+                    )
+                    # What Redis knows of an open decision may be newer than what is archived.
+                    due = now_ms if row.state == "open" else ""
+                    note = reservation_note(bucket, row.decision_id, household_id)
+                    pipe.fcall(
+                        function_name("nb_keep_in_household"),
+                        len(names),
+                        *names,
+                        *(note, due, "GT", history_ms),
+                        *_decided_contacts(kept, row.decision_id),
+                    )
             return sum(reply == b"restored" for reply in await pipe.execute())
 
 
@@ -354,13 +377,8 @@ async def _outcomes(connection: AsyncConnection, decisions: Sequence[Any]) -> Ma
     return found
 
 
-def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) -> list[Any]:
-    """Make the arguments of ``nb_restore``."""
-    logged = decision_of_row(row)
-    decision = logged.decision
-    is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
-    state = "expired" if row.state == "open" and not is_open else row.state
-    told = [
+def _told(outcomes: Sequence[Any]) -> list[LoggedOutcome]:
+    return [
         LoggedOutcome(
             o.offer_id,
             o.outcome,
@@ -371,9 +389,28 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         )
         for o in outcomes
     ]
-    kept = [k for k in contacts_of_decision(decision, told) if k.contact.at_ms > now_ms - history_ms]
+
+
+def _decided_contacts(kept: Sequence[KeptContact], decision_id: str) -> list[Any]:
+    """Write the contacts that limits per household count: time and member of each."""
+    decided = [one.contact for one in kept if one.contact.kind == "d"]
+    return [part for one in decided for part in (one.at_ms, history_member(one, decision_id))]
+
+
+def _arguments(
+    row: Any,
+    logged: LoggedDecision,
+    outcomes: Sequence[Any],
+    kept: Sequence[KeptContact],
+    now_ms: int,
+    history_ms: int,
+) -> list[Any]:
+    """Make the arguments of ``nb_restore``."""
+    decision = logged.decision
+    is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
+    state = "expired" if row.state == "open" and not is_open else row.state
     confirm_ms = None if decision.contacts is None else decision.contacts.confirm_until_ms
-    if any(t.outcome == "released" for t in told):
+    if any(o.outcome == "released" for o in outcomes):
         confirm_ms = None
     arguments: list[Any] = [
         row.decision_id,

@@ -103,8 +103,13 @@ def ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
     return text
 
 
-def customer_ids(problems: Problems, field: str, column: pa.Array) -> pa.StringArray:
-    """Bring customers' ids into their one form (``normal_customer_id``). Rows whose id has none are refused."""
+def customer_ids(
+    problems: Problems, field: str, column: pa.Array, *, optional: bool = False
+) -> pa.StringArray:
+    """Bring customers' ids into their one form (``normal_customer_id``). Rows whose id has none are refused.
+
+    ``optional``: rows without an id are not; it is empty then.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = pc.fill_null(column.cast(pa.string()), "")
@@ -122,7 +127,8 @@ def customer_ids(problems: Problems, field: str, column: pa.Array) -> pa.StringA
         normal = pc.replace_with_mask(
             normal, pa.array(other), pa.array([id_ for id_, _ in each], pa.string())
         )
-    problems.refuse(pc.binary_length(normal).to_numpy() == 0, field, EMPTY, text)
+    if not optional:
+        problems.refuse(pc.binary_length(normal).to_numpy() == 0, field, EMPTY, text)
     check_text(problems, field, normal, MAX_ID_CHARS)
     return normal
 

@@ -23,14 +23,18 @@ CLEAN_SCHEMA = pa.schema(
         ("interests", pa.string()),
         ("consents", pa.string()),
         ("consent_changes", pa.string()),
+        ("household_id", pa.string()),
     ]
 )
 """The schema of cleaned batches. Apart from the id and ``holdings``, columns are JSON objects as text.
 
 ``consents`` are those of a customer without a record, ``consent_changes`` what becomes of those that there are.
+``household_id`` is empty for none, and null where the file does not say.
 """
 
 KINDS = ("attributes", "indicators", "interests", "consents", "objections")
+PLAIN = ("customer_id", "holdings", "household_id")
+"""Columns that are a field of the customer by themselves."""
 
 
 class CustomerCleaner:
@@ -59,7 +63,7 @@ class CustomerCleaner:
         self._types = {**(types or {}), **WISHES}
         self._columns: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
         for field in schema.names:
-            if field not in ("customer_id", "holdings"):
+            if field not in PLAIN:
                 self._place(field)
         self._check_types(schema)
 
@@ -80,11 +84,18 @@ class CustomerCleaner:
             holdings = columns.lists(problems, "holdings", batch["holdings"])
         else:
             holdings = pa.ListArray.from_arrays(np.zeros(len(batch) + 1, np.int32), pa.array([], pa.string()))
+        if "household_id" in batch.schema.names:
+            household_id = columns.customer_ids(
+                problems, "household_id", batch["household_id"], optional=True
+            )
+        else:
+            household_id = pa.nulls(len(batch), pa.string())
         arrays = {
             "customer_id": customer_id,
             "holdings": holdings,
             "consents": consents,
             "consent_changes": changes,
+            "household_id": household_id,
             **objects,
         }
         return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
@@ -109,6 +120,8 @@ class CustomerCleaner:
 
     def _check_types(self, schema: pa.Schema) -> None:
         columns.require_text(schema, "customer_id")
+        if "household_id" in schema.names:
+            columns.require_text(schema, "household_id")
         for field in self._columns["attributes"].values():
             type_ = columns.value_type(schema.field(field).type)
             scalar = columns.is_text(type_) or columns.is_number(type_) or pa.types.is_boolean(type_)

@@ -11,7 +11,7 @@ from storage.postgres import transaction
 
 _RECORD = text("""
 SELECT jsonb_build_object('attributes', attributes, 'indicators', indicators, 'holdings', holdings,
-                          'interests', interests,
+                          'interests', interests, 'household_id', household_id,
                           'consents', consents_at(consents, consent_ends, now()))::text AS record, updated_at
 FROM customers WHERE customer_id = :customer_id
 """)

@@ -12,6 +12,7 @@
 --   r:<offer>:<outcome> recorded at (ms), rel:<offer> released at (ms),
 --   l:<offer> 1 if it was accepted or rejected late,
 --   g:<offer> what it has earned (see 1_earned.lua), own:<offer> when an outcome was told that the catalogue declares (ms),
+--   hh the household in whose history its contacts are as well, if any (see 8_households.lua),
 --   sg signals that held and last, joined by "," (their contacts are taken back with the decision's),
 --   z 1 if silence counts as soon as an offer is shown, z:<offer> when it did where that has to be confirmed (ms),
 --   e0, e4, ... what the decision expected of four offers from that one on (0 is the first): the propensity and the value

@@ -74,25 +74,27 @@ local function is_counted(check, one)
 end
 
 local function parse_contact(name, at)
-  local number, group, goal, kind, channel = string.match(name, '^(%d+):([^:]*):([^:]*):(%a):([^:]*):')
-  return { o = number, g = group, l = goal, kind = kind, channel = channel, at = tonumber(at) }
+  local number, group, goal, kind, channel, id = string.match(name, '^(%d+):([^:]*):([^:]*):(%a):([^:]*):(.*)$')
+  return { o = number, g = group, l = goal, kind = kind, channel = channel, id = id, at = tonumber(at) }
 end
 
--- The contacts that any of the checks may count.
-local function history(contact, checks, now)
+-- The contacts that any of the checks may count. own: the decision, and since when its contacts do not (nil: all count).
+local function history(contact, checks, now, own)
   local longest = 0
   for _, check in pairs(checks) do longest = math.max(longest, check.window + check.suppress) end
   local reply = redis.call('ZRANGE', contact, '(' .. string.format('%.0f', now - longest), '+inf', 'BYSCORE', 'WITHSCORES')
   local found = {}
   for i = 1, #reply, 2 do
     local one = parse_contact(reply[i], reply[i + 1])
-    if one.kind then found[#found + 1] = one end
+    local is_own = own and one.id == own.id and one.at >= own.since
+    if one.kind and not is_own then found[#found + 1] = one end
   end
   return found
 end
 
 -- Which offers must not be decided now. Those that may are added to what is counted for the ones behind them.
-local function stopped(contact, offers, now)
+-- own: see history
+local function stopped(contact, offers, now, own)
   local checks, any, blocked = {}, false, {}
   for _, offer in ipairs(offers) do
     for text in string.gmatch(offer.checks, '[^;]+') do
@@ -100,7 +102,7 @@ local function stopped(contact, offers, now)
     end
   end
   if not any then return blocked end
-  local contacts = history(contact, checks, now)
+  local contacts = history(contact, checks, now, own)
   for _, check in pairs(checks) do
     check.times = {}
     for _, one in ipairs(contacts) do

@@ -18,6 +18,14 @@ end
 -- Where the offers begin in the arguments of decide, and how many there are of each.
 local FIRST_OFFER, OFFER_FIELDS = 18, 6
 
+-- Whether a history may not be all there. A server that was started since, from an older file, or is a replica that lags
+-- behind, has the mark of another. needs_whole: see decide
+local function is_lost(whole, needs_whole)
+  if needs_whole == '' then return false end
+  local mark = redis.call('GET', whole)
+  return not mark or (needs_whole ~= '1' and mark ~= needs_whole)
+end
+
 -- keys: decision, log, pending, contact, unconfirmed, whole, alias (of visitors alone)
 -- args: id, now, until, ttl_ms, history_ms, header, candidates, priors, factors, customer, policy, placement,
 --       presentation, confirm until ("" if that is not needed), run id of the server whose history must be whole for offers
@@ -26,7 +34,7 @@ local FIRST_OFFER, OFFER_FIELDS = 18, 6
 --       "<c or t> <group>:<goal> <channel>" (t does not count), checks, "<propensity>:<value>" as they were expected;
 --       behind the offers 1 if silence counts as soon as an offer is shown, which attempt at an own id this is ("" for other
 --       ids; the same attempt may be told again), 1 if the hash must be one that processes of earlier versions can
---       read, too, and the signals that held and last, joined by ","
+--       read, too, the signals that held and last, joined by ",", and the household that reserved the contacts ("" if none)
 -- returns {"ok", log id} | {"exists", header ("" if only the archive has it)} | {"limit", offer, ...} | {"lost"} |
 --   {"moved", customer} (the visitor is an alias by now)
 local function decide(keys, args)
@@ -47,12 +55,7 @@ local function decide(keys, args)
   if to then return { 'moved', to } end
 
   local fields, ids, offers, expectations = {}, {}, {}, {}
-  local lost = false
-  if needs_whole ~= '' then
-    -- A server that was started since, from an older file, or is a replica that lags behind, has the mark of another.
-    local mark = redis.call('GET', whole)
-    lost = not mark or (needs_whole ~= '1' and mark ~= needs_whole)
-  end
+  local lost = is_lost(whole, needs_whole)
   for i = 1, tonumber(count) do
     local first = FIRST_OFFER + OFFER_FIELDS * (i - 1)
     local offer, number, prior, scope, checks, expected = unpack(args, first, first + 5)
@@ -94,6 +97,8 @@ local function decide(keys, args)
   if args[behind] == '1' then redis.call('HSET', decision, 'z', '1') end
   if attempt ~= '' then redis.call('HSET', decision, 'a', attempt) end
   if signals ~= '' then redis.call('HSET', decision, 'sg', signals) end
+  local household = args[behind + 4] or ''
+  if household ~= '' then redis.call('HSET', decision, 'hh', household) end
   redis.call('PEXPIRE', decision, ttl_ms)
   redis.call('ZADD', pending, until_ms, id)
   if confirm_until ~= '' and #offers > 0 then redis.call('ZADD', unconfirmed, confirm_until, id) end
@@ -113,7 +118,8 @@ end
 --       nothing: see 1_earned.lua), the reason that was told ("" for none), for what it suppresses other offers (causes,
 --       joined by ","), how long that matters (ms)
 -- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
---   {"too_early"}; with the first ones also the customer, if that is an alias
+--   {"too_early"}; with the first ones also the customer, if that is an alias (else nil), and where a contact that was given
+--   back counts again: household, time, member, how long it is kept (ms)
 local function feedback(keys, args)
   local decision, log, contacts, aliases, handovers = unpack(keys)
   local id, now, offer, outcome, value, occurred_at, skew_ms, worth, reason, causes, suppress_ms = unpack(args)
@@ -126,13 +132,20 @@ local function feedback(keys, args)
   local gained = 'g:' .. offer
   local known = waiting(decision,
     { 'd', 'u', 'p', 'pl', 'm', 's', 'cu', 'w', 'os', 'f', 'z', 'z:' .. offer, kept, released, recorded, contrary,
-      accepted, rejected, gained, 'l:' .. offer })
+      accepted, rejected, gained, 'l:' .. offer, 'hh' })
   if not known.d then return { 'unknown' } end
   if not known[kept] then return { 'not_offered' } end
-  if known[recorded] then
-    -- Whoever was told last may not have come to hand it over.
-    return { 'duplicate', known[recorded], note_changed(aliases, handovers, known.cu) }
+  local at = string.format('%.0f', math.min(occurred_ms, now_ms))
+  local decided = parse_offer(known[kept])
+  local function reply(status, told_at, again)
+    local found = { status, told_at, note_changed(aliases, handovers, known.cu, nil, again) or false }
+    if known.hh and known[released] and decided.counts then
+      for _, one in ipairs({ known.hh, at, member(decided, 'd', id), known.w }) do found[#found + 1] = one end
+    end
+    return found
   end
+  -- Whoever was told last may not have come to hand it over.
+  if known[recorded] then return reply('duplicate', known[recorded]) end
   if opposite and known[contrary] then return { 'contradicts', opposite } end
   worth = worth or ''
   local earned = known[gained] and parse_earned(known[gained])
@@ -160,11 +173,10 @@ local function feedback(keys, args)
       redis.call('HSET', decision, gained, told)
     end
   end
-  local decided, again = parse_offer(known[kept]), nil
+  local again
   local keep_ms = tonumber(known.w or '0')
   if keep_ms > 0 then
     local contact = contacts .. known.cu
-    local at = string.format('%.0f', math.min(occurred_ms, now_ms))
     if known[released] and decided.counts then
       again = member(decided, 'd', id)
       remember(contact, at, again, keep_ms)
@@ -172,7 +184,6 @@ local function feedback(keys, args)
     if LETTERED[outcome] then remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms) end
   end
   if causes and causes ~= '' then
-    local at = string.format('%.0f', math.min(occurred_ms, now_ms))
     for _, cause in ipairs(split(causes)) do
       -- Looked at everywhere, and in the same channel.
       for _, slot in ipairs({ cause, cause .. '@' .. decided.channel }) do
@@ -193,7 +204,7 @@ local function feedback(keys, args)
     if field[2] ~= '' then record[#record + 1], record[#record + 2] = field[1], field[2] end
   end
   redis.call('XADD', log, '*', unpack(record))
-  return { late and 'late' or 'recorded', now, note_changed(aliases, handovers, known.cu, nil, again) }
+  return reply(late and 'late' or 'recorded', now, again)
 end
 
 -- The outcomes of an offer that are recorded: those of a kind, or none.

@@ -51,6 +51,7 @@ local function pseudonymise(keys, args)
   if waiting(decision, { 'd', 'p', 'cu' }).cu ~= customer then return 0 end
   -- Earlier versions called it c (see 0_library.lua); where there is a cu, that is what counts.
   redis.call('HSET', decision, redis.call('HEXISTS', decision, 'cu') == 1 and 'cu' or OLD_NAMES.cu, pseudonym)
+  redis.call('HDEL', decision, 'hh')
   if redis.call('HEXISTS', decision, 'h') == 1 then redis.call('HSET', decision, 'h', header) end
   if redis.call('HEXISTS', decision, 'f') == 1 then
     if facts == '' then redis.call('HDEL', decision, 'f') else redis.call('HSET', decision, 'f', facts) end

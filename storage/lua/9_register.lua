@@ -25,6 +25,10 @@ redis.register_function{ function_name = 'nb_settle', callback = end_lease, flag
 redis.register_function{ function_name = 'nb_released', callback = count_released, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_price', callback = price_units, flags = { 'allow-oom' } }
 redis.register_function('nb_decide_within', decide_within)
+redis.register_function('nb_reserve', reserve)
+redis.register_function{ function_name = 'nb_standing', callback = standing, flags = { 'no-writes' } }
+redis.register_function{ function_name = 'nb_settle_household', callback = settle_household, flags = { 'allow-oom' } }
+redis.register_function('nb_keep_in_household', keep_in_household)
 redis.register_function('nb_resume', resume)
 redis.register_function{ function_name = 'nb_mark_whole', callback = mark_whole, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_note_use', callback = note_use, flags = { 'allow-oom' } }

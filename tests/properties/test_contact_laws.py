@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -80,7 +81,8 @@ policies = st.builds(
     st.sampled_from(("offer", "group", "goal", "all")),
     st.sampled_from(((), ("web",), ("phone", "web"))),
     st.integers(0, 60),
-)
+    per=st.sampled_from(("customer", "household")),
+).map(lambda one: one if one.per == "customer" else replace(one, outcomes=("decided",)))
 
 
 contacts = st.lists(
@@ -137,6 +139,7 @@ quiet = st.lists(
 @given(
     st.lists(policies, max_size=5),
     st.one_of(st.none(), contacts),
+    st.one_of(st.none(), contacts),
     wishes,
     suppressions,
     quiet,
@@ -145,6 +148,7 @@ quiet = st.lists(
 def test_an_offer_is_stopped_exactly_if_there_is_a_reason(
     found: list[ContactPolicy],
     history: list[Contact] | None,
+    household: list[Contact] | None,
     attributes: dict[str, float | bool | str],
     suppressed: list[Suppression] | None,
     hours: list[QuietHours],
@@ -152,14 +156,17 @@ def test_an_offer_is_stopped_exactly_if_there_is_a_reason(
 ) -> None:
     book = book_of(found, hours, channel)
     who = world.customer("ann", suppressed, attributes)
-    allowed = book.allowed(who, history, START_MS)
+    allowed = book.allowed(who, history, START_MS, household)
     for row in range(len(allowed)):
-        stops = book.stops(row, who, history, START_MS)
+        stops = book.stops(row, who, history, START_MS, household)
         assert allowed[row] == (not stops)
         assert all(s.allowed_again_ms is None or s.allowed_again_ms > START_MS for s in stops)
     if history is not None:
         relevant = book.relevant(who, history)
-        assert (book.allowed(who, relevant, START_MS) == allowed).all()
+        assert (book.allowed(who, relevant, START_MS, household) == allowed).all()
+    if household is not None:
+        together = book.relevant_together(household)
+        assert (book.allowed(who, history, START_MS, together) == allowed).all()
 
 
 @given(st.lists(policies, max_size=3), contacts, wishes)

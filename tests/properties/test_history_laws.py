@@ -145,6 +145,6 @@ def test_a_rule_decides_by_the_history_and_again_by_the_record_of_the_decision(
     catalogue = catalogue_with(offers)
     first = inputs_of(catalogue, history=contacts_of(events))
     assert allowed(first).tolist()[:2] == [True, False]
-    again = inputs_of(catalogue, history=history_of(customer_snapshot(first)))
+    again = inputs_of(catalogue, history=history_of(customer_snapshot(first).history))
     assert again.evaluation.values == first.evaluation.values
     assert allowed(again).tolist() == allowed(first).tolist()

@@ -137,6 +137,7 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
             channels=CHANNELS,
             suppress_s=SECONDS,
             applies_to=maybe(IDS),
+            per=st.sampled_from(("customer", "household")),
         ),
     ),
     "quiet_hours": (

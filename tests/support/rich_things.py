@@ -98,6 +98,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "channels": ["agent", "web"],
             "suppress_s": 90,
             "applies_to": "rich",
+            # Not per household: such a policy has no outcomes of its own.
         },
     ),
     "quiet_hours": (

@@ -135,6 +135,7 @@ COVERED = {
     "decisioning/triggers/delivery_service.py": "contract/test_firings.py",
     "decisioning/triggers/store_delivery.py": "contract/test_firings.py",
     "decisioning/log/store_archive.py": "e2e/test_folds.py",
+    "decisioning/log/households/store_contacts.py": "contract/test_households.py",
     "decisioning/log/store_redis.py": "properties/test_contact_model.py",
     "decisioning/log/store_size.py": "unit/app/commands/test_size.py",
     "decisioning/log/store_sql.py": "e2e/test_folds.py",

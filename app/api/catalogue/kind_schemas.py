@@ -14,7 +14,7 @@ from app.api.catalogue.trigger_schemas import TriggerBody
 from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, Text, WarningOut, examples
 from app.api.values import attribute_path, form, percentage, seconds
 from decisioning.catalog.alert import Watched
-from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Tier
+from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Per, Tier
 
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
@@ -66,6 +66,10 @@ class ContactPolicyBody(Body):
     channels: list[Id] = Field(default_factory=list, max_length=50)
     suppress_s: Annotated[int, BeforeValidator(seconds)] = Field(0, ge=0, le=366 * 86_400)
     applies_to: Id | None = None
+    per: Per = Field(
+        "customer",
+        description="household: the members of the customer's household count together, what is `decided` alone",
+    )
 
 
 class QuietHoursBody(Body):

@@ -198,6 +198,7 @@ def _sent_form(customer: Customer) -> dict[str, Any]:
         "indicators": customer.indicators,
         "holdings": list(customer.holdings),
         "interests": customer.interests,
+        "household_id": customer.household_id,
         # An empty list is an objection to all channels, which is among the objections: it can be lifted there.
         "consents": {purpose: channels for purpose, channels in consents.items() if channels},
         "objections": objections,
@@ -223,6 +224,7 @@ def _record(customer_id: str, body: CustomerBody, before: Customer, state: ApiSt
         tuple(body.holdings),
         body.interests,
         consents,
+        household_id=body.household_id,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from app.api.schemas import Body, Echo, EchoedId, Instant, Number, examples, shown, storable
+from app.api.schemas import Body, CustomerId, Echo, EchoedId, Instant, Number, examples, shown, storable
 from app.api.suppressions.schemas import SUPPRESSION_EXAMPLE, SuppressionOut
 from app.api.values import channel, form
 from profiles.limits import (
@@ -24,6 +24,7 @@ _CUSTOMER = {
     "indicators": {"recency_days": 4, "spend_30d": 212.4},
     "holdings": ["loyalty-card"],
     "interests": {"coffee": 0.8},
+    "household_id": "H-77",
     "consents": {"marketing": ["web", "email"]},
     "objections": {"profiling": ["*"]},
 }
@@ -127,6 +128,9 @@ class CustomerBody(Body):
         description="consents and objections with source, time and proof. Alone, without `consents` and `objections`, "
         "they leave what is in force of other channels as it is",
     )
+    household_id: CustomerId | None = Field(
+        None, description="whose members contact policies of `per: household` count together; null: none"
+    )
     customer_id: EchoedId = None
     propensities: Annotated[dict[str, Number] | None, Echo()] = None
     suppressions: Annotated[list[dict[str, Any]] | None, Echo()] = None
@@ -156,5 +160,6 @@ class CustomerOut(BaseModel):
     interests: dict[str, float]
     consents: dict[str, list[str]]
     objections: dict[str, list[str]]
+    household_id: str | None
     propensities: dict[str, float]
     suppressions: list[SuppressionOut] = Field(description="entries in suppression lists, ended ones too")

@@ -32,6 +32,7 @@ PROFILE = Profile(
         {"ads": ("*",)},
         True,
         LISTED,
+        "H-1",
     ),
     np.array([1, 7], np.uint32),
     np.array([0.25, 1.0], np.float32),
@@ -48,7 +49,7 @@ def test_a_tombstone_is_no_profile() -> None:
 
 def test_another_version_is_a_miss() -> None:
     blob = encode_profile(PROFILE)
-    assert blob[:4] == CACHE_MAGIC == b"nbp\x03"
+    assert blob[:4] == CACHE_MAGIC == b"nbp\x04"
     other = blob[:3] + bytes([CACHE_VERSION + 1]) + blob[4:]
     with pytest.raises(ProfileCodecError, match="version 3"):
         decode_profile(other)

@@ -19,8 +19,10 @@ def test_a_version_is_that_of_all_that_is_known() -> None:
         {"holdings": ("loan", "card")},
         {"interests": {"golf": 0.8}},
         {"consents": one.consents | {"research": ("!*",)}},
+        {"household_id": "H-1"},
+        {"household_id": "H-2"},
     ]
-    assert len({record_version(customer(**other)) for other in ({}, *others)}) == 6
+    assert len({record_version(customer(**other)) for other in ({}, *others)}) == 8
 
 
 def test_changes_are_counted_by_field() -> None:
@@ -31,6 +33,7 @@ def test_changes_are_counted_by_field() -> None:
         indicators={},
         holdings=("loan", "boat"),
         consents=one.consents | {"research": ("!*",)},
+        household_id="H-1",
     )
     found = changes_between(one, other)
     lost = set(one.holdings) ^ {"loan", "boat"}
@@ -39,6 +42,7 @@ def test_changes_are_counted_by_field() -> None:
         "indicators": len(one.indicators),
         "holdings": len(lost),
         "consents": 1,
+        "household_id": 1,
     }
     assert changes_between(None, customer(attributes={"age": 1}))["records"] == 1
 

@@ -43,7 +43,8 @@ function policyInWords(policy) {
   const outcomes = policy.outcomes.map((o) => known(`step.${o}`, o)).join(", ");
   const where = policy.channels.length ? t("inChannels", { channels: policy.channels.join(", ") }) : "";
   const then = policy.suppress_s ? t("thenSilent", { time: duration(policy.suppress_s) }) : "";
-  return `${t("policyWords", { max: policy.max, outcomes, scope: t(`scope.${policy.scope}`), window: duration(policy.window_s) })} ${where} ${then}`;
+  const whose = policy.per === "household" ? t("perHousehold") : "";
+  return `${t("policyWords", { max: policy.max, outcomes, scope: t(`scope.${policy.scope}`), window: duration(policy.window_s) })} ${where} ${whose} ${then}`;
 }
 
 function Usage({ of, capacity }) {

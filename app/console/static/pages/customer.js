@@ -69,6 +69,7 @@ function Profile({ of }) {
   const propensities = Object.entries(of.propensities).sort(([, a], [, b]) => b - a).slice(0, 8);
   return html`<div class="grid wide">
     <${Card} title=${t("profile")}><${Facts} of=${{ ...of.attributes, ...of.indicators }} />
+      ${of.household_id && html`<p><strong>${t("household")}</strong> ${of.household_id}</p>`}
       ${of.holdings.length > 0 && html`<p><strong>${t("holdings")}</strong> ${of.holdings.map((x) => html`<${Badge}>${x}<//> `)}</p>`}
     <//>
     <${Card} title=${t("consents")}>
@@ -120,7 +121,7 @@ function limitsUsed(decisions, policies) {
     const counted = decisions
       .filter((d) => Date.parse(d.decided_at) >= from && (policy.channels.length === 0 || policy.channels.includes(d.channel)))
       .reduce((n, d) => n + d.offers.filter((o) => policy.outcomes.includes("decided") || o.outcomes.some((x) => policy.outcomes.includes(x.outcome))).length, 0);
-    return { key: policy.id, name: policy.name, counted, max: policy.max, scope: policy.scope };
+    return { key: policy.id, name: policy.per === "household" ? t("limitOfHousehold", { policy: policy.name }) : policy.name, counted, max: policy.max, scope: policy.scope };
   });
 }
 

@@ -98,9 +98,12 @@ def test_a_record_holds_what_the_answers_came_from_and_nothing_else() -> None:
     catalogue = ruled("history.shown('o2', '5d')")
     history = [at(9, "d", 2), at(4, "d", 2), at(3, "c", 2), at(2, "d", 1)]
     inputs = inputs_of(catalogue, history=history)
-    assert history_of(customer_snapshot(inputs)) == [history[1]]
+    assert history_of(customer_snapshot(inputs).history) == [history[1]]
     assert (
-        history_of(customer_snapshot(inputs_of(catalogue_with([offer(1), offer(2)]), history=history))) == []
+        history_of(
+            customer_snapshot(inputs_of(catalogue_with([offer(1), offer(2)]), history=history)).history
+        )
+        == []
     )
 
 

@@ -165,3 +165,51 @@ def test_what_is_not_limited_needs_no_history() -> None:
 def test_contacts_are_kept_as_long_as_they_matter() -> None:
     policy = {"p": ContactPolicy("p", "p", 1, 10 * 86_400, suppress_s=5 * 86_400)}
     assert world.catalogue(policies=policy).history_ms == 15 * DAY_MS
+
+
+LETTER = ContactPolicy("letter", "one card", 1, 60, scope="group", applies_to="cards", per="household")
+
+
+def shared_book(**placement: str) -> PlacementLimits:
+    """The contact book of a placement with a policy per household, and no limit besides."""
+    offers = {name: world.offer(o.number, name, o.group) for name, o in world.OFFERS.items()}
+    changed = {"web": replace(world.PLACEMENTS["web"], **placement)}  # type: ignore[arg-type]  # fields of it
+    return world.catalogue(offers, {"letter": LETTER}, placements=changed).view("web").contact
+
+
+def test_contacts_of_the_household_count_beside_the_customers_own() -> None:
+    limits, who = shared_book(), world.customer()
+    assert limits.counts_households
+    assert {name for name, o in world.OFFERS.items() if limits.limited_together(o.number - 1)} == {
+        "gold",
+        "blue",
+    }
+    others = ALL - {"gold", "blue"}
+    assert names(limits.allowed(who, [], NOW_MS, [seen("gold", 1)])) == others
+    assert names(limits.allowed(who, [seen("gold", 1)], NOW_MS)) == others
+    assert names(limits.allowed(who, [], NOW_MS, [seen("home", 1), seen("gold", 60_000)])) == ALL
+    (stop,) = limits.stops(0, who, [seen("blue", 7)], NOW_MS, [seen("gold", 1), seen("gold", 2)])
+    assert (stop.name, stop.observed, stop.allowed_again_ms) == ("one card", 2, NOW_MS - 1 + 60_000)
+    assert stop.required == {"max": 1, "window_s": 60, "per": "household"}
+    assert not book().counts_households
+
+
+def test_limits_per_household_fail_closed_unless_the_placement_says_otherwise() -> None:
+    who = world.customer()
+    limits = shared_book()
+    assert names(limits.allowed(who, [], NOW_MS, None)) == ALL - {"gold", "blue"}
+    (stop,) = limits.stops(0, who, [], NOW_MS, None)
+    assert stop.observed == "the contact history cannot be read"
+    lenient = shared_book(without_history="allow")
+    assert names(lenient.allowed(who, [], NOW_MS, None)) == ALL
+    assert lenient.stops(0, who, [], NOW_MS, None) == []
+
+
+def test_a_slot_leaves_no_room_for_others_that_the_household_counts_with_it() -> None:
+    two = replace(LETTER, max=2)
+    offers = {name: world.offer(o.number, name, o.group) for name, o in world.OFFERS.items()}
+    limits = world.catalogue(offers, {"letter": two}).view("web").contact
+    for household, expected in (([], ALL), ([seen("gold", 1)], ALL - {"gold", "blue"})):
+        left = np.ones(len(ALL), dtype=bool)
+        limits.block_after([0], world.customer(), [], NOW_MS, left, household)
+        assert names(left) == expected

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from decisioning.capacity.lease import NO_RESERVATION, Reservation
+from decisioning.contact.history import Contact
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
@@ -67,8 +68,18 @@ class Log:
 
         return asyncio.create_task(write())
 
+    async def read_household(self, household_id: str, decision_id: str, now_ms: int) -> list[Contact]:
+        """Nobody belongs to a household here."""
+        raise AssertionError
+
     async def withdraw(
-        self, customer_id: str, decision_id: str, decided_at_ms: int, now_ms: int, attempt: str = ""
+        self,
+        customer_id: str,
+        decision_id: str,
+        decided_at_ms: int,
+        now_ms: int,
+        attempt: str = "",
+        household_id: str | None = None,
     ) -> None:
         """Note that it was asked for."""
         self.withdrawn.append(decision_id)

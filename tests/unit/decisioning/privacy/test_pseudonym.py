@@ -51,6 +51,7 @@ def decision(**fields: Any) -> Decision:
         "feedback_until": None,
         "source": "live",
         "default_offers": (offer,),
+        "household": SECRET,
         "failure": PolicyFailure("thompson@1", SECRET),
         "customer_snapshot": CustomerSnapshot(
             known=True,

@@ -1,0 +1,1 @@
+"""Contacts that the members of a household share."""

@@ -1,0 +1,85 @@
+"""Comparing what was reserved in households with what became of the decisions, in the background."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from decisioning.log.store_redis import GRACE_MS
+from storage.functions import function_name
+from storage.keys import Keys
+from storage.redis import redis_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A decision that reserved contacts in a household of ``household_bucket``, and when to compare them (Unix ms)."""
+
+    household_bucket: int
+    note: bytes
+    due_ms: int
+
+    @property
+    def parts(self) -> tuple[int, str, str]:
+        """The bucket of the decision, its id, and the household."""
+        bucket, decision_id, household_id = self.note.decode().split(" ", 2)
+        return int(bucket), decision_id, household_id
+
+
+class Reservations:
+    """Takes back contacts that were reserved for what was not decided, or was given back. Any number may run."""
+
+    def __init__(self, redis: "Redis", keys: Keys) -> None:
+        self._redis: Any = redis
+        self._keys = keys
+
+    async def settle_due(self, now_ms: int, limit: int) -> int:
+        """Compare up to ``limit`` reservations of each bucket that are due; returns how many are done with.
+
+        Raises ``RedisUnavailable``.
+        """
+        due = await self._due(now_ms, limit)
+        return await self._settle(due, await self._standing(due), now_ms) if due else 0
+
+    async def _due(self, now_ms: int, limit: int) -> list[Reservation]:
+        buckets = range(self._keys.buckets)
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for bucket in buckets:
+                names = self._keys.reservations(bucket)
+                pipe.zrange(names, "-inf", now_ms, byscore=True, offset=0, num=limit, withscores=True)
+            replies = await pipe.execute()
+        return [
+            Reservation(bucket, note, int(due_ms))
+            for bucket, found in zip(buckets, replies, strict=True)
+            for note, due_ms in found
+        ]
+
+    async def _standing(self, due: Sequence[Reservation]) -> list[list[bytes]]:
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for one in due:
+                bucket, decision_id, _ = one.parts
+                keys = (self._keys.decision(bucket, decision_id), self._keys.unconfirmed(bucket))
+                pipe.fcall(function_name("nb_standing"), len(keys), *keys, decision_id, one.due_ms)
+            return list(await pipe.execute())
+
+    async def _settle(self, due: Sequence[Reservation], replies: Sequence[list[bytes]], now_ms: int) -> int:
+        done = 0
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for one, (status, *found) in zip(due, replies, strict=True):
+                _, decision_id, household_id = one.parts
+                names = self._keys.reservations(one.household_bucket)
+                if status == b"early":
+                    continue
+                if status == b"gone" and now_ms - one.due_ms > GRACE_MS / 2:
+                    # It may have been written, and have left Redis since: its contacts count.
+                    pipe.zrem(names, one.note)
+                    done += 1
+                    continue
+                again, *members = found or [b""]
+                done += not again
+                keys = (self._keys.household(household_id), names)
+                arguments = (one.note, one.due_ms, decision_id, again, *members)
+                pipe.fcall(function_name("nb_settle_household"), len(keys), *keys, *arguments)
+            await pipe.execute()
+        return done

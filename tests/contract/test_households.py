@@ -1,0 +1,412 @@
+"""Limits per household over HTTP: members count together, whatever their buckets, and whatever breaks in between."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from decisioning.evaluation.replay_service import replay
+from decisioning.log.households import store_contacts
+from decisioning.log.households.store_contacts import reservation_note
+from decisioning.log.households.store_reservations import Reservations
+from decisioning.log.store_stream import LogReader
+from decisioning.policies.roster import Roster
+from decisioning.recovery.store_rebuild import Rebuilder
+from storage import clock
+from storage.errors import RedisUnavailable
+from tests.support.api import Instance, Nextbest, decide, problem_of, tell
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DAY_S = 86_400
+MANY = 100
+LATER_MS = 3_600_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def letters(api: Instance) -> AsyncIterator[None]:
+    """Two letters, of which a household gets one a month, and a leaflet in the same channel, which is not limited."""
+    for group in ("letters", "leaflets"):
+        await api.ok("PUT", f"/v1/groups/{group}", json={"name": group, "goal": "grow"})
+    for offer, group in (("card", "letters"), ("loan", "letters"), ("leaflet", "leaflets")):
+        await api.ok("PUT", f"/v1/offers/{offer}", json={"name": offer, "group": group})
+        treatment = {"channel": "letter", "title": offer}
+        await api.ok("PUT", f"/v1/offers/{offer}/treatments/t", json=treatment)
+    body = {"channel": "letter", "control_share": 0, "deadline_ms": 5000, "slots": 3}
+    await api.ok("PUT", "/v1/placements/post", json=body)
+    called = body | {"presentation": "explicit", "confirm_within_s": 1}
+    await api.ok("PUT", "/v1/placements/call", json=called)
+    await api.ok("PUT", "/v1/contact-policies/letter", json=monthly("letters"), role="ops")
+    yield
+    await api.ok("DELETE", "/v1/contact-policies/letter")
+
+
+def monthly(group: str, **fields: Any) -> dict[str, Any]:
+    """One of a group in a month for a household."""
+    body = {"name": "one letter a month", "max": 1, "window_s": 30 * DAY_S, "scope": "group"}
+    return body | {"applies_to": group, "channels": ["letter"], "per": "household"} | fields
+
+
+async def move(api: Instance, household: str | None, *members: str) -> None:
+    """Make customers members of a household."""
+    for member in members:
+        await api.ok("PUT", f"/v1/customers/{member}", json={"household_id": household})
+
+
+def letters_of(answer: Any) -> list[str]:
+    """The letters of an answer, without the leaflet."""
+    return [offer["offer_id"] for offer in answer["offers"] if offer["offer_id"] != "leaflet"]
+
+
+async def contacts_in(api: Instance, household: str) -> dict[bytes, float]:
+    """The household's history as it stands in Redis."""
+    key = api.state.keys.household(household)
+    return dict(await api.state.redis.zrange(key, 0, -1, withscores=True))
+
+
+def members(api: Instance, name: str) -> list[str]:
+    """A customer for each bucket."""
+    keys, found = api.state.keys, {}
+    for number in range(1000):
+        found.setdefault(keys.bucket(f"{name}-{number}"), f"{name}-{number}")
+    assert len(found) == keys.buckets
+    return list(found.values())
+
+
+async def settle(api: Instance, ahead_ms: int = LATER_MS) -> int:
+    """Compare what was reserved with what became of it."""
+    state = api.state
+    return await Reservations(state.redis, state.keys).settle_due(clock.now_ms() + ahead_ms, 1000)
+
+
+async def test_members_in_different_buckets_count_together(api: Instance) -> None:
+    ann, bob, *_ = members(api, "pair")
+    await move(api, "pair", ann, bob)
+    first = await decide(api, ann, "post")
+    assert len(letters_of(first)) == 1  # also of one answer
+    assert len(first["offers"]) == 2
+    second = await decide(api, bob, "post")
+    assert letters_of(second) == []
+    assert [offer["offer_id"] for offer in second["offers"]] == ["leaflet"]
+    assert letters_of(await decide(api, "nobodys", "post"))
+
+
+async def test_many_members_at_once_never_exceed_the_limit(api: Instance) -> None:
+    home = members(api, "crowd")
+    await move(api, "crowd", *home)
+    answers = await asyncio.gather(*(decide(api, home[n % len(home)], "post") for n in range(MANY)))
+    assert sum(len(letters_of(answer)) for answer in answers) == 1
+    assert all("leaflet" in [o["offer_id"] for o in answer["offers"]] for answer in answers)
+
+
+async def test_who_is_in_no_household_is_limited_alone(api: Instance) -> None:
+    assert len(letters_of(await decide(api, "single", "post"))) == 1
+    assert letters_of(await decide(api, "single", "post")) == []
+    # Who moves in takes along what was offered, for themselves, and not for the others.
+    await move(api, "shared", "single", "flatmate")
+    assert letters_of(await decide(api, "single", "post")) == []
+    assert len(letters_of(await decide(api, "flatmate", "post"))) == 1
+
+
+async def test_a_household_that_is_left_keeps_what_it_got(api: Instance) -> None:
+    await move(api, "old", "mover", "stayer")
+    assert letters_of(await decide(api, "mover", "post"))
+    await move(api, "new", "mover")
+    assert letters_of(await decide(api, "stayer", "post")) == []
+    await move(api, "new", "neighbour")
+    assert letters_of(await decide(api, "neighbour", "post"))
+
+
+async def test_an_explanation_says_that_it_is_the_households_limit(api: Instance) -> None:
+    await move(api, "why", "ada", "eva")
+    await decide(api, "ada", "post")
+    answer = await decide(api, "eva", "post", explain=True, dry_run=True)
+    (stop,) = next(one for one in answer["explanation"] if one["offer_id"] == "card")["stops"]
+    assert (stop["stage"], stop["name"], stop["observed"]) == ("contact", "one letter a month", 1)
+    assert stop["required"] == {"max": 1, "window_s": 30 * DAY_S, "per": "household"}
+    assert stop["allowed_again_ms"] > clock.now_ms()
+
+
+async def test_a_dry_run_reserves_nothing(api: Instance) -> None:
+    await move(api, "dry", "desert")
+    assert letters_of(await decide(api, "desert", "post", dry_run=True))
+    assert await contacts_in(api, "dry") == {}
+    assert letters_of(await decide(api, "desert", "post"))
+    assert len(await contacts_in(api, "dry")) == 2  # the leaflet of the same answer as well
+
+
+async def test_a_repeated_request_counts_once(api: Instance) -> None:
+    await move(api, "again", "echo", "reply")
+    answers = await asyncio.gather(*(decide(api, "echo", "post", decision_id="letter-7") for _ in range(20)))
+    assert len({str(letters_of(answer)) for answer in answers}) == 1
+    assert len(letters_of(answers[0])) == 1
+    assert letters_of(await decide(api, "reply", "post")) == []
+    await settle(api)
+    decided = [name for name in await contacts_in(api, "again") if b":letters:" in name]
+    assert len(decided) == 1
+
+
+async def test_an_unlimited_answer_leaves_no_trace_in_the_household(api: Instance) -> None:
+    await move(api, "web", "surfer")
+    assert (await decide(api, "surfer", "home"))["offers"]
+    assert await contacts_in(api, "web") == {}
+
+
+async def test_what_was_reserved_by_a_process_that_was_killed_is_given_back(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "killed", "victim", "heir")
+    reached = asyncio.Event()
+
+    async def killed(*arguments: Any) -> Any:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_contacts, "HOLD_MS", 0)
+        patched.setattr(api.state.decision_log, "_write", killed)
+        request = {"customer_id": "victim", "placement": "post", "decision_id": "never"}
+        asked = asyncio.create_task(api.call("POST", "/v1/decisions", json=request))
+        await reached.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+    # It may still be written, for all that anybody knows.
+    assert letters_of(await decide(api, "heir", "post")) == []
+    assert await contacts_in(api, "killed") != {}
+    keys = api.state.keys
+    note = reservation_note(keys.bucket("victim"), "never", "killed")
+    assert await api.state.redis.zscore(keys.reservations(keys.bucket("killed")), note) is not None
+
+    async def left() -> bool:
+        await settle(api)
+        return not await contacts_in(api, "killed")
+
+    await eventually(left, "the reservation to be given back")
+    assert await api.state.redis.zscore(keys.reservations(keys.bucket("killed")), note) is None
+    assert letters_of(await decide(api, "heir", "post"))
+
+
+async def test_a_process_that_is_killed_behind_both_steps_keeps_the_limit(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "written", "writer", "reader")
+    reached, write = asyncio.Event(), api.state.decision_log._write
+
+    async def killed(*arguments: Any) -> Any:
+        assert (await write(*arguments)).written
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.state.decision_log, "_write", killed)
+        asked = asyncio.create_task(decide(api, "writer", "post", decision_id="written"))
+        await reached.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+    await settle(api)
+    assert letters_of(await decide(api, "reader", "post")) == []
+    assert letters_of(await decide(api, "writer", "post", decision_id="written"))
+
+
+async def test_a_decision_is_not_written_when_its_reservation_may_be_gone(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "slow", "snail", "heiress")
+    monkeypatch.setattr(store_contacts, "HOLD_MS", 0)
+    late = await decide(api, "snail", "post")
+    assert letters_of(late) == []  # after three tries, each too late
+    monkeypatch.undo()
+    assert len(letters_of(await decide(api, "heiress", "post"))) == 1
+
+
+async def test_what_was_decided_stays(api: Instance) -> None:
+    await move(api, "kept", "ivy")
+    await decide(api, "ivy", "post")
+    before = await contacts_in(api, "kept")
+    await settle(api)
+    await settle(api)
+    assert await contacts_in(api, "kept") == before != {}
+
+
+async def test_a_withdrawn_decision_does_not_count(api: Instance) -> None:
+    await move(api, "undone", "una", "otto")
+    answer = await decide(api, "una", "post")
+    record = await api.state.decision_log.waiting(api.state.keys.bucket("una"), answer["decision_id"])
+    decided_at_ms = int(record["d"])
+    await api.state.decision_log.withdraw(
+        "una", answer["decision_id"], decided_at_ms, clock.now_ms(), household_id="undone"
+    )
+
+    async def free() -> bool:
+        await settle(api, 0)
+        return not await contacts_in(api, "undone")
+
+    await eventually(free, "what was withdrawn to leave the household")
+    assert letters_of(await decide(api, "otto", "post"))
+
+
+async def test_an_unconfirmed_presentation_is_given_back_and_counts_if_it_comes_late(shop: Nextbest) -> None:
+    api, state = shop.api, shop.api.state
+    await move(api, "phone", "talker", "listener")
+    first = await decide(api, "talker", "call")
+    (offer,) = letters_of(first)
+    await settle(api)
+    assert letters_of(await decide(api, "listener", "call")) == []
+    bucket, reader = state.keys.bucket("talker"), LogReader(state.redis, state.keys)
+
+    async def released() -> bool:
+        await reader.release([(bucket, first["decision_id"])], clock.now_ms())
+        await settle(api)
+        return not await contacts_in(api, "phone")
+
+    await eventually(released, "the reservation to be given back")
+    assert await tell(api, first["decision_id"], offer, "presented") == "recorded"
+    late = await contacts_in(api, "phone")
+    assert [b":letters:" in name for name in late] == [True]
+    await settle(api)
+    assert await contacts_in(api, "phone") == late
+    assert letters_of(await decide(api, "listener", "call")) == []
+
+
+async def test_a_rebuild_brings_the_history_of_a_household_back(shop: Nextbest) -> None:
+    api, state = shop.api, shop.api.state
+    home = members(api, "rebuilt")[:3]
+    await move(api, "rebuilt", *home)
+    body = monthly("leaflets", max=2, name="two leaflets")
+    await api.ok("PUT", "/v1/contact-policies/leaflet", json=body)
+    for member in home:
+        await decide(api, member, "post")
+    await move(api, "elsewhere", home[0])  # the log tells what household it was
+    before = await contacts_in(api, "rebuilt")
+    assert len(before) == 3
+    await settle(api)
+    await shop.worker.drain()
+    await state.redis.delete(state.keys.household("rebuilt"))
+    await Rebuilder(
+        state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
+    ).rebuild()
+    assert await contacts_in(api, "rebuilt") == before
+    await settle(api)
+    assert await contacts_in(api, "rebuilt") == before
+    await api.ok("DELETE", "/v1/contact-policies/leaflet")
+
+
+async def test_a_household_that_cannot_be_read_gets_no_letter(
+    api: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "dark", "owl")
+
+    async def unreadable(*arguments: Any) -> Any:
+        raise RedisUnavailable("no")
+
+    monkeypatch.setattr(api.state.decision_log.households, "read", unreadable)
+    answer = await decide(api, "owl", "post", explain=True)
+    assert [offer["offer_id"] for offer in answer["offers"]] == ["leaflet"]
+    assert answer["degraded"] == ["contact_history_unavailable"]
+    (stop,) = next(one for one in answer["explanation"] if one["offer_id"] == "card")["stops"]
+    assert stop["observed"] == "the contact history cannot be read"
+    assert stop["required"]["per"] == "household"
+    monkeypatch.undo()
+    # A bucket that lost what it held, too, while that of the customer is whole.
+    state = api.state
+    whole = state.keys.whole(state.keys.bucket("dark"))
+    mark = await state.redis.get(whole)
+    assert state.keys.bucket("dark") != state.keys.bucket("owl")
+    await state.redis.delete(whole)
+    lost = await decide(api, "owl", "post")
+    await state.redis.set(whole, mark)
+    assert letters_of(lost) == []
+    assert lost["degraded"] == ["contact_history_unavailable"]
+
+
+async def test_a_replay_draws_within_the_households_limits(shop: Nextbest) -> None:
+    api = shop.api
+    await move(api, "replayed", "rita", "rolf")
+    await api.ok("PATCH", "/v1/contact-policies/letter", json={"max": 2})
+    await decide(api, "rita", "post", limit=1)
+    answer = await decide(api, "rolf", "post")
+    await shop.worker.drain()
+    assert len(letters_of(answer)) == 1  # of two slots, since the household had one already
+    again = await replay(answer["decision_id"], api.state.archive, api.state.catalogues, Roster())
+    assert again.identical
+    await api.ok("PUT", "/v1/contact-policies/letter", json=monthly("letters"))
+
+
+async def test_impossible_combinations_are_refused(api: Instance) -> None:
+    for outcomes in (["presented"], ["decided", "accepted"]):
+        body = monthly("letters", outcomes=outcomes)
+        refused = await api.call("PUT", "/v1/contact-policies/wrong", json=body)
+        assert "per household" in problem_of(refused, 422, "outcomes")["detail"]
+    refused = await api.call("PUT", "/v1/contact-policies/wrong", json=monthly("letters", per="street"))
+    problem_of(refused, 422, "per")
+    assert (await api.call("GET", "/v1/contact-policies/wrong")).status_code == 404
+
+
+async def test_a_limit_per_household_is_not_lifted_by_the_way(api: Instance) -> None:
+    body = {name: value for name, value in monthly("letters").items() if name != "per"}
+    refused = await api.call("PUT", "/v1/contact-policies/letter", json=body)
+    assert refused.status_code == 409
+    assert "per" in refused.json()["detail"]
+
+
+async def test_a_household_is_stored_read_and_removed(api: Instance) -> None:
+    path = "/v1/customers/member"
+    await api.ok("PUT", path, json={"household_id": "  H-1 ", "attributes": {"age": 3}})
+    assert (await api.ok("GET", path))["household_id"] == "H-1"
+    lost = await api.call("PUT", path, json={"attributes": {"age": 4}})
+    assert "household_id" in problem_of(lost, 409)["detail"]
+    await api.ok("PATCH", path, json={"attributes": {"age": 5}})
+    assert (await api.ok("GET", path))["household_id"] == "H-1"
+    await api.ok("PATCH", path, json={"household_id": "H-2"})
+    assert (await api.ok("GET", path))["household_id"] == "H-2"
+    await api.ok("PATCH", path, json={"household_id": None})
+    assert (await api.ok("GET", path))["household_id"] is None
+    for wrong in ("", "x" * 129, "a\nb", 7):
+        problem_of(await api.call("PATCH", path, json={"household_id": wrong}), 422, "household_id")
+
+
+async def test_imports_bring_households(api: Instance) -> None:
+    def file(*rows: list[str]) -> bytes:
+        out = io.StringIO()
+        csv.writer(out).writerows(rows)
+        return out.getvalue().encode()
+
+    async def load(content: bytes) -> Any:
+        return await api.ok(
+            "POST", "/v1/imports/customers", content=content, headers={"Content-Type": "text/csv"}
+        )
+
+    await load(file(["customer_id", "household_id"], ["im-1", "I-1"], ["im-2", ""], ["im-3", "I-3"]))
+    read = [(await api.ok("GET", f"/v1/customers/im-{n}"))["household_id"] for n in (1, 2, 3)]
+    assert read == ["I-1", None, "I-3"]
+    await load(file(["customer_id", "age"], ["im-1", "7"]))  # it says nothing of it
+    await load(file(["customer_id", "household_id"], ["im-3", ""]))
+    read = [(await api.ok("GET", f"/v1/customers/im-{n}"))["household_id"] for n in (1, 2, 3)]
+    assert read == ["I-1", None, None]
+    long = file(["customer_id", "household_id"], ["im-4", "x" * 129])
+    answer = await api.call(
+        "POST", "/v1/imports/customers", content=long, headers={"Content-Type": "text/csv"}
+    )
+    assert "household_id" in answer.text
+    assert (await api.call("GET", "/v1/customers/im-4")).status_code == 404
+
+
+async def test_what_is_held_on_a_person_names_the_household_and_an_erasure_forgets_it(shop: Nextbest) -> None:
+    api = shop.api
+    await move(api, "H-gone", "leaver")
+    decided = await decide(api, "leaver", "post")
+    await shop.worker.drain()
+    held = await api.ok("GET", "/v1/customers/leaver/export")
+    assert held["record"]["household_id"] == "H-gone"
+    await api.ok("POST", "/v1/customers/leaver/erase", json={})
+    await shop.worker.drain()
+    row = await api.state.redis.hget(
+        api.state.keys.decision(api.state.keys.bucket("leaver"), decided["decision_id"]), "hh"
+    )
+    assert row is None
+    assert "H-gone" not in (await api.call("GET", f"/v1/decisions/{decided['decision_id']}")).text
