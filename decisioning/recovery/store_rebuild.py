@@ -63,6 +63,10 @@ SETTLE_S = 2
 _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
     (d.header ->> 'until_ms')::bigint AS header_until_ms, d.candidates, d.priors, d.factors,
+    ARRAY(
+        SELECT l.signal_id FROM lifted_signals AS l
+        WHERE l.customer_id = d.customer_id AND l.lifted_ms >= (d.header ->> 'decided_at_ms')::bigint
+    ) AS lifted,
     coalesce((
         SELECT CASE WHEN bool_or(x.outcome <> 'withdrawn') THEN 'expired' ELSE 'withdrawn' END FROM outcomes x
         WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
@@ -371,7 +375,11 @@ def _arguments(row: Any, outcomes: Sequence[Any], now_ms: int, history_ms: int) 
         )
         for o in outcomes
     ]
-    kept = [k for k in contacts_of_decision(decision, told) if k.contact.at_ms > now_ms - history_ms]
+    kept = [
+        k
+        for k in contacts_of_decision(decision, told, lifted=row.lifted)
+        if k.contact.at_ms > now_ms - history_ms
+    ]
     confirm_ms = None if decision.contacts is None else decision.contacts.confirm_until_ms
     if any(t.outcome == "released" for t in told):
         confirm_ms = None

@@ -1,4 +1,4 @@
-"""What became of each customer's decisions of a day is rolled up for reports on hold-outs; views name hold-outs."""
+"""Days of customers are rolled up for reports on hold-outs, which views name; signals can be lifted."""
 
 from alembic import op
 
@@ -16,6 +16,12 @@ TABLES = (
     "CREATE INDEX asked_days_in_time ON asked_days USING brin (day)",
     "CREATE INDEX asked_days_of_customer ON asked_days (customer_id)",
     "CREATE TABLE rolled_up_days (day date PRIMARY KEY, done boolean NOT NULL DEFAULT false)",
+    """
+    CREATE TABLE lifted_signals (
+        customer_id text NOT NULL, signal_id text NOT NULL, lifted_ms bigint NOT NULL,
+        PRIMARY KEY (customer_id, signal_id)
+    )
+    """,
 )
 HELD = (
     "CASE WHEN d.catalog_version IS NULL AND d.header ? 'holdouts'"
@@ -73,5 +79,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     _views("")
+    op.execute("DROP TABLE lifted_signals")
     op.execute("DROP TABLE rolled_up_days")
     op.execute("DROP TABLE asked_days")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from profiles.importing.source import Block, Data, FileFormat, Source, format_of
 from profiles.importing.suppressions import CheckScope, SuppressionCleaner
 from profiles.privacy.consent_rows import ConsentCleaner
 
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
 
 
@@ -125,11 +127,14 @@ def open_propensities(
 
 
 def open_suppressions(
-    data: Data, check_scope: CheckScope, file_format: FileFormat | None = None
+    data: Data,
+    check_scope: CheckScope,
+    file_format: FileFormat | None = None,
+    reasons: Mapping[str, str] = NO_REASONS,
 ) -> ImportRun:
-    """Open a file of entries in suppression lists; see ``open_customers``."""
+    """Open a file of entries in suppression lists; see ``open_customers``. ``reasons``: names by id."""
     source = _open(data, file_format)
-    return ImportRun(source, SuppressionCleaner(source.schema, check_scope))
+    return ImportRun(source, SuppressionCleaner(source.schema, check_scope, reasons))
 
 
 def open_registers(
@@ -145,10 +150,14 @@ def open_history(
     known_offers: Collection[str],
     file_format: FileFormat | None = None,
     latest_us: int = MAX_US,
+    reasons: Collection[str] = (),
 ) -> ImportRun:
-    """Open a file of past decisions on ``known_offers``, made until ``latest_us``; see ``open_customers``."""
+    """Open a file of past decisions on ``known_offers``, made until ``latest_us``; see ``open_customers``.
+
+    ``reasons``: ids of those that may be told with what came of them.
+    """
     source = _open(data, file_format)
-    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us))
+    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us, reasons))
 
 
 def _open(data: Data, file_format: FileFormat | None) -> Source:

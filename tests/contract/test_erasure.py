@@ -487,6 +487,8 @@ async def test_the_command_erases(
     problem_of(await shop.api.call("PUT", "/v1/customers/typed", json={}), 409)
     assert (await run("readmit", "typed")).exit_code == 0
     assert (await run("readmit", "typed")).exit_code == 1
+    lifted = await run("lift", "typed", "angry")
+    assert (lifted.exit_code, "there is no remembered signal 'angry'" in lifted.output) == (1, True)
 
 
 async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest) -> None:

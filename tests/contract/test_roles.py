@@ -43,6 +43,7 @@ ROLES_OF: dict[str, set[Role]] = {
         f"patch_{what}": {"ops", "admin"} for what in ("group", "offer", "treatment", "placement", "customer")
     },
     "merge_visitor": {"frontend", "ops", "admin"},
+    "lift_signal": {"ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "ops", "admin"},

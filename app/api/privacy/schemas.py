@@ -92,6 +92,7 @@ class PersonOut(BaseModel):
             "aliases": [],
             "suppressions": [],
             "registers": [],
+            "lifted_signals": [],
             "contacts": [],
             "events": [],
             "told_by_events": None,
@@ -121,6 +122,9 @@ class PersonOut(BaseModel):
     )
     registers: list[HeldSuppression] = Field(
         default=[], description="registers that the customer is found in"
+    )
+    lifted_signals: list[dict[str, Any]] = Field(
+        default=[], description="signals that somebody lifted before they ended"
     )
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
     events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
@@ -168,6 +172,7 @@ class ErasureOut(BaseModel):
             "consent_records": 2,
             "propensities": 1,
             "suppressions": 0,
+            "lifted_signals": 0,
             "aliases": 1,
             "decisions": 12,
             "events": 3,
@@ -186,6 +191,9 @@ class ErasureOut(BaseModel):
     consent_records: int = Field(description="records of consents and objections that were deleted")
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
+    lifted_signals: int = Field(
+        description="signals that had been lifted, of which nothing is known any more"
+    )
     aliases: int = Field(description="visitors who are nobody's alias any more, and whose log was erased too")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
     events: int = Field(description="archived events that were deleted")
