@@ -1,7 +1,7 @@
 """Bulk imports, as the API and the command line share them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from decisioning.catalog.kind import Sections
 from decisioning.contact.signals import reason_name
 from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
+from decisioning.merging.store_aliases import AliasStore
 from profiles.customer import OfferScope
 from profiles.importing.run import (
     ImportReport,
@@ -86,6 +87,14 @@ async def _load(
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us, reasons)
     if kind not in ("suppressions", "registers"):
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
+    if kind in ("suppressions", "consents"):
+        aliases, loop = AliasStore(state.engine), asyncio.get_running_loop()
+
+        def became(visitors: Collection[str]) -> Mapping[str, str]:
+            # Files are parsed in a thread.
+            return asyncio.run_coroutine_threadsafe(aliases.became(visitors), loop).result()
+
+        run.became = became
     if kind == "history":
         return await _import_history(state, run, on_progress)
     report = await state.bulk_loader.load(run, on_progress, author)
