@@ -36,6 +36,7 @@ from app.api.privacy import erasure_routes as erasure
 from app.api.privacy import routes as privacy
 from app.api.public import routes as public
 from app.api.registers import routes as registers
+from app.api.reports import event_routes as event_report
 from app.api.reports import holdout_routes as holdout_report
 from app.api.reports import interest_routes as interests
 from app.api.reports import offer_routes as offer_reports
@@ -72,8 +73,8 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, capacity, firings, catalog_kinds, customer_lists,
     customer_told, customer_consents, customer_merge, privacy, customers, suppressions, registers, erasure, imports,
-    exports, reports, offer_reports, holdout_report, without_offer, interests, alerts, live, monitoring, arms,
-    policies, deployments, evaluations, rules, scripts, health,
+    exports, reports, offer_reports, holdout_report, event_report, without_offer, interests, alerts, live, monitoring,
+    arms, policies, deployments, evaluations, rules, scripts, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -6,18 +6,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.errors import Invalid
 from decisioning.holdouts.holdout import HoldoutEvent
 from decisioning.reporting.holdout_report import OUTCOMES, Moments, Side, Span
 from decisioning.reporting.store_asked_days import COLUMNS, asked_rows, between_days, find_rolled_up
+from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.clock import to_datetime
-from storage.errors import PostgresUnavailable
-from storage.postgres import transaction
 
-TIMEOUT_S = 8
-"""A report that takes longer is given up: a request waits for it."""
-_CANCELED = "57014"
-_PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
 _MAX_SUMMED = "1e15"
 
 _OF_VERSION = "SELECT * FROM ({rows}) AS a WHERE a.version >= :version"
@@ -50,22 +44,12 @@ async def holdout_sides(
         values[f"type{place}"] = counted.event
         if counted.property is not None:
             values[f"property{place}"] = counted.property
-    try:
-        async with transaction(engine) as connection:
-            values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
-            ranges = between_days(values["start"], values["stop"], values["days"])
-            for place, (start, stop) in enumerate(ranges):
-                values |= {f"start{place}": start, f"stop{place}": stop}
-            for setting, value in {**_PLANNING, "statement_timeout": str(TIMEOUT_S * 1000)}.items():
-                await connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
-            rows = (await connection.execute(text(_statement(events, len(ranges))), values)).mappings().all()
-    except PostgresUnavailable as error:
-        cause = getattr(error.__cause__, "orig", None)
-        if getattr(cause, "sqlstate", None) != _CANCELED:
-            raise
-        raise Invalid(
-            "since", f"the report takes longer than {TIMEOUT_S} s: name less time with since and until"
-        ) from None
+    async with bounded(engine, TIMEOUT_S, "name less time with since and until") as connection:
+        values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
+        ranges = between_days(values["start"], values["stop"], values["days"])
+        for place, (start, stop) in enumerate(ranges):
+            values |= {f"start{place}": start, f"stop{place}": stop}
+        rows = (await connection.execute(text(_statement(events, len(ranges))), values)).mappings().all()
     names = [*OUTCOMES, *(counted.label() for counted in events)]
     sides = {row["held"]: _side(row, names) for row in rows}
     return sides.get(False, Side()), sides.get(True, Side())

@@ -49,6 +49,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_events": {"ops", "scientist", "admin"},
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "report_interests": {"ops", "scientist", "admin"},
