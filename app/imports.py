@@ -1,7 +1,7 @@
 """Bulk imports, as the API and the command line share them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -9,8 +9,10 @@ from typing import Any, Literal
 from app.state import ApiState
 from decisioning.catalog.checks import check_suppression
 from decisioning.catalog.kind import Sections
+from decisioning.contact.signals import reason_name
 from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.log.import_service import HistoryImporter, PastDecision
+from decisioning.merging.store_aliases import AliasStore
 from profiles.customer import OfferScope
 from profiles.importing.run import (
     ImportReport,
@@ -72,16 +74,27 @@ async def _load(
     elif kind == "propensities":
         run = await asyncio.to_thread(open_propensities, path, known.keys(), file_format)
     elif kind == "suppressions":
-        check = partial(_missing_in_scope, state.current_catalogue().sections)
-        run = await asyncio.to_thread(open_suppressions, path, check, file_format)
+        catalogue = state.current_catalogue()
+        check = partial(_missing_in_scope, catalogue.sections)
+        names = {reason_id: reason_name(catalogue.reasons, reason_id) for reason_id in catalogue.reasons}
+        run = await asyncio.to_thread(open_suppressions, path, check, file_format, names)
     elif kind == "registers":
         registers = [kept.register.register_id for kept in await RegisterStore(state.engine).all()]
         run = await asyncio.to_thread(open_registers, path, registers, file_format)
     else:
         latest_us = (now_ms() + DAY_MS) * 1000  # a day, for what is dated in the zone of a customer
-        run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us)
+        reasons = state.current_catalogue().reasons.keys()
+        run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us, reasons)
     if kind not in ("suppressions", "registers"):
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
+    if kind in ("suppressions", "consents"):
+        aliases, loop = AliasStore(state.engine), asyncio.get_running_loop()
+
+        def became(visitors: Collection[str]) -> Mapping[str, str]:
+            # Files are parsed in a thread.
+            return asyncio.run_coroutine_threadsafe(aliases.became(visitors), loop).result()
+
+        run.became = became
     if kind == "history":
         return await _import_history(state, run, on_progress)
     report = await state.bulk_loader.load(run, on_progress, author)

@@ -212,6 +212,7 @@ class ApiState:
             self.roster,
             self.replica,
             clock.now_ms,
+            population=self.population.refresh,
         )
         self.interests = InterestsService(self.simulations)
         self.without_offer = WithoutOfferService(self.simulations, self.catalogues, LastDay(self.engine))

@@ -1,6 +1,7 @@
 """The demo as a client: the few calls that it makes, over HTTP like anybody else's."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ class ApiClient:
             if not items:
                 return statuses
         return statuses + ["refused"] * len(items)
+
+    async def events(self, items: list[Json]) -> list[str]:
+        """Send events, at most 1,000; one status for each. Raises NextbestError."""
+        told = await self._patient.request("POST", "/v1/events/batch", {"items": items})
+        return [str(answer["status"]) for answer in _object(told)["items"]]
+
+    async def firings(self) -> dict[str, int]:
+        """Count by status what triggers fired in the last day. Raises NextbestError."""
+        triggers = (await self._get("/v1/firings/counts", days="1"))["triggers"]
+        return dict(sum((Counter(one["counts"]) for one in triggers), Counter[str]()))
 
     async def acceptance(self, by: str = "policy") -> list[Json]:
         """Read the rows of the acceptance report. Raises NextbestError."""

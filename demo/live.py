@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +17,7 @@ from app.processes.supervise import Child
 from demo.client import ApiClient, DemoError, Json
 from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
+from demo.purchases import Shoppers
 from demo.report import Figures, live_view, plain_line, print_end, print_start, write_json
 from demo.service import tail
 from demo.visitors import Visitors
@@ -64,7 +66,8 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
     stop, hurry = asyncio.Event(), asyncio.Event()
     with _stopping(stop, hurry):
         session.interrupted()
-        crowd = asyncio.create_task(visitors.run(stop))
+        shoppers = Shoppers(api, session.prepared.purchases.today, visitors.tally)
+        crowd = asyncio.gather(visitors.run(stop), shoppers.run(stop))
         try:
             await _watch(session, api, crowd, stop, warm, seconds)
         finally:
@@ -83,7 +86,7 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
 async def _watch(
     session: Session,
     api: ApiClient,
-    crowd: asyncio.Task[None],
+    crowd: asyncio.Future[Any],
     stop: asyncio.Event,
     warm: dict[str, float],
     seconds: float | None,
@@ -116,11 +119,13 @@ async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> N
     now = datetime.now(UTC)
     open_now = {offer.id for offer in session.prepared.offers if offer.live_at(now)}
     try:
-        acceptance, arms = await asyncio.gather(api.acceptance(), api.arms("calibrated"))
+        acceptance, arms, firings = await asyncio.gather(
+            api.acceptance(), api.arms("calibrated"), api.firings()
+        )
     except NextbestError as error:
         figures.tally.errors[f"report: {type(error).__name__}"] += 1
         return
-    figures.acceptance = acceptance
+    figures.acceptance, figures.firings = acceptance, firings
     # Others cannot be shown to anybody: their arms do not change.
     figures.arms = [arm for arm in arms if arm["offer_id"] in open_now]
     grown = (arm["observations"] - warm.get(arm["offer_id"], 0.0) for arm in arms)

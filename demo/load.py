@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from demo import steering
+from demo import purchases, steering
 from demo.client import ApiClient, DemoError, Json
 from demo.customers import write_customers
 from demo.history import HistoryCounts, write_history
@@ -17,6 +17,7 @@ from demo.journey import DATA_END, Journey, load_journey
 from demo.names import CHANNELS, DESK, MAILER, REWARD_WINDOW_S, WEB, customer_ids
 from demo.offers import TYPES, CampaignOffer, build_offers
 from demo.propensity import Quality, fit_propensity, propensities, quality, write_propensities
+from demo.purchases import Purchases
 from demo.report import is_history
 from demo.response import AnswerModel, build_answer_model
 from demo.visitors import Crowd
@@ -46,11 +47,13 @@ class DemoData:
     quality: Quality
     crowd: Crowd
     answers: AnswerModel
+    purchases: Purchases
 
     def summary(self) -> Json:
         """Collect the counts and the model's measured quality, for the report."""
         return {
             "rows": self.rows,
+            "purchases_before": len(self.purchases.before),
             "history": asdict(self.history),
             "propensity_model": asdict(self.quality),
             "odds_factor_of_simulated_answers": round(self.answers.odds_factor, 3),
@@ -85,6 +88,7 @@ def prepare(folder: Path, today: date) -> DemoData:
         quality=quality(journey, fitted, scores),
         crowd=crowd,
         answers=answers,
+        purchases=purchases.build_purchases(journey, today),
     )
 
 
@@ -96,6 +100,7 @@ def _is_live(journey: Journey) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 def catalogue_requests(offers: list[CampaignOffer]) -> Iterator[tuple[str, Json]]:
     """Yield path and body of every PUT, in an order in which each finds what it refers to."""
     yield from steering.before_offers()
+    yield from purchases.before_offers()
     for kind in TYPES:
         # The data does not say what the types were meant to achieve; they are all taken as growth.
         yield f"/v1/groups/type-{kind.lower()}", {"name": f"Campaigns of type {kind}", "goal": "grow"}
@@ -135,6 +140,7 @@ def catalogue_requests(offers: list[CampaignOffer]) -> Iterator[tuple[str, Json]
         f"/v1/placements/{MAILER}",
         {**shared, "channel": CHANNELS[MAILER], "slots": 1, "reward_window_s": MAILER_WINDOW_S},
     )
+    yield purchases.follow_up_placement(REWARD_WINDOW_S)
 
 
 async def create_catalogue(api: ApiClient, offers: list[CampaignOffer], progress: Progress) -> int:
@@ -165,6 +171,15 @@ def _write_part(path: Path, start: int) -> Path:
     part = path.with_name(f"{path.stem}.part.parquet")
     pq.write_table(pq.read_table(path).slice(start, UPLOAD_BATCH_SIZE), part)
     return part
+
+
+async def send_purchases(api: ApiClient, events: list[Json], progress: Progress) -> None:
+    """Send events of purchases in batches. Raises DemoError if one is refused."""
+    for start in range(0, len(events), purchases.BATCH_SIZE):
+        statuses = await api.events(events[start : start + purchases.BATCH_SIZE])
+        if strange := {*statuses} - {"recorded", "duplicate"}:
+            raise DemoError(f"events of purchases were not recorded: {', '.join(sorted(strange))}")
+        progress(start + len(statuses), len(events))
 
 
 async def wait_until_learned(api: ApiClient, history_rows: int, progress: Progress) -> list[Json]:

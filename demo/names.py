@@ -8,10 +8,11 @@ from demo.journey import Journey
 WEB = "web-home"
 DESK = "service-desk"
 MAILER = "coupon-mailer"
+FOLLOW_UP = "follow-up-mail"
 # Visitors answer within a few seconds, so silence is known soon.
 REWARD_WINDOW_S = 5
 # The channel of each placement.
-CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail"}
+CHANNELS = {WEB: "web", DESK: "agent", MAILER: "mail", FOLLOW_UP: "mail"}
 
 
 def customer_id(household: int | np.int64) -> str:

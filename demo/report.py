@@ -34,7 +34,7 @@ class Figures:
     """All that is reported.
 
     `acceptance` and `arms` are rows of the API's answers; `learned_observations` is how much the arms' evidence grew by
-    live feedback; `set_up` has the seconds of each step.
+    live feedback; `firings` has how often triggers fired, by what came of it; `set_up` has the seconds of each step.
     """
 
     api_url: str
@@ -44,6 +44,7 @@ class Figures:
     acceptance: Sequence[Json] = ()
     arms: Sequence[Json] = ()
     learned_observations: float = 0.0
+    firings: Mapping[str, int] = field(default_factory=dict)
     explained: Json | None = None
     example_customer: str = ""
     offer_names: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +100,8 @@ def to_json(figures: Figures) -> Json:
         "feedback": sum(tally.feedback.values()),
         "feedback_statuses": dict(tally.feedback),
         "answers": dict(tally.answers),
+        "events": dict(tally.events),
+        "firings": dict(figures.firings),
         "errors": dict(tally.errors),
         "degraded": dict(tally.degraded),
         "decision_p50_ms": tally.latency_ms(0.5),
@@ -179,6 +182,9 @@ def _traffic_line(figures: Figures) -> str:
         f"{figures.seconds:.0f} s: {tally.decisions:,} decisions ({rate:.0f}/s)",
         f"{sum(tally.feedback.values()):,} feedbacks ({tally.feedback['duplicate']:,} repeats counted once)",
     ]
+    if tally.events:
+        fired = ", ".join(f"{count:,} {status}" for status, count in figures.firings.items())
+        parts.append(f"{tally.events.total():,} events of purchases, triggers fired {fired or 'not yet'}")
     if tally.empty:
         parts.append(f"{tally.empty:,} times nothing was right")
     median, slow = tally.latency_ms(0.5), tally.latency_ms(0.99)

@@ -20,7 +20,17 @@ from app.servers import server_urls
 from demo.client import ApiClient, DemoError
 from demo.journey import JourneyMissing
 from demo.live import Session, live_visitors
-from demo.load import KINDS, DemoData, Progress, create_catalogue, import_file, prepare, wait_until_learned
+from demo.load import (
+    KINDS,
+    DemoData,
+    Progress,
+    create_catalogue,
+    import_file,
+    prepare,
+    send_purchases,
+    wait_until_learned,
+)
+from demo.purchases import trigger
 from demo.report import Figures
 from demo.service import (
     choose_port,
@@ -141,8 +151,13 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
         with steps.step("start the API and its worker"):
             await wait_until_ready(api, session.child, session.log, steps.check)
         await _load_data(api, prepared, steps)
+        sent = prepared.purchases.before
+        with steps.step(f"send {len(sent):,} events: purchases of the last days") as progress:
+            await send_purchases(api, sent, progress)
         with steps.step("wait until reports and arms have the history") as progress:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
+        # Behind the purchases of before, which nobody is to be written to for.
+        await api.put(*trigger())
         total = sum(taken for _, taken in steps.taken)
         steps.console.print(f"{total:5.1f} s  in all", highlight=False)
         await live_visitors(session, api, seconds)

@@ -41,13 +41,17 @@ class Crowd:
 
 @dataclass(slots=True)
 class VisitTally:
-    """Counts of what has happened so far. `feedback` counts acknowledged statuses, `errors` failed calls by kind."""
+    """Counts of what has happened so far.
+
+    `feedback` and `events` count acknowledged statuses, `errors` failed calls by kind.
+    """
 
     decisions: int = 0
     empty: int = 0
     degraded: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     feedback: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LATENCIES))
 
@@ -86,7 +90,7 @@ class Visitors:
                 visits.create_task(self._visit()).add_done_callback(lambda _: inside.release())
                 # At most a second is made up for: after a stall there is no flood of visitors.
                 next_arrival = max(next_arrival + 1 / self.rate_per_s, clock() - 1.0)
-                await _wait_or_stop(stop, next_arrival - clock())
+                await wait_or_stop(stop, next_arrival - clock())
         await self._flush()
 
     async def _visit(self) -> None:
@@ -155,7 +159,7 @@ class Visitors:
             self.tally.errors[_error_kind("feedback", error)] += len(batch)
 
 
-async def _wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
+async def wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
     """Sleep, but no longer than until `stop`."""
     if seconds > 0:
         try:

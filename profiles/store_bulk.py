@@ -174,14 +174,14 @@ _KINDS = {
         rows=suppression_rows,
         create=f"""
             CREATE TEMPORARY TABLE {_TABLE} (
-                customer_id text, list_id text, reason text, until timestamptz, scope jsonb
+                customer_id text, list_id text, reason text, until timestamptz, scope jsonb, reason_id text
             ) ON COMMIT DROP""",
         merge=f"""
-            INSERT INTO suppressions AS s (list_id, customer_id, reason, until, scope)
-            SELECT list_id, customer_id, reason, until, scope FROM {_TABLE}
+            INSERT INTO suppressions AS s (list_id, customer_id, reason, until, scope, reason_id)
+            SELECT list_id, customer_id, reason, until, scope, reason_id FROM {_TABLE}
             ORDER BY list_id COLLATE "C", customer_id COLLATE "C"
             ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
-                scope = excluded.scope, reason_id = NULL""",
+                scope = excluded.scope, reason_id = excluded.reason_id""",
         of_persons=False,
     ),
     "registers": _Kind(

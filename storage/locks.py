@@ -26,6 +26,8 @@ TRIGGER_DAYS_LOCK = 7_263_845_202
 """Look for customers whose day it is, for triggers."""
 TRIGGER_SEEDS_LOCK = 7_263_845_206
 """Begin waits of triggers with the archive, or count on none being begun."""
+ROLL_UP_LOCK = 7_263_845_207
+"""Roll up the days of reports on hold-outs."""
 ALIASES_LOCK = 7_263_845_205
 """Note that a visitor is a customer: so no two of them can become each other."""
 WARMING_SPACE = 7_263_846

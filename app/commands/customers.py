@@ -9,7 +9,7 @@ import typer
 
 from app.api.customers.consents_routes import consents_of
 from app.api.privacy.schemas import PersonOut
-from app.api.privacy.services import eraser_of, erasures_of, exporter_of
+from app.api.privacy.services import eraser_of, erasures_of, exporter_of, lifting_of
 from app.commands.log import with_state
 from app.commands.terminal import author, fail
 from app.state import ApiState
@@ -76,6 +76,22 @@ def erase(
     typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in erased.counts.items()))
     for export_id in erased.exports:
         typer.echo(f"export {export_id} is removed")
+
+
+@app.command("lift")
+def lift_signal(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    signal_id: str = typer.Argument(..., help="the signal"),
+    reason: str = typer.Option("", help="for the trail: no personal data"),
+) -> None:
+    """Lift a signal that is remembered of a customer before it ends."""
+
+    async def work(state: ApiState) -> None:
+        await state.refresh()
+        await lifting_of(state).lift(state.current_catalogue(), customer_id, signal_id, author(), reason)
+
+    with_state(work)
+    typer.echo("lifted: it closes nothing from the next decision on, unless it holds again")
 
 
 @app.command()

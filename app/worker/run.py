@@ -22,6 +22,7 @@ from app.tracing.opening import Tracing, open_tracing
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
+from app.worker.asked_days import AskedDaysJob
 from app.worker.autopilot import AutopilotJob
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
@@ -78,6 +79,7 @@ from decisioning.privacy.store_retention import Retention
 from decisioning.recovery.store_rebuild import Rebuilder
 from decisioning.reporting.store_alert_checks import AlertChecks
 from decisioning.reporting.store_alerts import AlertStore
+from decisioning.reporting.store_asked_days import AskedDays
 from decisioning.rollout.autopilot_service import AutopilotService
 from decisioning.rollout.default_service import DefaultKeeper
 from decisioning.rollout.forgetting import Forgetting
@@ -185,6 +187,7 @@ async def run_worker(settings: Settings) -> None:
         "retention": RetentionJob(
             Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
         ).round,
+        "days of hold-outs": AskedDaysJob(AskedDays(to.patient)).round,
         "guard": restore_redis,
         "functions": remove_functions,
         "signs of life": tell,

@@ -3,7 +3,7 @@
 Each kind of contact has one letter; contacts with transactional offers have capital ones: they do not use up limits.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from decisioning.model.decision import Decision
@@ -87,12 +87,18 @@ def signal_cause(signal_id: str) -> str:
     return f"signal/{signal_id}"
 
 
-def contacts_of_decision(decision: Decision, told: Iterable[LoggedOutcome]) -> Iterator[KeptContact]:
-    """The contacts of a decision that was not withdrawn, given everything that was told of it."""
+def contacts_of_decision(
+    decision: Decision, told: Iterable[LoggedOutcome], *, lifted: Collection[str] = ()
+) -> Iterator[KeptContact]:
+    """The contacts of a decision that was not withdrawn, given everything that was told of it.
+
+    ``lifted``: signals that were lifted since.
+    """
     in_order = sorted(told, key=lambda t: t.position.parts)
     channel = decision.channel or ""
     for signal_id in decision.noted:
-        yield KeptContact("", signal_contact(signal_id, decision.decided_at_ms))
+        if signal_id not in lifted:
+            yield KeptContact("", signal_contact(signal_id, decision.decided_at_ms))
     offers = zip(decision.offers, decision.numbers, decision.offer_contacts(), strict=True)
     for offer, number, contact in offers:
         offer_id, group, goal, counts = offer.offer_id, contact.group, contact.goal, contact.counts

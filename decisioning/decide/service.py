@@ -6,6 +6,7 @@ function of values that returns its result.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,7 +42,7 @@ from decisioning.decide.withdrawal_service import Withdrawals
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
-from decisioning.log.lookup_service import archived_answer
+from decisioning.log.lookup_service import archived_answer, decision_of
 from decisioning.log.ports import Archive, DecisionLog
 from decisioning.log.store_redis import ReadReply, is_owner
 from decisioning.model.decision import Decision
@@ -228,12 +229,28 @@ class DecisionService:
         earlier, owner = reading.earlier, reading.owner
         owners = (request.customer_id, reading.moved or request.customer_id)
         if owner is not None and not any(is_owner(owner, one, context.decision_id) for one in owners):
-            raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
-        if earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
+            earlier = await self._find_answer_of_visitor(context, owners[1])
+        elif earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
             earlier = await self._find_archived_answer(context, is_claimed=reading.here)
         if earlier is not None and earlier.placement != request.placement:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
         return earlier
+
+    async def _find_answer_of_visitor(self, context: DecisionContext, customer_id: str) -> Decision:
+        """Find the earlier answer under the caller's own id that a visitor got who is the customer by now.
+
+        Raises ``Conflict`` if it was somebody else's.
+        """
+        with suppress(PostgresUnavailable, RedisUnavailable):
+            found = await decision_of(context.decision_id, self._log, self._archive)
+            if found is not None and await self._log.resolve(found.customer_id) == customer_id:
+                status, _ = await self._log.claim(found.customer_id, found.decision_id)
+                if status == "here":
+                    return found
+                answer = await archived_answer(found.decision_id, self._archive)
+                if answer is not None and status == "none":
+                    return answer
+        raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
 
     async def _find_archived_answer(self, context: DecisionContext, *, is_claimed: bool) -> Decision | None:
         """Find the earlier answer under the caller's own id in the archive; if that fails, degrade.

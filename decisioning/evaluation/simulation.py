@@ -24,6 +24,7 @@ from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
+from profiles.events.population import Population
 from rules.evaluation import evaluate
 from rules.expression import Expression
 from rules.vocabulary import HISTORY
@@ -48,14 +49,16 @@ NoteEmpty = Callable[[EligibilityInputs], None]
 class Subject:
     """One customer of the sample, with what a decision would read: contacts, and what events told.
 
-    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``unread``: Redis cannot be
-    read; limits are then taken as free, while rules over the customer's own history are not met.
+    ``events``: as Redis keeps it, ``b""`` if there is nothing; ``None`` if it was not read. ``population``: what is
+    usual among all customers. ``unread``: Redis cannot be read; limits are then taken as free, while rules over the
+    customer's own history are not met.
     """
 
     profile: Profile
     history: Sequence[Contact] = ()
     unread: bool = False
     events: bytes | None = None
+    population: Population = field(default_factory=dict)
 
     @property
     def own_history(self) -> Sequence[Contact] | None:
@@ -66,7 +69,7 @@ class Subject:
         """Return what the customer's events tell by the definitions of a catalogue."""
         if self.events is None:
             return NOTHING_TOLD
-        return told_by(catalogue.event_definitions, self.events, now_ms)
+        return told_by(catalogue.event_definitions, self.events, now_ms, self.population)
 
 
 def preview(

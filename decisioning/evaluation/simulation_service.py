@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from decisioning.learning.replica import ArmReplica
 from decisioning.log.ports import DecisionLog
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
+from profiles.events.population import NOBODY, Population
 from rules.errors import RuleError
 from storage.errors import RedisUnavailable
 
@@ -29,11 +31,16 @@ MAX_NAMED = 10
 """Placements that a refusal names."""
 
 
+async def _nobody() -> Population:
+    """Know nothing of what is usual."""
+    return NOBODY
+
+
 @dataclass(frozen=True, slots=True)
 class SimulationService:
     """Tries rules and changed catalogues out on customers. Nothing is reserved, logged or learned.
 
-    What takes longer than ``max_ms`` is stopped.
+    What takes longer than ``max_ms`` is stopped. ``population``: reads what is usual among all customers.
     """
 
     sample: Sample
@@ -43,6 +50,7 @@ class SimulationService:
     replica: ArmReplica
     clock_ms: Callable[[], int]
     max_ms: int = MAX_MS
+    population: Callable[[], Awaitable[Population]] = _nobody
 
     async def preview_rule(
         self, catalogue: Catalogue, source: str, context: Mapping[str, Any], size: int
@@ -164,6 +172,10 @@ class SimulationService:
         if not contacts and not events:
             return [Subject(profile) for profile in profiles]
         subjects: list[Subject] = []
+        population = NOBODY
+        if events:
+            with suppress(RedisUnavailable):
+                population = await self.population()
         for start in range(0, len(profiles), HISTORY_BATCH_SIZE):
             part = profiles[start : start + HISTORY_BATCH_SIZE]
             replies = await asyncio.gather(
@@ -178,7 +190,7 @@ class SimulationService:
                     raise reply
                 else:
                     told = (reply.events or b"") if events else None
-                    subjects.append(Subject(profile, reply.history, events=told))
+                    subjects.append(Subject(profile, reply.history, events=told, population=population))
         return subjects
 
 

@@ -52,6 +52,7 @@ def offer_rows(
         "segments": list(decision.segments or ()),
         "degraded": [str(reason) for reason in decision.degraded],
         "closed": closed,
+        "holdouts": list(decision.holdouts or ()),
     }
     candidates = _Candidates(logged, names, context)
     rows = []

@@ -89,6 +89,7 @@ COLUMNS: dict[ExportKind, tuple[Column, ...]] = {
         ),
         ("reward_at", _TIME, "when the log knew of the reward"),
         ("closed", _FLAG, "whether the reward window is closed: only then are rewards a fair sample"),
+        ("holdouts", pa.list_(_TEXT), "hold-outs that the customer was in"),
     ),
     "outcomes": (
         *_DECIDED,

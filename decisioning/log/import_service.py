@@ -33,6 +33,7 @@ class PastDecision:
     value: float | None
     placement: str | None
     propensity: float
+    reason_id: str | None = None
 
     @property
     def decision_id(self) -> str:
@@ -116,6 +117,7 @@ class HistoryImporter:
             base_propensity=row.propensity,
             policy=HISTORY,
             placement=placement,
+            reason=row.reason_id,
         )
         candidates = np.array([number], np.uint32), np.array([row.propensity], np.float32)
         logged = LoggedDecision(bucket, StreamPosition(), decision, *candidates)

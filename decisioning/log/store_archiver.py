@@ -30,6 +30,8 @@ from decisioning.log.store_sql import (
     NOTE_OWN_IDS,
     OUTCOME_COLUMNS,
     STAGING,
+    UNMARK_DAYS_OF_DECISIONS,
+    UNMARK_DAYS_OF_OUTCOMES,
     decision_row,
     event_row,
     outcome_row,
@@ -200,11 +202,13 @@ class Archiver:
             )
             await connection.execute(INSERT_DECISIONS)
             await connection.execute(NOTE_OWN_IDS)
+            await connection.execute(UNMARK_DAYS_OF_DECISIONS)
         if outcomes:
             await connection.copy_records_to_table(
                 "stage_outcomes", records=[outcome_row(o) for o in outcomes], columns=OUTCOME_COLUMNS
             )
             await connection.execute(INSERT_OUTCOMES)
+            await connection.execute(UNMARK_DAYS_OF_OUTCOMES)
         if events:
             await connection.copy_records_to_table(
                 "stage_events", records=[event_row(e) for e in events], columns=EVENT_COLUMNS

@@ -203,6 +203,16 @@ WITH fresh AS (
 ), told AS ({_TOLD_UNTIL_CLOSED})
 {_count_outcomes("fresh", "told")}"""
 
+_UNMARK_DAYS = """
+DELETE FROM rolled_up_days
+WHERE day IN (SELECT DISTINCT cast(decided_at AT TIME ZONE 'UTC' AS date) FROM {rows})
+"""
+UNMARK_DAYS_OF_DECISIONS = _UNMARK_DAYS.format(rows="stage_decisions")
+UNMARK_DAYS_OF_OUTCOMES = _UNMARK_DAYS.format(
+    rows="stage_outcomes WHERE outcome IN ('closed', 'expired', 'withdrawn') OR outcome = 'accepted' AND NOT late"
+)
+"""What is rolled up by day, see ``reporting.store_asked_days``, is not true any more of the days of a batch."""
+
 INSERT_EVENTS = f"""
 INSERT INTO events ({", ".join(EVENT_COLUMNS)})
 SELECT {", ".join(EVENT_COLUMNS)} FROM stage_events

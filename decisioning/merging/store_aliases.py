@@ -1,6 +1,6 @@
 """Aliases in Postgres: which visitor is which customer, since when, and whether all of theirs has been handed over."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +43,12 @@ WITH RECURSIVE behind AS (
     SELECT alias, customer_id AS root FROM aliases WHERE customer_id = ANY(:customers)
     UNION ALL SELECT a.alias, b.root FROM aliases a JOIN behind b ON a.customer_id = b.alias
 ) SELECT alias, root FROM behind
+""")
+_BECAME = text("""
+WITH RECURSIVE chain AS (
+    SELECT alias AS visitor, customer_id, 1 AS steps FROM aliases WHERE alias = ANY(:visitors)
+    UNION ALL SELECT c.visitor, a.customer_id, c.steps + 1 FROM aliases a JOIN chain c ON a.alias = c.customer_id
+) SELECT DISTINCT ON (visitor) visitor, customer_id FROM chain ORDER BY visitor, steps DESC
 """)
 _REMOVE = text("DELETE FROM aliases WHERE alias = ANY(:names)")
 _READ = text("SELECT * FROM aliases WHERE alias = :alias")
@@ -144,6 +150,12 @@ class AliasStore:
             for row in await connection.execute(_OF_ALL, {"customers": list(customers)}):
                 found.setdefault(row.root, []).append(row.alias)
         return found
+
+    async def became(self, visitors: Collection[str]) -> dict[str, str]:
+        """Read who visitors are in the end; those who are nobody else are left out."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_BECAME, {"visitors": list(visitors)})
+            return {row.visitor: row.customer_id for row in rows}
 
     async def chain(self, customer_id: str) -> list[str]:
         """Read whose alias somebody is, one behind the other, from the customer in the end to themselves."""

@@ -54,6 +54,9 @@ UPDATE outcomes AS o SET facts = cast(n.value AS jsonb) FROM {_NAMED}
 WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{months}}
 """
 _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
+# Of a day that is being rolled up, the customer may be in what is not to be seen yet: it is begun anew.
+_UNMARK_DAYS = text("DELETE FROM rolled_up_days WHERE NOT done")
+_DAYS = text("UPDATE asked_days SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 _EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
 _TRIGGERS = ("trigger_firings", "trigger_waits")
 _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
@@ -111,6 +114,8 @@ class LogEraser:
             await self._erase_archived(connection, job)
             await self._read_set_aside(job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
+            await connection.execute(_UNMARK_DAYS)
+            await connection.execute(_DAYS, values)
             job.done.canary_tests = (await connection.execute(_TESTS, values)).rowcount
             job.done.events = (await connection.execute(_EVENTS, {"customer_id": customer_id})).rowcount
             for _ in range(MAX_PASSES):

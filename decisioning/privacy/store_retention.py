@@ -37,7 +37,7 @@ _TIME = {
     "own_ids": "decided_at",
 }
 _TIME |= {"trigger_firings": "fired_at", "dead_letters": "set_aside_at", "suppressions": "until"}
-_TIME |= {"customer_notes": "written_at"}
+_TIME |= {"customer_notes": "written_at", "asked_days": "day"}
 _MONTHS = """
 SELECT DISTINCT right(c.relname, 7) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = ANY(cast(:tables AS text[])::regclass[]) AND c.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1
@@ -168,6 +168,8 @@ class Retention:
                 end = add_months(datetime.strptime(name, "%Y_%m").replace(tzinfo=UTC), 1)
                 if end <= before:
                     due.append(_Due(what, tables, end, month=name))
+                    if what == "log":
+                        due.append(_Due("days of customers who asked", ("asked_days",), end))
             # What is too old for a partition of its own, as imported history may be.
             due += [
                 _Due(f"{table} without a month", (f"{table}_default",), before, of=table) for table in tables

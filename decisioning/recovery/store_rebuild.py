@@ -64,6 +64,10 @@ SETTLE_S = 2
 _DECISIONS = """
 SELECT d.decision_id, d.decided_at, d.customer_id, d.bucket, d.position, d.header::text AS header,
     (d.header ->> 'until_ms')::bigint AS header_until_ms, d.candidates, d.priors, d.factors,
+    ARRAY(
+        SELECT l.signal_id FROM lifted_signals AS l
+        WHERE l.customer_id = d.customer_id AND l.lifted_ms >= (d.header ->> 'decided_at_ms')::bigint
+    ) AS lifted,
     coalesce((
         SELECT CASE WHEN bool_or(x.outcome <> 'withdrawn') THEN 'expired' ELSE 'withdrawn' END FROM outcomes x
         WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
@@ -343,7 +347,7 @@ class DecisionRestorer:
                 found = outcomes.get((row.decision_id, row.decided_at), ())
                 kept = [
                     one
-                    for one in contacts_of_decision(logged.decision, _told(found))
+                    for one in contacts_of_decision(logged.decision, _told(found), lifted=row.lifted)
                     if one.contact.at_ms > now_ms - history_ms
                 ]
                 arguments = _arguments(row, logged, found, kept, now_ms, history_ms)

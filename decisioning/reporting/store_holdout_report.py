@@ -6,59 +6,20 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.errors import Invalid
 from decisioning.holdouts.holdout import HoldoutEvent
-from decisioning.model.deciders import FIRING_PREFIX, HISTORY
 from decisioning.reporting.holdout_report import OUTCOMES, Moments, Side, Span
+from decisioning.reporting.store_asked_days import COLUMNS, asked_rows, between_days, find_rolled_up
+from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.clock import to_datetime
-from storage.errors import PostgresUnavailable
-from storage.postgres import transaction
 
-TIMEOUT_S = 8
-"""A report that takes longer is given up: a request waits for it."""
-_CANCELED = "57014"
-_PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
 _MAX_SUMMED = "1e15"
 
-# Workers of earlier versions archive without the columns. The record has all of it, but is far slower to read.
-_VERSION = "coalesce(d.catalog_version, (d.header ->> 'catalog_version')::bigint)"
-_HELD = (
-    "CASE WHEN d.catalog_version IS NULL AND d.header ? 'holdouts'"
-    " THEN ARRAY(SELECT jsonb_array_elements_text(d.header -> 'holdouts')) ELSE coalesce(d.holdouts, '{}') END"
-)
-_OFFERED = "coalesce(d.offered, jsonb_array_length(d.header -> 'numbers'))"
-# A decision that was taken back counts as asked: of one without offers nobody can tell whether it was.
-_ASKED = f"""
-SELECT a.customer_id, a.decision_id, a.decided_at, a.offers, cast(:holdout AS text) = ANY(a.held) AS held,
-    a.held && cast(:excluded AS text[]) AS excluded, starts_with(a.decision_id, '{FIRING_PREFIX}') AS fired
-FROM (
-    SELECT d.customer_id, d.decision_id, d.decided_at, {_OFFERED} AS offers,
-        {_HELD} AS held
-    FROM decisions AS d
-    WHERE d.decided_at >= cast(:start AS timestamptz) AND d.decided_at < cast(:stop AS timestamptz)
-        AND d.policy <> '{HISTORY}' AND {_VERSION} >= :version
-) AS a
-"""
-# Whoever a trigger is about did not ask, and of those who are not worth a contact in any channel nothing is logged.
+_OF_VERSION = "SELECT * FROM ({rows}) AS a WHERE a.version >= :version"
 _CUSTOMERS = """
-SELECT customer_id, bool_or(held) AS held, bool_or(excluded) AS excluded,
-    min(decided_at) FILTER (WHERE NOT fired) AS first_at, sum(offers) AS offers
-FROM asked GROUP BY 1 HAVING NOT bool_and(fired)
-"""
-# As the report on offers counts: an answer in time counts when its window is closed.
-_TOLD = """
-SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome IN ('closed', 'expired', 'withdrawn')) AS closed,
-    bool_or(x.outcome = 'closed' AND x.reward = 1) AS accepted,
-    coalesce(sum(x.value) FILTER (WHERE x.outcome = 'accepted' AND NOT x.late), 0) AS value
-FROM outcomes AS x
-WHERE x.decided_at >= cast(:start AS timestamptz) AND x.decided_at < cast(:stop AS timestamptz)
-    AND x.outcome IN ('closed', 'expired', 'withdrawn', 'accepted')
-GROUP BY 1, 2, 3
-"""
-_EARNED = """
-SELECT a.customer_id, count(*) AS closed, cast(count(*) FILTER (WHERE t.accepted) AS float) AS acceptances,
-    sum(t.value) AS value
-FROM asked AS a JOIN told AS t USING (decision_id, decided_at) WHERE t.closed GROUP BY 1
+SELECT customer_id, bool_or(cast(:holdout AS text) = ANY(held)) AS held,
+    bool_or(held && cast(:excluded AS text[])) AS excluded, min(first_at) AS first_at, sum(offers) AS offers,
+    sum(closed) AS closed, sum(acceptances) AS acceptances, sum(value) AS value
+FROM asked GROUP BY 1 HAVING min(first_at) IS NOT NULL
 """
 
 
@@ -83,18 +44,12 @@ async def holdout_sides(
         values[f"type{place}"] = counted.event
         if counted.property is not None:
             values[f"property{place}"] = counted.property
-    try:
-        async with transaction(engine) as connection:
-            for setting, value in {**_PLANNING, "statement_timeout": str(TIMEOUT_S * 1000)}.items():
-                await connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
-            rows = (await connection.execute(text(_statement(events)), values)).mappings().all()
-    except PostgresUnavailable as error:
-        cause = getattr(error.__cause__, "orig", None)
-        if getattr(cause, "sqlstate", None) != _CANCELED:
-            raise
-        raise Invalid(
-            "since", f"the report takes longer than {TIMEOUT_S} s: name less time with since and until"
-        ) from None
+    async with bounded(engine, TIMEOUT_S, "name less time with since and until") as connection:
+        values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
+        ranges = between_days(values["start"], values["stop"], values["days"])
+        for place, (start, stop) in enumerate(ranges):
+            values |= {f"start{place}": start, f"stop{place}": stop}
+        rows = (await connection.execute(text(_statement(events, len(ranges))), values)).mappings().all()
     names = [*OUTCOMES, *(counted.label() for counted in events)]
     sides = {row["held"]: _side(row, names) for row in rows}
     return sides.get(False, Side()), sides.get(True, Side())
@@ -107,9 +62,12 @@ def _side(row: Any, names: Sequence[str]) -> Side:
     return Side(row["customers"], row["open"], row["closed"], moments)
 
 
-def _statement(events: Sequence[HoldoutEvent]) -> str:
-    """Write the statement. Nothing of the events but their number and kind becomes a part of it."""
-    columns = ["e.acceptances", "e.value", *(f"h.figure{place}" for place in range(len(events)))]
+def _statement(events: Sequence[HoldoutEvent], ranges: int) -> str:
+    """Write the statement. Nothing of the events but their number and kind becomes a part of it.
+
+    ``ranges``: how many times there are that are not rolled up, and are read from the log.
+    """
+    columns = ["c.acceptances", "c.value", *(f"h.figure{place}" for place in range(len(events)))]
     sums = ", ".join(
         f"coalesce(sum(m.figure{n}), 0) AS total{n}, var_samp(m.figure{n}) AS variance{n}"
         for n in range(len(columns))
@@ -117,19 +75,28 @@ def _statement(events: Sequence[HoldoutEvent]) -> str:
     figures = ", ".join(
         f"coalesce(cast({column} AS float), 0) AS figure{n}" for n, column in enumerate(columns)
     )
+    asked = [f"SELECT {COLUMNS} FROM asked_days WHERE day = ANY(cast(:days AS date[]))"]
+    asked += [asked_rows(_in_range("d", place), _in_range("x", place)) for place in range(ranges)]
     common = (
-        f"asked AS MATERIALIZED ({_ASKED}), customers AS MATERIALIZED ({_CUSTOMERS}),"
-        f" told AS ({_TOLD}), earned AS ({_EARNED})"
+        f"asked AS ({_OF_VERSION.format(rows=' UNION ALL '.join(asked))}),"
+        f" customers AS MATERIALIZED ({_CUSTOMERS})"
     )
-    joins = "LEFT JOIN earned AS e USING (customer_id)"
+    joins = ""
     if events:
         common += f", happened AS ({_happened(events)})"
-        joins += " LEFT JOIN happened AS h USING (customer_id)"
+        joins = "LEFT JOIN happened AS h USING (customer_id)"
     return (
         f"WITH {common} SELECT m.held, count(*) AS customers, cast(sum(m.offers - m.closed) AS bigint) AS open,"
-        f" cast(sum(m.closed) AS bigint) AS closed, {sums} FROM (SELECT c.held, c.offers,"
-        f" coalesce(e.closed, 0) AS closed, {figures} FROM customers AS c {joins} WHERE NOT c.excluded) AS m"
+        f" cast(sum(m.closed) AS bigint) AS closed, {sums}"
+        f" FROM (SELECT c.held, c.offers, c.closed, {figures} FROM customers AS c {joins} WHERE NOT c.excluded) AS m"
         " GROUP BY 1"
+    )
+
+
+def _in_range(table: str, place: int) -> str:
+    return (
+        f"{table}.decided_at >= cast(:start{place} AS timestamptz)"
+        f" AND {table}.decided_at < cast(:stop{place} AS timestamptz)"
     )
 
 

@@ -13,16 +13,9 @@ from decisioning.errors import Invalid
 from decisioning.log.store_sql import GROUP_OF
 from decisioning.model.deciders import HISTORY
 from decisioning.reporting.offer_report import COUNTS, PERIODS, Dimension, ReportScope
-from storage.errors import PostgresUnavailable
-from storage.postgres import transaction
+from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 
-TIMEOUT_S = 8
-"""A report that takes longer is given up: a request waits for it."""
 MAX_ROWS = 10_000
-_CANCELED = "57014"
-_PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
-"""How much there is between bounds that it computes itself, the planner does not know: outcomes are hashed."""
-
 _CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
 _ROLLED_UP = f"""
 SELECT hour AS at, placement, policy, offer_id, grp,
@@ -123,20 +116,9 @@ async def run_report(
     ``way_out``: what can be done besides naming less time. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or
     has more than ``MAX_ROWS`` rows, and ``PostgresUnavailable``.
     """
-    try:
-        async with transaction(engine) as connection:
-            for setting, value in {**_PLANNING, "statement_timeout": str(round(TIMEOUT_S * 1000))}.items():
-                await connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
-            needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
-            rows = [dict(row._mapping) for row in await connection.execute(statement, needed)]
-    except PostgresUnavailable as error:
-        cause = getattr(error.__cause__, "orig", None)
-        if getattr(cause, "sqlstate", None) != _CANCELED:
-            raise
-        raise Invalid(
-            "since",
-            f"the report takes longer than {TIMEOUT_S} s: name less time with since and until{way_out}",
-        ) from None
+    async with bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}") as connection:
+        needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
+        rows = [dict(row._mapping) for row in await connection.execute(statement, needed)]
     if len(rows) > MAX_ROWS:
         raise Invalid(
             "by",

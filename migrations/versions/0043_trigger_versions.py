@@ -4,7 +4,7 @@ from alembic import op
 from sqlalchemy import text
 
 revision = "0043"
-down_revision = "0041"
+down_revision = "0042"
 
 # Of each attribute that holds a date: its name with the date, and with month and day alone, for dates that come yearly;
 # with a T behind it if it is a time, whose date may be another one elsewhere.

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0046"
-down_revision = "0041"
+down_revision = "0045"
 
 ROLES = "ALTER TABLE api_keys ADD CONSTRAINT api_keys_role_check CHECK (role IN ({roles}))"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from profiles.importing import columns
 from profiles.importing.problems import Problems
-from profiles.importing.propensities import known_offers, propensities, require_columns
+from profiles.importing.propensities import known_offers, known_reasons, propensities, require_columns
 from profiles.limits import EMPTY, MAX_ID_CHARS
 
 _INSTANT = pa.timestamp("us", tz="UTC")
@@ -25,9 +25,10 @@ CLEAN_SCHEMA = pa.schema(
         ("value", pa.float64()),
         ("placement", pa.string()),
         ("propensity", pa.float32()),
+        ("reason_id", pa.string()),
     ]
 )
-"""The schema of cleaned batches; the last four columns hold null where nothing was given."""
+"""The schema of cleaned batches; the last five columns hold null where nothing was given."""
 
 OUTCOMES = ("accepted", "rejected", "expired")
 NOT_AN_OUTCOME = "is none of " + ", ".join(OUTCOMES)
@@ -44,7 +45,7 @@ _REQUIRED = {
     "decided_at": "says when it was made",
     "outcome": "says what came of it: " + ", ".join(OUTCOMES),
 }
-_OPTIONAL = ("occurred_at", "value", "placement", "propensity")
+_OPTIONAL = ("occurred_at", "value", "placement", "propensity", "reason_id")
 
 
 class HistoryCleaner:
@@ -53,13 +54,18 @@ class HistoryCleaner:
     kind = "history"
 
     def __init__(
-        self, schema: pa.Schema, known_offers: Collection[str], latest_us: int = columns.MAX_US
+        self,
+        schema: pa.Schema,
+        known_offers: Collection[str],
+        latest_us: int = columns.MAX_US,
+        reasons: Collection[str] = (),
     ) -> None:
-        """``latest_us``: when a decision was made at the latest, Unix microseconds.
+        """``latest_us``: when a decision was made at the latest, Unix microseconds. ``reasons``: ids of the catalogue.
 
         Raises ``ImportFileError`` for missing, unknown or unusable columns."""
         require_columns(schema, _REQUIRED, _OPTIONAL)
         self._latest_us = latest_us
+        self._reasons = reasons
         self._offers = pa.array(sorted(known_offers), pa.string())
         for field in schema.names:
             type_ = columns.value_type(schema.field(field).type)
@@ -84,6 +90,7 @@ class HistoryCleaner:
             "value": _value(problems, given.get("value", absent)),
             "placement": _placement(problems, given.get("placement", absent)),
             "propensity": _optional(propensities(problems, given.get("propensity", absent))[0], pa.float32()),
+            "reason_id": known_reasons(problems, given.get("reason_id", absent), self._reasons),
         }
         return pa.RecordBatch.from_arrays([arrays[name] for name in CLEAN_SCHEMA.names], schema=CLEAN_SCHEMA)
 

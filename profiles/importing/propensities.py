@@ -17,6 +17,7 @@ CLEAN_SCHEMA = pa.schema(
 )
 
 UNKNOWN_OFFER = "is not an offer of the catalogue: create the offer first"
+UNKNOWN_REASON = "is not a reason of the catalogue: create it with PUT /v1/reasons/{reason_id}"
 OUT_OF_RANGE = "lies outside of 0 to 1"
 
 _COLUMNS = {
@@ -74,6 +75,15 @@ def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -
         columns.ids(problems, "offer_id", column)  # what is no id at all is refused as such
         problems.refuse(~known, "offer_id", UNKNOWN_OFFER, offer_id)
     return offer_id
+
+
+def known_reasons(problems: Problems, column: pa.Array, reasons: Collection[str]) -> pa.StringArray:
+    """Clean ids of declared reasons, null where there are none; rows with others are refused."""
+    reason_id = columns.as_text(column)
+    is_given = columns.flags(pc.not_equal(reason_id, ""))
+    is_known = columns.flags(pc.is_in(reason_id, value_set=pa.array([*reasons], pa.string())))
+    problems.refuse(is_given & ~is_known, "reason_id", UNKNOWN_REASON, reason_id)
+    return pc.if_else(pa.array(is_given), reason_id, pa.scalar(None, pa.string()))
 
 
 def propensities(problems: Problems, column: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -1,15 +1,18 @@
 """One import of one file: the checks in order, the counts, and the report."""
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from profiles.errors import ImportFileError
+from profiles.importing import columns
 from profiles.importing.columns import MAX_US
 from profiles.importing.csv_source import CsvSource
 from profiles.importing.customers import CustomerCleaner
@@ -20,8 +23,10 @@ from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.registers import RegisterCleaner
 from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
 from profiles.importing.suppressions import CheckScope, SuppressionCleaner
+from profiles.limits import VISITOR_PREFIX
 from profiles.privacy.consent_rows import ConsentCleaner
 
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
 
 
@@ -62,6 +67,8 @@ class ImportRun:
         self.refusals: list[Refusal] = []
         self.kept_out: Container[str] | None = None
         """Ids of customers who were erased on request: their rows are refused."""
+        self.became: Callable[[Collection[str]], Mapping[str, str]] | None = None
+        """Says of visitors who was merged into whom: their rows are about those customers."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the rows that may be loaded, in order. Keeps count in ``read``, ``refused`` and ``refusals``."""
@@ -79,7 +86,8 @@ class ImportRun:
 
     def _kept(self, block: Block) -> pa.RecordBatch:
         problems = Problems(block.rows, MAX_REFUSALS - len(self.refusals))
-        clean = self._cleaner.clean(block.batch, problems)
+        batch = block.batch if self.became is None else of_customers(block.batch, self.became)
+        clean = self._cleaner.clean(batch, problems)
         if self.kept_out is not None:
             ids = clean["customer_id"]
             erased = np.array([one in self.kept_out for one in ids.to_pylist()], np.bool_)
@@ -90,6 +98,19 @@ class ImportRun:
         described = sorted([*problems.first(), *block.refusals], key=lambda refusal: refusal.row)
         self.refusals += described[: MAX_REFUSALS - len(self.refusals)]
         return clean.filter(pa.array(~problems.refused)) if refused else clean
+
+
+def of_customers(
+    batch: pa.RecordBatch, became: Callable[[Collection[str]], Mapping[str, str]]
+) -> pa.RecordBatch:
+    """Replace ids of visitors who are customers by now. ``became``: gives these, for some ids of visitors."""
+    text = columns.as_text(batch["customer_id"])
+    is_visitor = pc.starts_with(text, VISITOR_PREFIX)
+    found = became(text.filter(is_visitor).unique().to_pylist()) if pc.any(is_visitor).as_py() else {}
+    if not found:
+        return batch
+    ids = pa.array([found.get(one, one) for one in text.to_pylist()], pa.string())
+    return batch.set_column(batch.schema.get_field_index("customer_id"), "customer_id", ids)
 
 
 def open_customers(
@@ -125,11 +146,14 @@ def open_propensities(
 
 
 def open_suppressions(
-    data: Data, check_scope: CheckScope, file_format: FileFormat | None = None
+    data: Data,
+    check_scope: CheckScope,
+    file_format: FileFormat | None = None,
+    reasons: Mapping[str, str] = NO_REASONS,
 ) -> ImportRun:
-    """Open a file of entries in suppression lists; see ``open_customers``."""
+    """Open a file of entries in suppression lists; see ``open_customers``. ``reasons``: names by id."""
     source = _open(data, file_format)
-    return ImportRun(source, SuppressionCleaner(source.schema, check_scope))
+    return ImportRun(source, SuppressionCleaner(source.schema, check_scope, reasons))
 
 
 def open_registers(
@@ -145,10 +169,14 @@ def open_history(
     known_offers: Collection[str],
     file_format: FileFormat | None = None,
     latest_us: int = MAX_US,
+    reasons: Collection[str] = (),
 ) -> ImportRun:
-    """Open a file of past decisions on ``known_offers``, made until ``latest_us``; see ``open_customers``."""
+    """Open a file of past decisions on ``known_offers``, made until ``latest_us``; see ``open_customers``.
+
+    ``reasons``: ids of those that may be told with what came of them.
+    """
     source = _open(data, file_format)
-    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us))
+    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us, reasons))
 
 
 def _open(data: Data, file_format: FileFormat | None) -> Source:

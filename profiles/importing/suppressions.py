@@ -1,6 +1,6 @@
 """Checks the rows of a file of entries in suppression lists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from profiles.customer import OfferScope, read_scope, scope_fields
 from profiles.importing import columns
 from profiles.importing.problems import Problems
-from profiles.importing.propensities import require_columns
+from profiles.importing.propensities import known_reasons, require_columns
 from profiles.limits import EMPTY
 
 MAX_REASON_CHARS = 200
@@ -24,6 +24,7 @@ CLEAN_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("until", pa.timestamp("us", tz="UTC")),
         ("scope", pa.string()),
+        ("reason_id", pa.string()),
     ]
 )
 _COLUMNS = {
@@ -38,11 +39,18 @@ class SuppressionCleaner:
 
     kind = "suppressions"
 
-    def __init__(self, schema: pa.Schema, check_scope: CheckScope) -> None:
-        """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
+    def __init__(self, schema: pa.Schema, check_scope: CheckScope, reasons: Mapping[str, str]) -> None:
+        """``reasons``: the names of those of the catalogue, by id; an entry without words has the name for them.
+
+        Raises ``ImportFileError`` for missing, unknown or unusable columns.
+        """
         self._check_scope = check_scope
-        require_columns(schema, _COLUMNS, ("until", "scope"))
-        for field in _COLUMNS:
+        self._reasons = reasons
+        self._has_reason_id = "reason_id" in schema.names
+        self._has_reason = "reason" in schema.names or not self._has_reason_id
+        required = {name: why for name, why in _COLUMNS.items() if name != "reason" or self._has_reason}
+        require_columns(schema, required, ("until", "scope", "reason_id", "reason"))
+        for field in (*required, *(["reason_id"] if self._has_reason_id else [])):
             columns.require_text(schema, field)
         self._has_until = "until" in schema.names
         self._has_scope = "scope" in schema.names
@@ -56,7 +64,11 @@ class SuppressionCleaner:
         problems.refuse(pc.binary_length(list_id).to_numpy() == 0, "list_id", EMPTY, list_id)
         named = columns.flags(pc.match_substring_regex(list_id, LIST_ID))
         problems.refuse(~named, "list_id", NOT_A_LIST_ID, list_id)
-        reason = columns.as_text(batch["reason"])
+        reason_id, names = self._reason_ids(problems, batch)
+        reason = names
+        if self._has_reason:
+            told = columns.as_text(batch["reason"])
+            reason = pc.if_else(pc.equal(told, ""), names, told)
         problems.refuse(pc.binary_length(reason).to_numpy() == 0, "reason", EMPTY, reason)
         columns.check_text(problems, "reason", reason, MAX_REASON_CHARS)
         until = pa.nulls(len(batch), CLEAN_SCHEMA.field("until").type)
@@ -66,7 +78,16 @@ class SuppressionCleaner:
         scope = pa.nulls(len(batch), pa.string())
         if self._has_scope:
             scope = _scopes(problems, columns.as_text(batch["scope"]), self._check_scope)
-        return pa.RecordBatch.from_arrays([customer_id, list_id, reason, until, scope], schema=CLEAN_SCHEMA)
+        arrays = [customer_id, list_id, reason, until, scope, reason_id]
+        return pa.RecordBatch.from_arrays(arrays, schema=CLEAN_SCHEMA)
+
+    def _reason_ids(self, problems: Problems, batch: pa.RecordBatch) -> tuple[pa.StringArray, pa.StringArray]:
+        """Return the ids of reasons, null where there are none, and the reasons' names, empty where there are none."""
+        if not self._has_reason_id:
+            return pa.nulls(len(batch), pa.string()), pa.array([""] * len(batch), pa.string())
+        reason_id = known_reasons(problems, batch["reason_id"], self._reasons)
+        names = pa.array([self._reasons.get(one, "") for one in reason_id.to_pylist()], pa.string())
+        return reason_id, names
 
 
 def _scopes(problems: Problems, text: pa.StringArray, check: CheckScope) -> pa.StringArray:

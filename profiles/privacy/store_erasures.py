@@ -19,7 +19,7 @@ from storage.locks import ERASING_LOCK
 from storage.postgres import postgres_errors, transaction
 
 WRITE_TIMEOUT_S = 8.0
-TABLES = ("customers", "consent_records", "propensities", "suppressions", "customer_notes")
+TABLES = ("customers", "consent_records", "propensities", "suppressions", "customer_notes", "lifted_signals")
 """Tables whose rows are one customer's, and go with the customer."""
 
 LOCK_STORING = text(f"SELECT pg_advisory_xact_lock_shared({ERASING_LOCK})")

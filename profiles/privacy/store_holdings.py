@@ -22,6 +22,10 @@ _SUPPRESSIONS = text(
     "SELECT list_id, reason, until, added_at, scope, reason_id FROM suppressions"
     " WHERE customer_id = :customer_id ORDER BY list_id"
 )
+_LIFTED = text(
+    "SELECT signal_id AS signal, to_timestamp(lifted_ms / 1000.0) AS lifted_at FROM lifted_signals"
+    " WHERE customer_id = :customer_id ORDER BY signal_id"
+)
 _CONSENTS = text("""
 SELECT kind, purpose, channel, given, stated_at AS at, source, proof, expires_at, before, author, recorded_at
 FROM consent_records WHERE customer_id = :customer_id ORDER BY record_id DESC
@@ -48,6 +52,7 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         record = (await connection.execute(_RECORD, values)).first()
         scores = (await connection.execute(_PROPENSITIES, values)).first()
         suppressions = (await connection.execute(_SUPPRESSIONS, values)).all()
+        lifted = (await connection.execute(_LIFTED, values)).all()
         consents = (await connection.execute(_CONSENTS, values)).all()
         notes = (await connection.execute(_NOTES, values)).all()
         registers = (await connection.execute(_REGISTERS, values)).all()
@@ -59,5 +64,6 @@ async def read_holdings(engine: AsyncEngine, customer_id: str) -> dict[str, Any]
         "consent_records": [dict(row._mapping) for row in consents],
         "suppressions": [dict(row._mapping) for row in suppressions],
         "notes": [dict(row._mapping) for row in notes],
+        "lifted_signals": [dict(row._mapping) for row in lifted],
         "registers": [dict(row._mapping) for row in registers],
     }

@@ -39,7 +39,8 @@ local function redirect(keys, args)
   return customer
 end
 
--- Adds contacts of an alias to those of a customer, and takes away those that were taken back.
+-- Adds contacts of an alias to those of a customer, and takes away those that were taken back. From who is an alias in turn
+-- and had them in between they are only taken away: else that one would hand them on again.
 -- keys: contact, absorbed, alias (of the customer)
 -- args: visitor, version of what is told, how long contacts (ms) and what is noted of aliases (ms) are kept, contacts, then
 --       each as time and member, then members that were taken back
@@ -47,11 +48,20 @@ end
 local function unite(keys, args)
   local contact, absorbed, alias = unpack(keys)
   local visitor, version, keep_ms, noted_ms, count = unpack(args, 1, 5)
+  local first = 6 + 2 * tonumber(count)
   local to = merged_into(alias)
-  if to then return { 'moved', to } end
+  if to then
+    for i = 7, first - 1, 2 do redis.call('HDEL', alias, '-' .. args[i]) end
+    for i = first, #args do
+      if redis.call('ZREM', contact, args[i]) == 1 then
+        redis.call('HSET', alias, '-' .. args[i], '1')
+        redis.call('HINCRBY', alias, 'v', 1) -- who is handing them on at this moment does so anew
+      end
+    end
+    return { 'moved', to }
+  end
   local known = redis.call('HGET', absorbed, 'c:' .. visitor)
   if known and tonumber(known) >= tonumber(version) then return { 'known' } end
-  local first = 6 + 2 * tonumber(count)
   for i = 6, first - 1, 2 do remember(contact, args[i], args[i + 1], tonumber(keep_ms)) end
   for i = first, #args do redis.call('ZREM', contact, args[i]) end
   redis.call('HSET', absorbed, 'c:' .. visitor, version)

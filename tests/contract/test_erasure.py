@@ -19,6 +19,7 @@ from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.privacy.erasure_service import SETTLE_MARGIN_S, PersonEraser
+from decisioning.privacy.pseudonym import PREFIX
 from decisioning.recovery.store_rebuild import Rebuilder
 from decisioning.triggers.decision_service import DEADLINE_MS
 from decisioning.triggers.delivery import OpenFiring
@@ -211,6 +212,12 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
         }.items():
             await connection.execute(query, {"at": at, "entry": [b"event", event.encode()]})
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
+        await connection.execute(
+            text("INSERT INTO asked_days VALUES ('2026-01-02', :id, '{}', 1, NULL, 1, 1, 1, 1)"), {"id": ME}
+        )
+        await connection.execute(
+            text("INSERT INTO rolled_up_days VALUES ('2026-01-02', true), ('2026-01-03', false)")
+        )
     assert len(await stored_with(shop, CANARY)) > 12
     held = await exporter_of(state).customer_log.set_aside(ME, set())
     found = [one["position"] for one in held]
@@ -319,6 +326,16 @@ async def test_feedback_on_an_earlier_decision_counts_under_the_pseudonym(
     assert record["customer_id"].startswith("erased-")
     assert "accepted" in [outcome["outcome"] for outcome in record["outcomes"]]
     assert await stored_with(shop, CANARY) == []
+
+
+async def test_days_that_are_rolled_up_count_under_the_pseudonym(shop: Nextbest, erased: Any) -> None:
+    async with shop.api.state.engine.connect() as connection:
+        (customer_id,) = await connection.scalars(text("SELECT customer_id FROM asked_days"))
+        marks = (await connection.execute(text("SELECT day::text, done FROM rolled_up_days"))).all()
+    assert customer_id.startswith(PREFIX)
+    assert [*map(tuple, marks)] == [
+        ("2026-01-02", True)
+    ]  # the other one may have the customer's id: it begins anew
 
 
 async def test_an_erased_decision_is_not_explained(
@@ -472,6 +489,8 @@ async def test_the_command_erases(
     problem_of(await shop.api.call("PUT", "/v1/customers/typed", json={}), 409)
     assert (await run("readmit", "typed")).exit_code == 0
     assert (await run("readmit", "typed")).exit_code == 1
+    lifted = await run("lift", "typed", "angry")
+    assert (lifted.exit_code, "there is no remembered signal 'angry'" in lifted.output) == (1, True)
 
 
 async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest) -> None:
@@ -490,6 +509,7 @@ async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest)
         "events",
         "trigger_firings",
         "trigger_waits",
+        "asked_days",  # adds up decisions, which are exported
         "canary_customers",
         "canary_tests",
     }  # the last has a number of customers

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from sqlalchemy import text
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.holdouts.holdout import Holdout
 from decisioning.reporting import store_holdout_report
+from decisioning.reporting.holdout_service import HoldoutReports
+from decisioning.reporting.store_asked_days import REBUILD_ASKED_DAYS, AskedDays
+from decisioning.reporting.store_holdout_report import holdout_sides
+from storage import clock
 from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,6 +29,7 @@ CUSTOMERS = [f"customer-{n}" for n in range(60)]
 EVENTS = [{"event": "order", "property": "amount"}, {"event": "churn"}]
 MEASURES = ["acceptances", "value", "order:amount", "churn"]
 WEEK_S = 7 * 86_400
+MOVED = {"decisions": "decided_at", "outcomes": "decided_at", "events": "occurred_at", "acceptance": "hour"}
 ONE = "/v1/reports/holdout/all"
 
 
@@ -188,6 +194,77 @@ async def test_what_workers_of_an_earlier_version_archived_is_counted_too(shop: 
         )
     after = await shop.api.ok("GET", ONE)
     assert (after["measures"], after["open"]) == (before["measures"], before["open"])
+
+
+async def shift(shop: Nextbest, days: int) -> None:
+    """Have everything happen some days later."""
+    async with shop.api.state.engine.begin() as connection:
+        for table, column in MOVED.items():
+            moved = f"UPDATE {table} SET {column} = {column} + make_interval(days => :days)"
+            await connection.execute(text(moved), {"days": days})
+
+
+async def later_report(shop: Nextbest, holdout_id: str) -> dict[str, Any]:
+    """The report as it is in three days."""
+    state, now_ms = shop.api.state, clock.now_ms() + 3 * clock.DAY_MS
+    reports = HoldoutReports(partial(holdout_sides, state.engine), state.catalogues, lambda: now_ms)
+    found = await reports.report(state.current_catalogue(), holdout_id, None, None, None)
+    return found | {"counted_to": None}
+
+
+async def test_rolled_up_it_is_the_same_until_the_log_knows_more(shop: Nextbest, told: Told) -> None:
+    state, later = shop.api.state, clock.to_datetime(clock.now_ms() + 3 * clock.DAY_MS)
+    days = AskedDays(state.engine)
+
+    async def change(statement: str) -> None:
+        async with state.engine.begin() as connection:
+            await connection.execute(text(statement))
+
+    await shift(shop, 1)  # to a day that lies in the report as a whole
+    try:
+        assert await days.roll_up(later) == 0  # a window is open
+        await shift(shop, -1)
+        await shop.worker.expire(ahead_s=WEEK_S)
+        await shop.worker.drain()
+        await shift(shop, 1)
+        before = {name: await later_report(shop, name) for name in ("all", "growth")}
+        assert before["all"]["open"] == 0 < before["all"]["treated"]
+        assert await days.roll_up(later) >= 1
+        assert await days.roll_up(later) == 0  # nothing is left
+        assert {name: await later_report(shop, name) for name in before} == before
+        await change("UPDATE asked_days SET value = value + 1")
+        changed = await later_report(shop, "all")
+        assert changed["measures"][1] != before["all"]["measures"][1]
+        async with state.engine.begin() as connection:
+            for statement in REBUILD_ASKED_DAYS:
+                await connection.exec_driver_sql(statement)
+        assert await later_report(shop, "all") == before["all"]
+        assert await days.roll_up(later) >= 1
+        assert await later_report(shop, "all") == before["all"]
+    finally:
+        await change("TRUNCATE asked_days, rolled_up_days")
+        await shift(shop, -1)
+
+
+async def test_what_is_archived_of_a_day_takes_its_mark_away(shop: Nextbest, told: Told) -> None:
+    async def mark() -> None:
+        async with shop.api.state.engine.begin() as connection:
+            await connection.execute(text("INSERT INTO rolled_up_days VALUES (cast(now() AS date), true)"))
+
+    async def is_marked() -> bool:
+        await shop.worker.drain()
+        async with shop.api.state.engine.connect() as connection:
+            return bool(await connection.scalar(text("SELECT count(*) FROM rolled_up_days")))
+
+    await mark()
+    answer = await decide(shop.api, CUSTOMERS[0])
+    assert not await is_marked()
+    await mark()
+    for offer in answer["offers"]:
+        await tell(shop.api, answer["decision_id"], offer["offer_id"], "presented")
+    assert await is_marked()  # it changes nothing here
+    await shop.worker.expire(ahead_s=WEEK_S)
+    assert not await is_marked()
 
 
 async def test_a_changed_share_begins_anew_and_says_so(shop: Nextbest, told: Told) -> None:

@@ -13,12 +13,13 @@ from decisioning.recovery.store_events import EventRestorer
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import RedisUnavailable
-from tests.support.api import Instance, Nextbest, decide, problem_of, tell
+from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.publishable import VISITOR, Page, publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALL = {"name": "Call", "json_schema": {"properties": {"minutes": {"type": "number"}}}}
+WEEK_S = 7 * 86_400
 LIMITS = [{"max": 2, "window_s": 86_400}]
 
 
@@ -144,6 +145,77 @@ async def test_a_decision_for_an_alias_is_one_of_the_customer(world: Nextbest) -
         role="frontend",
     )
     problem_of(other, 409)
+
+
+async def test_own_ids_give_their_answers_after_chains_of_merges(world: Nextbest) -> None:
+    api, me = world.api, "own-chain"
+    pages = [visitor(f"own-{n}") for n in range(3)]
+    answers: dict[str, Any] = {}
+
+    async def ask(customer_id: str, name: str) -> None:
+        answers[name] = await decide(api, customer_id, "home", decision_id=name)
+
+    await ask(pages[0], "own-chain-first")
+    await merge(api, pages[1], pages[0])
+    await ask(pages[0], "own-chain-between")
+    await ask(pages[1], "own-chain-second")
+    await merge(api, pages[2], pages[1])
+    await ask(pages[0], "own-chain-third")
+    await merge(api, me, pages[2])
+    await ask(pages[0], "own-chain-last")
+    for _ in range(2):
+        for one in (*pages, me):
+            for name, answer in answers.items():
+                assert await decide(api, one, "home", decision_id=name) == answer, (one, name)
+        await world.worker.drain()  # then the archive has them
+    for name in answers:
+        body = {"customer_id": "own-nobody", "placement": "home", "decision_id": name}
+        problem_of(await api.call("POST", "/v1/decisions", json=body), 409)
+
+
+async def test_contacts_that_are_given_back_stay_so_after_chains_of_merges(world: Nextbest) -> None:
+    api, me = world.api, "back-chain"
+    first, second = visitor("back-1"), visitor("back-2")
+    unconfirmed = {"channel": "often", "control_share": 0, "deadline_ms": 10_000, "presentation": "explicit"}
+    await api.ok("PUT", "/v1/placements/unconfirmed", json=unconfirmed | {"reward_window_s": 2 * WEEK_S})
+    decided = (await decide(api, first, "unconfirmed"))["decision_id"]
+    confirmed = (await decide(api, second, "unconfirmed"))["decision_id"]
+    await merge(api, second, first)
+    await merge(api, me, second)
+
+    async def contacts() -> list[str]:
+        """The decisions whose contacts count, each once."""
+        members = await cast(Any, api.state.redis).zrange(api.state.keys.contact(me), 0, -1)
+        return sorted({member.decode().rpartition(":")[2] for member in members})
+
+    assert await contacts() == sorted([decided, confirmed])
+    reader, later_ms = api.state.log_reader, clock.now_ms() + WEEK_S * 1000
+    await reader.release(await reader.unconfirmed(later_ms, 200), later_ms)
+    await api.state.merging.finish(0)
+    assert await contacts() == []
+    # What comes of the other's is handed over with all that the one between had.
+    assert await tell(api, confirmed, "often", "presented") == "recorded"
+    assert await contacts() == [confirmed]
+    assert await tell(api, decided, "often", "presented") == "recorded"  # after all
+    assert await tell(api, confirmed, "often", "clicked") == "recorded"
+    assert await contacts() == sorted([decided, confirmed])
+
+
+async def test_imports_that_name_a_visitor_are_about_the_customer(world: Nextbest) -> None:
+    api, me = world.api, "imported"
+    first, second, nobody = visitor("imported-1"), visitor("imported-2"), visitor("imported-3")
+    await merge(api, second, first)
+    await merge(api, me, second)
+    rows = f"customer_id,list_id,reason\n{first},told,first\n{me},told,last\n {second} ,told-too,r\n{nobody},told,n\n"
+    assert (await api.ok("POST", "/v1/imports/suppressions", content=rows, headers=CSV))["loaded"] == 4
+    entries = (await api.ok("GET", "/v1/suppressions/told", role="ops"))["entries"]
+    assert {one["customer_id"]: one["reason"] for one in entries} == {me: "last", nobody: "n"}
+    assert await rare(api, first, "often", dry_run=True) is None
+    rows = f"customer_id,purpose,channel,given\n{first},news,web,true\n{nobody},news,web,true\n"
+    answer = await api.ok("POST", "/v1/imports/consents", content=rows, headers=CSV)
+    assert (answer["loaded"], answer["refusals"][0]["row"]) == (1, 2)
+    found = await api.ok("GET", f"/v1/customers/{me}", role="ops")
+    assert found["consents"] == {"news": ["web"]}
 
 
 async def test_decisions_of_before_take_feedback_that_counts_for_the_customer(world: Nextbest) -> None:

@@ -57,6 +57,19 @@ async def test_who_complains_far_more_than_others_is_left_in_peace(shop: Nextbes
     assert [s["signal"] for s in made["signals"]] == ["complaining"]
     assert (await decide(api, "usual-1", "sure"))["offers"]
 
+    for customer in ("often", "usual-1"):
+        await api.ok("PUT", f"/v1/customers/{customer}", json={})
+    preview = await api.ok("POST", "/v1/rules/preview", json={"expression": "events.complaints_vs_all > 3.0"})
+    assert (preview["matching"], preview["examples"], preview["sample"]) == (1, ["often"], 2)
+    change = {
+        "kind": "signal",
+        "id": "complaining",
+        "body": signal | {"when": "events.complaints_vs_all < 3.0"},
+    }
+    simulated = await api.ok("POST", "/v1/simulations", json={"placement": "sure", "changes": [change]})
+    # Each of the two gets what the other one got.
+    assert (simulated["customers"], simulated["customers_with_another_answer"]) == (2, 2)
+
     await shop.worker.drain()
     await complain(shop, "usual-2", 60)  # what is usual changes, and the record stays as it was
     await PopulationStore(state.redis).survey(await definitions(), clock.now_ms())

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
-from tests.support.api import Nextbest, decide, problem_of, put_offer
+from tests.support.api import CSV, Nextbest, decide, problem_of, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -128,3 +128,19 @@ async def test_reasons_are_counted(told: Nextbest) -> None:
     found = await told.api.ok("GET", "/v1/reports/outcomes")
     rows = {(row["offer_id"], row["outcome"], row["reason"]): row["told"] for row in found["outcomes"]}
     assert rows["gold", "rejected", "just-so"] >= 1
+
+
+async def test_imports_tell_reasons_too(told: Nextbest) -> None:
+    api = told.api
+    await api.ok("PUT", "/v1/reasons/moved-away", json={"name": "Has moved away"})
+    rows = "customer_id,offer_id,decided_at,outcome,reason_id\nold,gold,2025-03-01T09:00:00Z,rejected,{0}\n"
+    for reason, loaded in (("moved-awy", 0), ("moved-away", 1)):
+        answer = await api.ok("POST", "/v1/imports/history", content=rows.format(reason), headers=CSV)
+        assert answer["loaded"] == loaded
+    await told.worker.drain()
+    found = await api.ok("GET", "/v1/reports/outcomes?from=2025-01-01T00:00:00Z&to=2025-12-31T00:00:00Z")
+    assert [(one["reason"], one["told"]) for one in found["outcomes"]] == [("moved-away", 1)]
+    content = "customer_id,list_id,reason_id\nold,letters,moved-away\n"
+    assert (await api.ok("POST", "/v1/imports/suppressions", content=content, headers=CSV))["loaded"] == 1
+    (entry,) = (await api.ok("GET", "/v1/suppressions/letters"))["entries"]
+    assert (entry["reason_id"], entry["reason"]) == ("moved-away", "Has moved away")

@@ -43,6 +43,7 @@ ROLES_OF: dict[str, set[Role]] = {
         f"patch_{what}": {"ops", "admin"} for what in ("group", "offer", "treatment", "placement", "customer")
     },
     "merge_visitor": {"frontend", "ops", "admin"},
+    "lift_signal": {"ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "agent", "ops", "admin"},
@@ -52,6 +53,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "rotate_publishable_key": {"admin"},
     "rotate_customer_tokens": {"admin"},
     "report_calibration": READERS,
+    "report_events": {"ops", "scientist", "admin"},
     "report_outcomes": {"ops", "scientist", "admin"},
     "report_without_offer": {"ops", "admin"},
     "report_interests": {"ops", "scientist", "admin"},

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
+from storage.errors import RedisUnavailable
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -101,6 +102,41 @@ async def test_it_lasts_in_every_channel_shows_and_stays_after_a_rebuild(peace: 
             state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
         )
         await rebuilder.rebuild()
+
+
+async def test_lifted_it_closes_nothing_also_after_a_rebuild_until_it_holds_again(
+    peace: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, state, path = peace.api, peace.api.state, "/v1/customers/made-up/signals/angry"
+    problem_of(await api.call("DELETE", path), 404)
+    await api.ok("POST", "/v1/customers/made-up/merge", json={"visitor_id": "before"})
+    for customer in ("visitor:before", "made-up", "still"):
+        assert await offered(api, customer, **mood("angry")) == SERVICE
+    answer = await api.call("DELETE", f"{path}?reason=made+up", role="ops")
+    assert answer.status_code == 204, answer.text
+    problem_of(await api.call("DELETE", path), 404)
+    await peace.worker.drain()
+    await state.redis.delete(*(state.keys.contact(name) for name in ("made-up", "visitor:before", "still")))
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    for _ in range(2):
+        assert await offered(api, "made-up") == await offered(api, "visitor:before") == EVERYTHING
+        assert (await api.ok("GET", "/v1/customers/made-up/suppressions"))["signals"] == []
+        await rebuilder.rebuild()
+    assert await offered(api, "still") == SERVICE
+    (noted,) = (await api.ok("GET", "/v1/privacy/actions?customer_id=made-up", role="ops"))["actions"]
+    assert (noted["action"], noted["details"]) == ("lifted", {"signal": "angry"})
+    assert noted["reason"] == "made up"
+    assert await offered(api, "made-up", **mood("angry")) == SERVICE
+    assert await offered(api, "made-up") == SERVICE
+    monkeypatch.setattr("decisioning.contact.store_lifting.redis_errors", _away)
+    assert (await api.call("DELETE", path)).status_code == 503  # and may be repeated
+    monkeypatch.undo()
+    assert (await api.call("DELETE", path)).status_code == 204
+    assert await offered(api, "made-up") == EVERYTHING
+
+
+def _away() -> Any:
+    raise RedisUnavailable("away")
 
 
 async def test_it_ends_and_goes_by_the_catalogue_in_force(peace: Nextbest) -> None:

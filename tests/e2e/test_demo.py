@@ -62,6 +62,15 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
     assert report["decisions"] > 0
     assert report["feedback"] > 0
     assert report["errors"] == {}
+    assert report["data"]["purchases_before"] == 5076
+    assert report["events"]["recorded"] == sum(report["events"].values()) > 0
+    assert report["firings"].get("delivered", 0) > 0
+    assert {*report["firings"]} <= {
+        "delivered",
+        "nothing",
+        "due",
+        "decided",
+    }  # nothing of what was bought before
     assert report["data"]["rows"] == {"customers": 2469, "propensities": 66_663, "history": 3940}
     rows = {row["policy"]: row for row in report["acceptance"]}
     live = [row for row in rows.values() if "no uplift claimed" not in row["note"]]
@@ -84,7 +93,14 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
     stages = {c["stage"] for c in report["explained"]["explanation"] if c["result"] == "stopped"}
     assert "dates" in stages
     assert stages & {"eligibility", "applicability", "suitability"}
-    for words in ("simulated", "no uplift", "curl -s http://127.0.0.1:", "API key", "/docs"):
+    for words in (
+        "events of purchases, triggers fired",
+        "simulated",
+        "no uplift",
+        "curl -s http://127.0.0.1:",
+        "API key",
+        "/docs",
+    ):
         assert words in done.stdout
     assert left_over(folder) == []
 

@@ -26,6 +26,8 @@ class FakeService:
         self.feedback: list[Json] = []
         self.seen: Counter[tuple[str, str, str]] = Counter()
         self.batches = 0
+        self.events: list[list[Json]] = []
+        self.event_ids: set[str] = set()
         self.control: set[str] = set()
         self.puts: list[tuple[str, Json]] = []
         self.enough = asyncio.Event()
@@ -52,6 +54,10 @@ class FakeService:
             return httpx.Response(200, json={"decision_id": path.rsplit("/", 1)[1], "slots": 3})
         if path == "/v1/feedback":
             return httpx.Response(200, json={"status": self.record(json.loads(request.content))})
+        if path == "/v1/events/batch":
+            items = json.loads(request.content)["items"]
+            self.events.append(items)
+            return httpx.Response(200, json={"items": [{"status": self.tell(item)} for item in items]})
         if path == "/v1/feedback/batch":
             self.batches += 1
             items = json.loads(request.content)["items"]
@@ -75,6 +81,11 @@ class FakeService:
             ],
             "degraded": [],
         }
+
+    def tell(self, event: Json) -> str:
+        known = event["event_id"] in self.event_ids
+        self.event_ids.add(event["event_id"])
+        return "refused" if event["type"] == "unknown" else "duplicate" if known else "recorded"
 
     def record(self, item: Json) -> str:
         self.feedback.append(item)

@@ -52,6 +52,8 @@ COVERED = {
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
+    "app/api/privacy/services.py": "contract/test_erasure.py",
+    "app/commands/customers.py": "contract/test_erasure.py",
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     "app/api/triggers/routes.py": "contract/test_firings.py",
     "app/api/triggers/schemas.py": "contract/test_firings.py",

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.api.catalogue.signal_schemas import ScopeBody
 from app.api.cursors import DECISIONS
@@ -14,12 +14,14 @@ from app.api.customers.lists_schemas import (
     CustomerOutcome,
     CustomerSuppressions,
     DecisionsQuery,
+    LiftQuery,
     ListsQuery,
     RememberedSignal,
 )
-from app.api.deps import DeskReader, Reader, State, problems
+from app.api.deps import DeskReader, Ops, Reader, State, problems
 from app.api.paths import CUSTOMER_ID
-from app.api.schemas import PathCustomerId, answer_of
+from app.api.privacy.services import lifting_of
+from app.api.schemas import Id, PathCustomerId, answer_of
 from app.api.suppressions.schemas import ListedSuppression
 from decisioning.contact.signals import lasting_signals, reason_name
 from decisioning.reporting.store_customer_decisions import decisions_of_customer
@@ -89,6 +91,23 @@ async def read_customer_lists(
         next=shown[-1].list_id if len(found) > query.limit else None,
         signals=await _remembered_signals(state, customer_id),
     )
+
+
+@router.delete(f"/{CUSTOMER_ID}/signals/{{signal_id}}", status_code=204, responses=problems(404))
+async def lift_signal(
+    customer_id: PathCustomerId,
+    signal_id: Id,
+    state: State,
+    key: Ops,
+    query: Annotated[LiftQuery, Query()],
+) -> Response:
+    """Lift a signal that is remembered of a customer before it ends. It is in the trail.
+
+    From the next decision on it closes nothing, unless it holds again then.
+    """
+    lifting = lifting_of(state)
+    await lifting.lift(state.current_catalogue(), customer_id, signal_id, key.name, query.reason)
+    return Response(status_code=204)
 
 
 async def _remembered_signals(state: State, customer_id: str) -> list[RememberedSignal] | None:

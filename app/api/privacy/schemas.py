@@ -88,6 +88,7 @@ class PersonOut(BaseModel):
             "suppressions": [],
             "registers": [],
             "notes": [],
+            "lifted_signals": [],
             "contacts": [],
             "events": [],
             "told_by_events": None,
@@ -119,6 +120,9 @@ class PersonOut(BaseModel):
         default=[], description="registers that the customer is found in"
     )
     notes: list[dict[str, Any]] = Field(default=[], description="notes of agents, the newest first")
+    lifted_signals: list[dict[str, Any]] = Field(
+        default=[], description="signals that somebody lifted before they ended"
+    )
     contacts: list[HeldContact] = Field(default=[], description="contacts in Redis, for limits")
     events: list[dict[str, Any]] = Field(default=[], description="all archived events, the newest first")
     told_by_events: dict[str, Any] | None = Field(
@@ -166,6 +170,7 @@ class ErasureOut(BaseModel):
             "propensities": 1,
             "suppressions": 0,
             "customer_notes": 1,
+            "lifted_signals": 0,
             "aliases": 1,
             "decisions": 12,
             "events": 3,
@@ -185,6 +190,9 @@ class ErasureOut(BaseModel):
     propensities: int = Field(description="rows of propensities that were deleted")
     suppressions: int = Field(description="entries in suppression lists that were deleted")
     customer_notes: int = Field(description="notes of agents that were deleted")
+    lifted_signals: int = Field(
+        description="signals that had been lifted, of which nothing is known any more"
+    )
     aliases: int = Field(description="visitors who are nobody's alias any more, and whose log was erased too")
     decisions: int = Field(description="archived decisions that have a pseudonym now")
     events: int = Field(description="archived events that were deleted")

@@ -7,6 +7,8 @@ from app.state import ApiState
 from bandits.features import Encoder
 from bandits.onnx.model_inputs import FactsEncoder
 from bandits.sequential_policy import is_sequential
+from decisioning.contact.store_lifting import SignalLifter
+from decisioning.merging.lifting_service import LiftingService
 from decisioning.merging.store_aliases import AliasStore
 from decisioning.merging.store_handover import Handover
 from decisioning.policies.roster import Roster
@@ -68,6 +70,12 @@ async def eraser_of(state: ApiState) -> PersonEraser:
         clock.now_ms,
         max([DEADLINE_MS, *(one.deadline_ms for one in placements.values())]) / 1000,
     )
+
+
+def lifting_of(state: ApiState) -> LiftingService:
+    """Make what lifts signals."""
+    lifter = SignalLifter(state.engine, state.redis, state.keys)
+    return LiftingService(lifter, AliasStore(state.engine), state.decision_log, clock.now_ms)
 
 
 def erasures_of(state: ApiState) -> ErasureStore:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import steering
+from demo import purchases, steering
 from demo.client import ApiClient, DemoError
 from demo.journey import Journey
 from demo.load import catalogue_requests, create_catalogue
@@ -100,8 +100,8 @@ async def test_the_catalogue_is_created_in_an_order_that_works(journey: Journey)
         count = await create_catalogue(
             ApiClient(http), offers, lambda done, total: seen.append((done, total))
         )
-    steered = len(list(steering.before_offers())) + len(list(steering.after_offers()))
-    assert count == len(service.puts) == 3 + 27 * 4 + 3 + steered
+    declared = (steering.before_offers(), purchases.before_offers(), steering.after_offers())
+    assert count == len(service.puts) == 3 + 27 * 4 + 4 + sum(len(list(puts)) for puts in declared)
     assert seen[-1] == (count, count)
     known: set[str] = set()
     for path, body in service.puts:

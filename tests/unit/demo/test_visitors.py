@@ -84,7 +84,7 @@ async def test_arrivals_are_spaced_by_their_rate(monkeypatch: pytest.MonkeyPatch
         if len(asked_to_wait) == 5:
             stop.set()
 
-    monkeypatch.setattr(visitors_module, "_wait_or_stop", note)
+    monkeypatch.setattr(visitors_module, "wait_or_stop", note)
     # A thousand seconds apart: what the machine does meanwhile cannot matter.
     await visit(FakeService(["never"]), visits=1000, rate_per_s=0.001)
     assert [round(seconds / 1000) for seconds in asked_to_wait] == [1, 2, 3, 4, 5]

@@ -1,37 +1,43 @@
 // Types of events, triggers with what became of their firings, and what nobody took: to be sent again.
 import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, post, withQuery } from "../lib/api.js";
-import { duration, number, time } from "../lib/format.js";
+import { Chart } from "../lib/chart.js";
+import { dayFromToday, duration, number, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Badge, Card, Confirm, Loaded, Page, Select, Table, tell } from "../lib/widgets.js";
 
 const DAYS = 7;
 const SHOWN = 50;
+const SHOWN_DAYS = 28;
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const COLOURS = ["--accent", "--good", "--warn", "--bad", "--muted"];
 const STATUSES = ["failed", "due", "decided", "delivered", "nothing", "dropped"];
 const ENDED = ["delivered", "nothing", "dropped", "failed"];
 
 async function load() {
-  const [types, triggers, counts] = await Promise.all([
+  const [types, triggers, counts, report] = await Promise.all([
     get("/v1/event-types"),
     get("/v1/triggers"),
     get(withQuery("/v1/firings/counts", { days: DAYS })),
+    get(withQuery("/v1/reports/events", { since: dayFromToday(1 - SHOWN_DAYS), time_zone: ZONE })),
   ]);
-  return { types, triggers, counts: new Map(counts.triggers.map((c) => [c.trigger, c])) };
+  return { types, triggers, counts: new Map(counts.triggers.map((c) => [c.trigger, c])), rows: report.rows };
 }
 
 export default function Triggers() {
   const loaded = useLoad(load);
   return html`<${Page} title=${t("page.triggers")} end=${html`<button onClick=${loaded.reload}>${t("refresh")}</button>`}>
     <${Loaded} of=${loaded}>
-      ${({ types, triggers, counts }) => html`
+      ${({ types, triggers, counts, rows }) => html`
         <${Card} title=${t("triggers")}>
           <p class="muted small">${t("firingsOfDays", { days: DAYS })}</p>
           <${Table} label=${t("triggers")} columns=${triggerColumns(counts)} rows=${triggers.map((one) => ({ ...one, key: one.id }))} />
         <//>
         <${Firings} triggers=${triggers} onSent=${loaded.reload} />
+        <${EventDays} rows=${rows} />
         <${Card} title=${t("eventTypes")}>
-          <${Table} label=${t("eventTypes")} columns=${typeColumns(triggers)} rows=${types.map((one) => ({ ...one, key: one.id }))} />
+          <${Table} label=${t("eventTypes")} columns=${typeColumns(triggers, rows)} rows=${types.map((one) => ({ ...one, key: one.id }))} />
         <//>
       `}
     <//>
@@ -45,8 +51,23 @@ const triggerColumns = (counts) => [
   { label: t("lastFired"), cell: (one) => (counts.has(one.id) ? time(counts.get(one.id).last_fired_at) : "–") },
 ];
 
-const typeColumns = (triggers) => [
+/** Events a day: a line for each of the busiest types. */
+function EventDays({ rows }) {
+  const days = [...new Set(rows.map((row) => row.day))].sort();
+  if (days.length < 2) return null;
+  const names = [...new Set(rows.map((row) => row.type))].sort((a, b) => total(rows, b) - total(rows, a)).slice(0, COLOURS.length);
+  const of = new Map(rows.map((row) => [`${row.day} ${row.type}`, row.events]));
+  const data = [days.map((at) => Date.parse(at) / 1000), ...names.map((name) => days.map((at) => of.get(`${at} ${name}`) ?? 0))];
+  return html`<${Card} title=${t("eventsADay")}>
+    <${Chart} label=${t("eventsADay")} height=${200} series=${names.map((name, i) => ({ label: name, colour: COLOURS[i] }))} data=${data} />
+  <//>`;
+}
+
+const total = (rows, type) => rows.reduce((sum, row) => sum + (row.type === type ? row.events : 0), 0);
+
+const typeColumns = (triggers, rows) => [
   { label: t("eventType"), cell: (one) => html`<strong>${one.name}</strong> <code>${one.id}</code>` },
+  { label: t("eventsOfDays", { days: SHOWN_DAYS }), number: true, cell: (one) => number(total(rows, one.id)) },
   { label: t("properties"), cell: (one) => Object.keys(one.json_schema?.properties ?? {}).join(", ") || "–" },
   { label: t("triggers"), cell: (one) => triggers.filter((x) => x.on.event === one.id || x.on.idle.includes(one.id)).map((x) => x.name || x.id).join(", ") || "–" },
 ];

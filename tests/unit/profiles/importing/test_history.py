@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from profiles.errors import ImportFileError
+from profiles.importing.propensities import UNKNOWN_REASON
 from profiles.importing.run import open_history
 from tests.support.import_files import OFFERS, parquet, rows_of
 
@@ -71,6 +72,7 @@ def test_bad_history_is_refused_alone(row: str, field: str, reason: str) -> None
             "value": 12.5,
             "placement": "home",
             "propensity": 0.25,
+            "reason_id": None,
         }
     ]
     (refusal,) = run.report().refusals
@@ -144,3 +146,14 @@ def test_history_needs_dates() -> None:
     columns = {"customer_id": ["c"], "offer_id": ["o1"], "decided_at": [True], "outcome": ["expired"]}
     with pytest.raises(ImportFileError, match="'decided_at' holds bool: it must hold timestamps"):
         open_history(parquet(columns), OFFERS, "parquet")
+
+
+def test_reasons_are_those_of_the_catalogue() -> None:
+    rows = [
+        f"c{n},o1,2026-03-01T10:00:00Z,rejected,{reason}" for n, reason in enumerate(("dear", "deer", ""))
+    ]
+    data = "\n".join([f"{HISTORY},reason_id", *rows]).encode()
+    run = open_history(data, OFFERS, "csv", reasons={"dear"})
+    assert [(row["customer_id"], row["reason_id"]) for row in rows_of(run)] == [("c0", "dear"), ("c2", None)]
+    (refused,) = run.report().refusals
+    assert (refused.row, refused.field, refused.reason) == (2, "reason_id", UNKNOWN_REASON)

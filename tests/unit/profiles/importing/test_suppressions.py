@@ -7,6 +7,7 @@ import pytest
 
 from profiles.customer import OfferScope
 from profiles.errors import ImportFileError
+from profiles.importing.propensities import UNKNOWN_REASON
 from profiles.importing.run import open_suppressions
 from profiles.importing.suppressions import CLEAN_SCHEMA, NOT_A_LIST_ID
 from profiles.store_bulk import suppression_rows
@@ -37,8 +38,9 @@ def test_a_bad_entry_is_refused_alone(row: str, field: str, reason: str) -> None
             "reason": "r",
             "until": datetime(2026, 1, 1, tzinfo=UTC),
             "scope": None,
+            "reason_id": None,
         },
-        {"customer_id": "b", "list_id": "l", "reason": "r", "until": None, "scope": None},
+        {"customer_id": "b", "list_id": "l", "reason": "r", "until": None, "scope": None, "reason_id": None},
     ]
     (refusal,) = run.report().refusals
     assert (refusal.row, refusal.field, refusal.reason) == (2, field, reason)
@@ -59,7 +61,7 @@ def test_of_repeats_the_last_counts() -> None:
     rows = [("a", "l", "1"), ("b", "l", "2"), ("a", "m", "3"), ("a", "l", "4")]
     columns = [pa.array([row[n] for row in rows]) for n in range(3)]
     batch = pa.RecordBatch.from_arrays(
-        [*columns, *(pa.nulls(4, CLEAN_SCHEMA.field(n).type) for n in (3, 4))], schema=CLEAN_SCHEMA
+        [*columns, *(pa.nulls(4, CLEAN_SCHEMA.field(n).type) for n in (3, 4, 5))], schema=CLEAN_SCHEMA
     )
     found = [
         (row["customer_id"], row["list_id"], row["reason"]) for row in suppression_rows(batch).to_pylist()
@@ -90,3 +92,19 @@ def test_a_scope_is_json_and_a_bad_one_is_refused_alone() -> None:
     assert "there are goals, groups" in refused[4][1]
     assert refused[5][1] == "goals must be a list of texts"
     assert refused[6][1] == "scope.groups: there is no group 'crads'"
+
+
+@pytest.mark.parametrize("header", ["customer_id,list_id,reason_id", "reason,customer_id,list_id,reason_id"])
+def test_a_reason_of_the_catalogue_is_in_its_own_words_or_in_others(header: str) -> None:
+    words = "his words," if header.startswith("reason,") else ""
+    nothing = "," if words else ""
+    rows = [f"{words}a,l,peace", f"{nothing}b,l,peace", f"{words}c,l,pace", f"{nothing}d,l,", f"{words}e,l,"]
+    reasons = {"peace": "Leave in peace"}
+    run = open_suppressions("\n".join([header, *rows]).encode(), anything, "csv", reasons)
+    found = {row["customer_id"]: (row["reason_id"], row["reason"]) for row in rows_of(run)}
+    named = ("peace", "Leave in peace")
+    told = {"a": ("peace", "his words"), "b": named, "e": (None, "his words")}
+    assert found == (told if words else {"a": named, "b": named})
+    refused = {refusal.row: (refusal.field, refusal.reason) for refusal in run.report().refusals}
+    assert refused[3] == ("reason_id", UNKNOWN_REASON)
+    assert refused[4] == ("reason", "is empty")

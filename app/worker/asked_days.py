@@ -1,0 +1,20 @@
+"""The roll-up that reports on hold-outs read: once an hour, days whose reward windows are closed are added."""
+
+from dataclasses import dataclass
+
+from decisioning.reporting.store_asked_days import AskedDays
+from storage import clock
+
+INTERVAL_S = 3600.0
+
+
+@dataclass
+class AskedDaysJob:
+    """Rolls days up again and again; of several workers, one is at it at a time."""
+
+    days: AskedDays
+
+    async def round(self) -> float:
+        """Roll up what can be; return how long to sleep. Raises ``PostgresUnavailable``."""
+        await self.days.roll_up(clock.to_datetime(clock.now_ms()))
+        return INTERVAL_S

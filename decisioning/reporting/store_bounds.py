@@ -1,0 +1,32 @@
+"""Reports that a request waits for: given up after a time, with the way out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from decisioning.errors import Invalid
+from storage.errors import PostgresUnavailable
+from storage.postgres import transaction
+
+TIMEOUT_S = 8
+"""A report that takes longer is given up."""
+_CANCELED = "57014"
+_PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
+"""How much there is between bounds that it computes itself, the planner does not know: outcomes are hashed."""
+
+
+@asynccontextmanager
+async def bounded(engine: AsyncEngine, timeout_s: float, way_out: str) -> AsyncIterator[AsyncConnection]:
+    """Give a connection for a report. Raises ``Invalid`` if a statement takes longer, and ``PostgresUnavailable``."""
+    try:
+        async with transaction(engine) as connection:
+            for setting, value in {**_PLANNING, "statement_timeout": str(round(timeout_s * 1000))}.items():
+                await connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
+            yield connection
+    except PostgresUnavailable as error:
+        cause = getattr(error.__cause__, "orig", None)
+        if getattr(cause, "sqlstate", None) != _CANCELED:
+            raise
+        raise Invalid("since", f"the report takes longer than {timeout_s} s: {way_out}") from None
