@@ -48,7 +48,7 @@ def shown(number: int = 0, **fields: object) -> Outcome:
         reward=None,
         at_ms=at_ms,
         silence_ms=at_ms,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 
