@@ -328,8 +328,8 @@ async def test_a_household_that_cannot_be_read_gets_no_letter(
 async def test_a_replay_draws_within_the_households_limits(shop: Nextbest) -> None:
     api = shop.api
     await move(api, "replayed", "rita", "rolf")
+    assert len(letters_of(await decide(api, "rita", "post"))) == 1
     await api.ok("PATCH", "/v1/contact-policies/letter", json={"max": 2})
-    await decide(api, "rita", "post", limit=1)
     answer = await decide(api, "rolf", "post")
     await shop.worker.drain()
     assert len(letters_of(answer)) == 1  # of two slots, since the household had one already
