@@ -392,9 +392,10 @@ class RedisLog:
             ),
         )
         facts = facts_text(decision.facts or NO_FACTS)
-        tail = (int(decision.counts_silence), attempt, int(self._for_earlier()), ",".join(decision.noted))
-        if decision.household is not None:
-            tail = (*tail, decision.household)
+        tail = (
+            *(int(decision.counts_silence), attempt, int(self._for_earlier()), ",".join(decision.noted)),
+            decision.household or "",
+        )
         whole = self._whole(view)
         reply = await self._function(
             "nb_decide" if before_ms is None else "nb_decide_within",

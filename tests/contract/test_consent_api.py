@@ -39,6 +39,7 @@ async def test_a_customer_is_read_as_it_was_stored(api: Instance) -> None:
         "holdings": ["card", "a|b", "ü", '{"x"}'],
         "interests": {"tea": 0.5},
         "consents": {"marketing": ["web", "*"], "research": []},
+        "household_id": "H-1",
     }
     for body in (customer, {}, customer):
         assert await api.ok("PUT", "/v1/customers/ann", json=body, role="ops") == {"customer_id": "ann"}

@@ -37,7 +37,7 @@ async def letters(api: Instance) -> AsyncIterator[None]:
         await api.ok("PUT", f"/v1/offers/{offer}", json={"name": offer, "group": group})
         treatment = {"channel": "letter", "title": offer}
         await api.ok("PUT", f"/v1/offers/{offer}/treatments/t", json=treatment)
-    body = {"channel": "letter", "control_share": 0, "deadline_ms": 5000, "slots": 3}
+    body = {"channel": "letter", "control_share": 0, "deadline_ms": 60_000, "slots": 3}
     await api.ok("PUT", "/v1/placements/post", json=body)
     called = body | {"presentation": "explicit", "confirm_within_s": 1}
     await api.ok("PUT", "/v1/placements/call", json=called)
@@ -65,13 +65,13 @@ def letters_of(answer: Any) -> list[str]:
 
 async def contacts_in(api: Instance, household: str) -> dict[bytes, float]:
     """The household's history as it stands in Redis."""
-    key = api.state.keys.household(household)
-    return dict(await api.state.redis.zrange(key, 0, -1, withscores=True))
+    found: Any = await api.state.redis.zrange(api.state.keys.household(household), 0, -1, withscores=True)
+    return dict(found)
 
 
 def members(api: Instance, name: str) -> list[str]:
     """A customer for each bucket."""
-    keys, found = api.state.keys, {}
+    keys, found = api.state.keys, dict[int, str]()
     for number in range(1000):
         found.setdefault(keys.bucket(f"{name}-{number}"), f"{name}-{number}")
     assert len(found) == keys.buckets
@@ -316,6 +316,7 @@ async def test_a_household_that_cannot_be_read_gets_no_letter(
     state = api.state
     whole = state.keys.whole(state.keys.bucket("dark"))
     mark = await state.redis.get(whole)
+    assert mark is not None
     assert state.keys.bucket("dark") != state.keys.bucket("owl")
     await state.redis.delete(whole)
     lost = await decide(api, "owl", "post")
@@ -327,8 +328,8 @@ async def test_a_household_that_cannot_be_read_gets_no_letter(
 async def test_a_replay_draws_within_the_households_limits(shop: Nextbest) -> None:
     api = shop.api
     await move(api, "replayed", "rita", "rolf")
+    assert len(letters_of(await decide(api, "rita", "post"))) == 1
     await api.ok("PATCH", "/v1/contact-policies/letter", json={"max": 2})
-    await decide(api, "rita", "post", limit=1)
     answer = await decide(api, "rolf", "post")
     await shop.worker.drain()
     assert len(letters_of(answer)) == 1  # of two slots, since the household had one already

@@ -108,6 +108,7 @@ async def test_customers_from_csv_and_parquet(api: Instance) -> None:
         "consents": {"marketing": ["web", "mail"]},
         "objections": {},
         "suppressions": [],
+        "household_id": None,
         "propensities": {},
     }
     content = parquet(customer_id=["second", "third"], city=["Bern", None], holdings=[["a|b"], []])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from decisioning.log.households.store_reservations import Reservations
 from storage.keys import Keys
@@ -27,7 +28,8 @@ def start(url: str, name: str, fatal: int, when: str) -> subprocess.Popen[bytes]
 
 async def decided(url: str) -> tuple[Counter[str], set[str]]:
     """Contacts of each household by the log, and the ids of their decisions."""
-    redis, contacts, ids = make_redis(url), Counter[str](), set()
+    redis: Any = make_redis(url)
+    contacts, ids = Counter[str](), set()
     for bucket in range(KEYS.buckets):
         for _, record in await redis.xrange(KEYS.log(bucket)):
             header = json.loads(record[b"h"])
@@ -39,7 +41,8 @@ async def decided(url: str) -> tuple[Counter[str], set[str]]:
 
 async def held(url: str, *, settled: bool = False) -> tuple[Counter[str], set[str]]:
     """The same by the histories of the households, after what nobody decided has left them if ``settled``."""
-    redis, contacts, ids = make_redis(url), Counter[str](), set()
+    redis: Any = make_redis(url)
+    contacts, ids = Counter[str](), set()
     if settled:
         await Reservations(redis, KEYS).settle_due(time.time_ns() // 1_000_000 + 3_600_000, 10_000)
     for household in HOUSEHOLDS:

@@ -144,7 +144,8 @@ class Story:
         self.reader, self.reservations = LogReader(redis, log.keys), Reservations(redis, log.keys)
         self.name = f"home-{next(_numbers)}"
         self.now = time.time_ns() // 1_000_000
-        self.oracle, self.of = Oracle(), dict.fromkeys(MEMBERS, "red")
+        self.oracle = Oracle()
+        self.of: dict[str, str | None] = dict.fromkeys(MEMBERS, "red")
 
     def customer(self, member: str) -> Customer:
         """A member as the decision path sees them."""

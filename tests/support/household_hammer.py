@@ -53,7 +53,7 @@ async def hammer(url: str, name: str, fatal: int, when: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return reply
 
-        log._write = deadly  # type: ignore[method-assign]  # the end of this process
+        log._write = deadly  # type: ignore[assignment, method-assign]  # the end of this process
 
         async def one(number: int) -> None:
             household = rng.choice(HOUSEHOLDS)

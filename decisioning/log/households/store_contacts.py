@@ -1,12 +1,12 @@
 """Contacts of households: read and reserved beside those of the customer, in the household's own bucket.
 
 Members of a household may be in other buckets, so that no step can touch all of their contacts and the decision. A
-decision with limits per household reserves its contacts there first, in one step, and is written only before a time; what
-was reserved is compared with what became of it (``store_reservations``). Whatever is killed in between, contacts
+decision with limits per household reserves its contacts there first, in one step, and is written only before a time;
+what was reserved is compared with what became of it (``store_reservations``). Whatever is killed in between, contacts
 that were decided are in the household's history, and those that were not leave it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from decisioning.contact.history import Contact
@@ -56,7 +56,7 @@ class HouseholdContacts:
         keep_ms: int,
         whole: str,
         offers: Sequence[Any],
-        unchecked: Sequence[Any],
+        unchecked: Iterable[Any],
     ) -> list[bytes]:
         """Reserve the contacts of a decision if there is room for all of them: the reply of ``nb_reserve``.
 

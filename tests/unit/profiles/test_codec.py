@@ -51,7 +51,7 @@ def test_another_version_is_a_miss() -> None:
     blob = encode_profile(PROFILE)
     assert blob[:4] == CACHE_MAGIC == b"nbp\x04"
     other = blob[:3] + bytes([CACHE_VERSION + 1]) + blob[4:]
-    with pytest.raises(ProfileCodecError, match="version 3"):
+    with pytest.raises(ProfileCodecError, match="version 4"):
         decode_profile(other)
     assert decode_cached(other) is None
 
