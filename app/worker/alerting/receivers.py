@@ -113,7 +113,7 @@ class Receiver:
     def __init__(self, host: str, address: str, port: int, *, tls: bool) -> None:
         self._host = host
         self._address = address
-        self._port = port
+        self.port = port
         self._tls = tls
         self._idle: list[_Connection] = []
 
@@ -129,7 +129,7 @@ class Receiver:
         loop = asyncio.get_running_loop()
         context, name = (_tls_context(), self._host) if self._tls else (None, None)
         _, made = await loop.create_connection(
-            _Connection, self._address, self._port, ssl=context, server_hostname=name
+            _Connection, self._address, self.port, ssl=context, server_hostname=name
         )
         return await self._post(made, request)
 
