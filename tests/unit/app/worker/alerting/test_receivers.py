@@ -136,3 +136,12 @@ async def test_the_certificate_must_be_that_of_the_name(
         named.close()
         with pytest.raises(ssl.SSLCertVerificationError):
             await Receiver("other.example", "127.0.0.1", port, tls=True).post(REQUEST)
+
+
+async def test_what_is_in_use_while_all_are_closed_is_not_used_again() -> None:
+    async with answering(OK) as (receiver, asked):
+        first = asyncio.create_task(receiver.post(REQUEST))
+        await asyncio.sleep(0)
+        receiver.close()
+        assert [await first, await receiver.post(REQUEST)] == [200, 200]
+        assert len(asked) == 2
