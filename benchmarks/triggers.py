@@ -2,12 +2,14 @@
 
 Events come in an open loop, so many a second whatever is answered. A part of them, each of another customer, makes a
 trigger fire, whose decision among 200 offers goes to a receiver on loopback. A sample is the time from the answer to
-the event until the receiver has read the request: matching, decision and delivery.
+the event until the receiver has read the request: matching, decision and delivery. Before that, the same is done with
+events that make nothing fire, to tell the processor time of a firing from that of all else that a worker does.
 """
 
 import argparse
 import base64
 import json
+import os
 import secrets
 import sys
 import threading
@@ -24,7 +26,7 @@ from rich.console import Console
 from benchmarks import paced
 from benchmarks.__main__ import site
 from benchmarks.events import Client
-from benchmarks.machine import BenchError, describe, pin
+from benchmarks.machine import BenchError, Cores, describe, pin
 from benchmarks.plan import QUICK, ROOT, TRIGGERS_RESULTS
 from benchmarks.processes import Site, api, worker
 
@@ -36,7 +38,11 @@ SECRET = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Times in milliseconds. ``fired``: firings whose webhook was called, ``lost``: those of which nothing came."""
+    """Times in milliseconds. ``fired``: firings whose webhook was called, ``lost``: those of which nothing came.
+
+    ``worker_ms_per_event``: processor time of the worker while no event fires, with all else that it does by itself;
+    ``worker_ms_per_firing``: what each firing adds to that. ``load``: the load average, of what else the machine does.
+    """
 
     events_per_s: float
     firings_per_s: float
@@ -47,8 +53,20 @@ class Found:
     p99_ms: float
     max_ms: float
     answer_p99_ms: float
-    worker_cpu_s: float
+    worker_ms_per_event: float
+    worker_ms_per_firing: float
+    load: float
     machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: when each event was answered, the worker's processor time, and how long it took until all was done."""
+
+    answered: dict[str, float]
+    answer_p99_ms: float
+    cpu_s: float
+    took_s: float
 
 
 class Receiver:
@@ -92,10 +110,10 @@ def requests(host: str, key: str, share: float, name: str) -> Iterator[tuple[str
         f"POST /v1/events HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {key}\r\n"
         "Content-Type: application/json\r\nContent-Length: "
     )
-    every = max(1, round(1 / share))
+    every = max(1, round(1 / share)) if share else 0
     number = 0
     while True:
-        kind = CALLED if number % every == 0 else OTHER
+        kind = CALLED if every and number % every == 0 else OTHER
         event_id = f"{name}-{kind}-{number}"
         event = {"event_id": event_id, "customer_id": f"c{number % QUICK.customers:06d}", "type": kind}
         body = json.dumps(event)
@@ -119,38 +137,47 @@ def declare(client: Client, url: str) -> None:
 
 def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
     """Send events, and compare when they were answered with when webhooks were called."""
+    rounds: dict[str, Round] = {}
     with Receiver().listening() as receiver, worker(found) as busy, api(found) as process:
         client = Client(process, found.key)
         try:
             declare(client, receiver.url)
         finally:
             client.close()
-        answered: dict[str, float] = {}
-        for name, for_s in (("warm", WARM_UP_S), ("main", seconds)):
+        for name, firing, for_s in (
+            ("warm", share, WARM_UP_S),
+            ("none", 0.0, seconds),
+            ("main", share, seconds),
+        ):
             ids: list[str] = []
+            answered: dict[str, float] = {}
 
-            def bodies(name: str = name, ids: list[str] = ids) -> Iterator[bytes]:
-                for event_id, request in requests("localhost", found.key, share, name):
+            def bodies(name: str = name, firing: float = firing, ids: list[str] = ids) -> Iterator[bytes]:
+                for event_id, request in requests("localhost", found.key, firing, name):
                     ids.append(event_id)
                     yield request
 
-            def note(number: int, ids: list[str] = ids) -> None:
+            def note(number: int, ids: list[str] = ids, answered: dict[str, float] = answered) -> None:
                 answered[ids[number]] = time.perf_counter()
 
-            before = busy.cpu_times()
+            began_s, before = time.perf_counter(), busy.cpu_times()
             row = paced.measure(process.port, bodies(), rate, for_s, on_answer=note)
-            _wait(receiver, [event_id for event_id in ids if CALLED in event_id])
-            after = busy.cpu_times()
+            _wait(receiver, [event_id for event_id in answered if CALLED in event_id])
+            after, took_s = busy.cpu_times(), time.perf_counter() - began_s
             cpu_s = after.user + after.system - before.user - before.system
-    fired = [event_id for event_id in answered if event_id.startswith(f"main-{CALLED}")]
-    took = [1000 * (receiver.at_s[i] - answered[i]) for i in fired if i in receiver.at_s]
+            rounds[name] = Round(answered, row.p99_ms, cpu_s, took_s)
+    main, none = rounds["main"], rounds["none"]
+    fired = [event_id for event_id in main.answered if CALLED in event_id]
+    took = [1000 * (receiver.at_s[i] - main.answered[i]) for i in fired if i in receiver.at_s]
     if not took:
         raise BenchError("no webhook was called")
     p50, p99 = np.quantile(took, [0.5, 0.99])
+    more_s = main.cpu_s - none.cpu_s * main.took_s / none.took_s
     return Found(
         rate, rate * share, seconds, len(took), len(fired) - len(took), round(float(p50), 1),
-        round(float(p99), 1), round(max(took), 1), row.p99_ms,
-        round(cpu_s, 2), describe(),
+        round(float(p99), 1), round(max(took), 1), main.answer_p99_ms,
+        round(1000 * none.cpu_s / len(none.answered), 3), round(1000 * more_s / len(took), 2),
+        round(max(os.getloadavg()), 1), describe(),
     )  # fmt: skip
 
 
@@ -165,16 +192,24 @@ def _wait(receiver: Receiver, wanted: list[str]) -> None:
         time.sleep(0.05)
 
 
+def spread() -> Cores:
+    """Let the API keep to one core, and everything else take any: there may be no more than two."""
+    cores = pin()
+    usable = tuple(sorted({cores.api, cores.load, *cores.rest}))
+    os.sched_setaffinity(0, usable)
+    return replace(cores, rest=usable)
+
+
 def main() -> int:
     """Measure, show and save; the exit status is 2 if it cannot be measured here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.triggers")
     parser.add_argument("--rate", type=float, default=500.0, help="events a second")
-    parser.add_argument("--share", type=float, default=0.1, help="of them make the trigger fire")
+    parser.add_argument("--share", type=float, default=0.02, help="of them make the trigger fire")
     parser.add_argument("--seconds", type=float, default=20.0)
     asked = parser.parse_args()
     console = Console()
     try:
-        with site(QUICK, pin(), lambda what: console.print(what, style="dim")) as plain:
+        with site(QUICK, spread(), lambda what: console.print(what, style="dim")) as plain:
             folder = plain.folder / "secrets"
             folder.mkdir()
             (folder / SECRET).write_text(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")

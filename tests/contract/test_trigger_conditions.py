@@ -1,5 +1,6 @@
 """Conditions of triggers on the event that set them off, and triggers that are removed and declared again."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest_asyncio
 from decisioning.triggers.conditions_service import Conditions
 from tests.support.api import Nextbest, problem_of
 from tests.support.triggers import STREAM, Triggers
+from tests.support.waiting import eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -130,6 +132,26 @@ async def test_a_worker_with_an_older_catalogue_forgets_no_waits_that_it_does_no
     while not await other.settle():
         pass
     assert len(await triggers.rows("newer", "trigger_waits", "since")) == 1
+
+
+async def test_the_follower_wakes_for_what_a_trigger_looks_at_alone(triggers: Triggers) -> None:
+    await triggers.nextbest.api.ok("PUT", "/v1/event-types/noise", json={"name": "Noise"})
+    await triggers.declare("wakes", {"event": "order"})
+    follower, plan = triggers.job.follower, triggers.job._plan
+    before = dict(follower._read)
+    waits = asyncio.create_task(follower.wait(plan, 30_000))
+    await triggers.tell("noise", "ann", "noise-1")
+
+    async def passed_over() -> bool:
+        return follower._read != before
+
+    await eventually(passed_over, "the event to be passed over")
+    assert not waits.done()
+    await triggers.tell("order", "ann", "wakes-1")
+    await within(waits, "the follower to wake up", 10)
+    assert await triggers.follow() >= 1, "what it was woken by is still to be read"
+    assert await triggers.fired("wakes") == [("ann", "event wakes-1")]
+    await triggers.nextbest.api.ok("DELETE", "/v1/triggers/wakes", role="ops")
 
 
 async def test_an_idle_trigger_that_is_declared_again_begins_again_with_the_archive(

@@ -96,7 +96,9 @@ class TriggerBody(Body):
         default_factory=list, max_length=10, description="instead of `placement`: the best of these"
     )
     when: Cel | None = Field(
-        None, description="a condition on customer, events, interests, history and now, when it fires"
+        None,
+        description="a condition on customer, events, interests, history and now, when it fires; with on.event also on"
+        " event, the properties of what set it off",
     )
     within_s: Seconds = Field(
         DEFAULT_WITHIN_S, description="what is not delivered so many seconds after it fired is dropped"

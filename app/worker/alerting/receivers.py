@@ -113,9 +113,10 @@ class Receiver:
     def __init__(self, host: str, address: str, port: int, *, tls: bool) -> None:
         self._host = host
         self._address = address
-        self._port = port
+        self.port = port
         self._tls = tls
         self._idle: list[_Connection] = []
+        self._is_closed = False
 
     async def post(self, request: bytes) -> int:
         """Send a request, and return the status of the answer. Raises ``OSError``.
@@ -129,12 +130,13 @@ class Receiver:
         loop = asyncio.get_running_loop()
         context, name = (_tls_context(), self._host) if self._tls else (None, None)
         _, made = await loop.create_connection(
-            _Connection, self._address, self._port, ssl=context, server_hostname=name
+            _Connection, self._address, self.port, ssl=context, server_hostname=name
         )
         return await self._post(made, request)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections; those in use, as soon as they are not."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -152,10 +154,10 @@ class Receiver:
     async def _post(self, connection: _Connection, request: bytes) -> int:
         status = await connection.post(request)
         if connection.usable:
-            if len(self._idle) < MAX_IDLE:
-                self._idle.append(connection)
-            else:
+            if self._is_closed or len(self._idle) >= MAX_IDLE:
                 connection.close()
+            else:
+                self._idle.append(connection)
         return status
 
 

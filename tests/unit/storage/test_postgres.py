@@ -1,8 +1,12 @@
 """What Postgres raises is told in words, and so is that it takes no writes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.errors import PostgresUnavailable
 from storage.postgres import (
@@ -10,6 +14,7 @@ from storage.postgres import (
     find_refusal,
     make_engine,
     postgres_errors,
+    single_statement,
     trace_statements,
     transaction,
 )
@@ -41,6 +46,28 @@ async def test_refused_writes_are_told_from_other_failures(error: Exception, des
     found = describe_refusal(raised.value)
     assert (found is None) == (described is None)
     assert described is None or (found or "").startswith(described)
+
+
+async def test_a_single_statement_is_in_force_at_once_and_leaves_the_connection_as_it_was(
+    postgres_url: str,
+) -> None:
+    insert = text("INSERT INTO offers (offer_id) VALUES (:id)")
+    engine = make_engine(postgres_url, pool_size=1)
+
+    async def insert_and_fail(begin: Callable[[AsyncEngine], Any], offer_id: str) -> None:
+        async with begin(engine) as connection:
+            await connection.execute(insert, {"id": offer_id})
+            await connection.execute(text("SELECT * FROM nowhere"))
+
+    try:
+        for begin in (single_statement, transaction):
+            with pytest.raises(PostgresUnavailable, match="nowhere"):
+                await insert_and_fail(begin, begin.__name__)
+        async with single_statement(engine) as connection:
+            rows = await connection.execute(text("DELETE FROM offers RETURNING offer_id"))
+            assert [row.offer_id for row in rows] == ["single_statement"]
+    finally:
+        await engine.dispose()
 
 
 async def test_statements_are_traced_by_first_word_and_table_alone(postgres_url: str) -> None:

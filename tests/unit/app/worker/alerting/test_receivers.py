@@ -1,12 +1,17 @@
 """Connections to receivers: kept, closed when they cannot be used again, and asked once more when they were closed."""
 
 import asyncio
+import shutil
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from app.worker.alerting import receivers
 from app.worker.alerting.receivers import MAX_ANSWER_BYTES, HungUp, Receiver
+from tests.support.tls import behind_tls, make_certificate
 
 REQUEST = b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 pytestmark = pytest.mark.asyncio
@@ -111,3 +116,32 @@ async def test_requests_at_the_same_time_have_connections_of_their_own() -> None
         assert asked == [1] * 5
         await asyncio.gather(*(receiver.post(REQUEST) for _ in range(5)))
         assert len(asked) == 5
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_the_certificate_must_be_that_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    async with (
+        answering(OK) as (plain, _),
+        behind_tls(certificate, host="127.0.0.1", port=plain.port) as port,
+    ):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Receiver("localhost", "127.0.0.1", port, tls=True).post(REQUEST)
+        trusting = ssl.create_default_context(cafile=certificate.certificate)
+        monkeypatch.setattr(receivers, "_tls_context", lambda: trusting)
+        named = Receiver("localhost", "127.0.0.1", port, tls=True)
+        assert [await named.post(REQUEST) for _ in range(2)] == [200, 200]
+        named.close()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Receiver("other.example", "127.0.0.1", port, tls=True).post(REQUEST)
+
+
+async def test_what_is_in_use_while_all_are_closed_is_not_used_again() -> None:
+    async with answering(OK) as (receiver, asked):
+        first = asyncio.create_task(receiver.post(REQUEST))
+        await asyncio.sleep(0)
+        receiver.close()
+        assert [await first, await receiver.post(REQUEST)] == [200, 200]
+        assert len(asked) == 2
