@@ -25,27 +25,38 @@ function Adding({ kind, thing, body, disabled, onDone, drafts, reload }) {
   const [chosen, setChosen] = useState(String(drafts[0]?.changeset_id ?? ""));
   const [title, setTitle] = useState("");
   const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const isReady = !busy && !disabled && (chosen || title.trim());
   const add = async () => {
+    setBusy(true);
     try {
       const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
+      // At once, so that a mistake in the edit does not make another draft at the next try.
+      setChosen(String(id));
       const made = await patch(itemPath(id, kind, thing), body);
       tell(t("addedToChangeset", { title: made.title }));
-      setChosen(String(id));
       setTitle("");
       setError(null);
-      reload();
       onDone();
     } catch (problem) {
       setError(problem);
     }
+    reload();
+    setBusy(false);
+  };
+  // It may stand in the form of an editor, which Enter would send off: that is not what was meant.
+  const enter = (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    if (isReady) add();
   };
   return html`<div class="stack">
     <${Field} label=${t("changesetWhich")}>
       ${(a) => html`<${Select} ...${a} value=${chosen} onValue=${setChosen} options=${[["", t("changesetNew")], ...drafts.map((c) => [String(c.changeset_id), `${c.changeset_id} · ${c.title}`])]} />`}
     <//>
-    ${!chosen && html`<${Field} label=${t("changesetTitle")}>${(a) => html`<${Input} ...${a} value=${title} onValue=${setTitle} maxlength="200" />`}<//>`}
+    ${!chosen && html`<${Field} label=${t("changesetTitle")}>${(a) => html`<${Input} ...${a} value=${title} onValue=${setTitle} onKeyDown=${enter} maxlength="200" />`}<//>`}
     ${error && html`<${Failure} error=${error} />`}
-    <div><button type="button" disabled=${disabled || (!chosen && !title.trim())} onClick=${add}>${t("addToChangeset")}</button></div>
+    <div><button type="button" disabled=${!isReady} onClick=${add}>${t("addToChangeset")}</button></div>
   </div>`;
 }
 
