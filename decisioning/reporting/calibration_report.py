@@ -21,9 +21,7 @@ def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
 
 def calibration_rows(counted: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
     """Make a row for each group by ``by``, in the order in which they come, of the rows without a ``bin``."""
-    return [
-        {name: row[name] for name in by} | calibration_of(row) for row in counted if row["bin"] is None
-    ]
+    return [{name: row[name] for name in by} | calibration_of(row) for row in counted if row["bin"] is None]
 
 
 def calibration_of(sums: Mapping[str, Any]) -> dict[str, Any]:

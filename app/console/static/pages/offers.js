@@ -18,7 +18,7 @@ export const NEXT = {
 };
 
 async function load() {
-  const [offers, report] = await Promise.all([get("/v1/offers"), get("/v1/reports/offers?by=offer")]);
+  const [offers, report] = await Promise.all([get("/v1/offers?brief=true"), get("/v1/reports/offers?by=offer")]);
   return { offers, report: new Map(report.rows.map((row) => [row.offer, row])) };
 }
 
