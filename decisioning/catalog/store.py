@@ -253,11 +253,17 @@ class CatalogueStore:
             return await rebuild_search(connection, catalogue.offers.values())
 
     async def trail(
-        self, *, before: int | None = None, kind: str | None = None, name: str | None = None, limit: int = 100
+        self,
+        *,
+        before: int | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        whole: bool = True,
     ) -> list[Trail]:
         """Return the audit trail, newest first: entries under version ``before``, of one kind or one thing if given.
 
-        At least ``limit`` if there are so many, and all of the last version that is among them.
+        At least ``limit`` if there are so many, and all of the last version that is among them; not ``whole``: no more.
         """
         condition, values = where({"version <": before, "kind =": kind, "id =": name})
         query = text(
@@ -265,7 +271,8 @@ class CatalogueStore:
             " SELECT e.body FROM catalog_entries e WHERE e.kind = c.kind AND e.id = c.id AND e.version < c.version"
             " ORDER BY e.version DESC LIMIT 1) AS before"
             # A version is shown as a whole, or those behind it could not be asked for.
-            f" FROM catalog_entries c {condition} ORDER BY version DESC FETCH FIRST (:limit) ROWS WITH TIES"
+            f" FROM catalog_entries c {condition} ORDER BY version DESC{'' if whole else ', kind, id'}"
+            f" FETCH FIRST (:limit) ROWS {'WITH TIES' if whole else 'ONLY'}"
         ).columns(body=JSONB, before=JSONB)
         async with transaction(self._engine) as connection:
             rows = await connection.execute(query, values | {"limit": limit})

@@ -68,7 +68,7 @@ async def predicted(shop: Nextbest) -> tuple[Nextbest, list[Prediction]]:
     return shop, found
 
 
-def expected_bins(of: Sequence[Prediction], bins: int) -> list[tuple[int, int, float, float, float]]:
+def expected_bins(of: Sequence[Prediction], bins: int) -> list[tuple[Any, ...]]:
     """Number, acceptances, mean, least and largest prediction of each bin."""
     ordered = sorted(p.predicted for p in of)
     edges = [ordered[math.ceil(part / bins * len(ordered)) - 1] for part in range(1, bins)]
@@ -87,7 +87,7 @@ def expected_bins(of: Sequence[Prediction], bins: int) -> list[tuple[int, int, f
     ]
 
 
-def shown_bins(report: Any) -> list[tuple[int, int, float, float, float]]:
+def shown_bins(report: Any) -> list[tuple[Any, ...]]:
     return [(b["observed"], b["accepted"], b["predicted"], b["least"], b["largest"]) for b in report["bins"]]
 
 

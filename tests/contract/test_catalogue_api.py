@@ -1,10 +1,12 @@
 """The catalogue over HTTP: created, replaced, read; references are checked; changes reach every instance."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from app.api.catalogue.offer_schemas import BriefOffer, CatalogueOffer
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, traces
 from tests.support.waiting import eventually
 
@@ -112,6 +114,14 @@ async def test_replacing_an_offer_keeps_its_number_and_treatments(api: Instance)
     before = await api.ok("GET", "/v1/offers/kept")
     await api.ok("PUT", "/v1/offers/kept", json={"name": "New name", "group": "cards"})
     assert await api.ok("GET", "/v1/offers/kept") == before | {"name": "New name"}
+
+
+async def test_offers_are_listed_in_brief(api: Instance) -> None:
+    whole = await api.ok("GET", "/v1/offers")
+    brief = await api.ok("GET", "/v1/offers", params={"brief": "true"}, role="scientist")
+    assert [BriefOffer.model_validate(offer).model_dump() for offer in brief] == brief
+    assert brief == [{name: offer[name] for name in BriefOffer.model_fields} for offer in whole]
+    assert [CatalogueOffer.model_validate_json(json.dumps(o)).model_dump(mode="json") for o in whole] == whole
 
 
 async def test_defaults(api: Instance) -> None:

@@ -211,6 +211,8 @@ async def test_what_is_applied_at_once_has_one_version(shop: Nextbest) -> None:
         (version + 1, "group"),
         (version + 1, "offer"),
     }
+    cut = await shop.api.ok("GET", "/v1/catalog", params={"limit": 1, "whole": "false"})
+    assert [(entry["version"], entry["kind"]) for entry in cut] == [(version + 1, "group")]
     older = await shop.api.ok("GET", "/v1/catalog", params={"before": version + 1, "limit": 1})
     assert older[0]["version"] == version
     assert await export(shop.api, version=version) == before

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from app.api.reports.offer_schemas import OfferReport
 from decisioning.reporting import store_offer_report
 from tests.support.api import CSV, Nextbest, decide, problem_of, tell
 
@@ -86,6 +87,17 @@ async def test_only_closed_windows_count(filled: Nextbest) -> None:
     }
     assert (row["observed"], row["rate"]) == (12, 0.25)
     assert 0 < row["low"] < 0.25 < row["high"] < 1
+
+
+async def test_answers_are_of_the_documented_form(filled: Nextbest) -> None:
+    for by in (
+        "by=offer",
+        "by=day,placement&by=policy",
+        "by=segment,treatment,control_group,channel,group,goal",
+    ):
+        answer = await filled.api.call("GET", f"/v1/reports/offers?{by}")
+        again = OfferReport.model_validate_json(answer.content).model_dump(mode="json", exclude_unset=True)
+        assert again == answer.json()
 
 
 async def test_the_roll_up_and_the_log_agree(filled: Nextbest) -> None:

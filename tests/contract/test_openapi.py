@@ -42,8 +42,9 @@ THINGS = {
         for what in ("controls", "apprentice", "guardrails", "autopilot")
     },
 }
-NOT_NOW = ("not among the offers", "nothing to go back to")
-"""Feedback on gold is not valid should the decision have been for silver; at first there is no other champion."""
+NOT_NOW = ("not among the offers", "nothing to go back to", "must lie in the year that comes")
+"""Feedback on gold is not valid should the decision have been for silver; at first there is no other champion; and
+dates of examples pass."""
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

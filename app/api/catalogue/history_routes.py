@@ -174,9 +174,13 @@ async def read_trail(
             ge=1, le=1000, description="so many entries, and what else the last version among them changed"
         ),
     ] = 100,
+    whole: Annotated[
+        bool,
+        Query(description="false: no more than `limit`, also if the last version among them changed more"),
+    ] = True,
 ) -> list[TrailOut]:
     """The audit trail, newest first: who changed what, when and why."""
-    trail = await state.catalogues.trail(before=before, kind=kind, name=id, limit=limit)
+    trail = await state.catalogues.trail(before=before, kind=kind, name=id, limit=limit, whole=whole)
     return [
         answer_of(
             TrailOut,

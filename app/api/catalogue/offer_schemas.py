@@ -183,6 +183,23 @@ class CatalogueOffer(CatalogueDemands):
         return answer_of(cls, offer, **status, **shown_times(offer.starts_ms, offer.ends_ms))
 
 
+class BriefOffer(BaseModel):
+    """An offer as lists of many show it; the statuses are those of `CatalogueOffer`."""
+
+    offer_id: str
+    name: str
+    group: str
+    value: float
+    lever: float
+    status: Status
+    effective_status: Status
+
+    @classmethod
+    def of(cls, offer: Offer, now_ms: int) -> "BriefOffer":
+        """An offer of the catalogue at ``now_ms``."""
+        return answer_of(cls, offer, effective_status=effective_status(offer, now_ms))
+
+
 class PatchedOffer(CatalogueOffer):
     """An offer, as a patch made it, and warnings about that."""
 

@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic_core import to_json
 
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing, Replacing, find_thing, find_treatment
-from app.api.catalogue.offer_schemas import CatalogueOffer, OfferBody, OfferPublished, PatchedOffer
+from app.api.catalogue.offer_schemas import (
+    BriefOffer,
+    CatalogueOffer,
+    OfferBody,
+    OfferPublished,
+    PatchedOffer,
+)
 from app.api.catalogue.schemas import (
     CatalogueGroup,
     CataloguePlacement,
@@ -67,11 +74,19 @@ async def patch_group(group_id: Id, body: MergePatch, edit: Editing) -> PatchedG
     return PatchedGroup(**asdict(group), warnings=edit.warnings)
 
 
-@router.get("/offers", responses=problems())
-async def read_offers(state: State, key: Reader) -> list[CatalogueOffer]:
-    """All offers, with their treatments."""
-    now_ms = clock.now_ms()
-    return [CatalogueOffer.of(offer, now_ms) for offer in state.current_catalogue().offers.values()]
+@router.get("/offers", response_model=list[CatalogueOffer] | list[BriefOffer], responses=problems())
+async def read_offers(
+    state: State,
+    key: Reader,
+    brief: Annotated[
+        bool, Query(description="without treatments, rules and whatever else lists do not show")
+    ] = False,
+) -> Response:
+    """All offers, with their treatments; or in brief."""
+    now_ms, offers = clock.now_ms(), state.current_catalogue().offers.values()
+    found = [BriefOffer.of(o, now_ms) if brief else CatalogueOffer.of(o, now_ms) for o in offers]
+    # There may be thousands: each was made by its model, and is not validated against it again.
+    return Response(to_json(found), media_type="application/json")
 
 
 @router.get("/offers/{offer_id}", responses=problems(404))

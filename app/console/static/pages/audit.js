@@ -15,10 +15,17 @@ export default function Audit() {
   const [before, setBefore] = useState([]);
   const [asked, setAsked] = useState(null);
   const start = before.at(-1);
-  const loaded = useLoad(() => get(withQuery("/v1/catalog", { kind, id: kind ? id : "", before: start, limit: SHOWN })), [kind, id, start]);
+  const [whole, setWhole] = useState(null);
+  const of = { kind, id: kind ? id : "" };
+  // A version may have changed thousands of things: all of one is shown when it is asked for.
+  const loaded = useLoad(
+    () => get(withQuery("/v1/catalog", whole ? { ...of, before: whole + 1, limit: 1 } : { ...of, before: start, limit: SHOWN, whole: false })),
+    [kind, id, start, whole],
+  );
   const choose = (set) => (wanted) => {
     set(wanted);
     setBefore([]);
+    setWhole(null);
   };
   const rollBack = async (reason) => {
     const answer = await post("/v1/catalog/rollback", { version: asked, reason });
@@ -46,8 +53,12 @@ export default function Audit() {
           )}
         </ol>
         <div class="row">
-          ${before.length > 0 && html`<button onClick=${() => setBefore(before.slice(0, -1))}>${t("newer")}</button>`}
-          ${rows.length >= SHOWN && html`<button onClick=${() => setBefore([...before, rows.at(-1).version])}>${t("older")}</button>`}
+          ${whole
+            ? html`<button onClick=${() => setWhole(null)}>${t("allVersions")}</button>`
+            : html`${before.length > 0 && html`<button onClick=${() => setBefore(before.slice(0, -1))}>${t("newer")}</button>`}
+                ${rows.length >= SHOWN &&
+                html`<button onClick=${() => setWhole(rows.at(-1).version)}>${t("wholeVersion", { version: rows.at(-1).version })}</button>
+                  <button onClick=${() => setBefore([...before, rows.at(-1).version])}>${t("older")}</button>`}`}
         </div>
       <//>`}
     <//>

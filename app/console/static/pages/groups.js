@@ -9,7 +9,7 @@ import { Badge, Card, Loaded, Page, tell } from "../lib/widgets.js";
 const GOALS = ["acquire", "grow", "retain", "serve"];
 
 async function load() {
-  const [groups, goals, offers] = await Promise.all([get("/v1/groups"), get("/v1/goals"), get("/v1/offers")]);
+  const [groups, goals, offers] = await Promise.all([get("/v1/groups"), get("/v1/goals"), get("/v1/offers?brief=true")]);
   const counts = new Map();
   for (const offer of offers) counts.set(offer.group, (counts.get(offer.group) ?? 0) + 1);
   return { groups, goals, counts };

@@ -197,7 +197,7 @@ function Drift() {
 }
 
 function Changes() {
-  const loaded = useLoad(() => get("/v1/catalog?limit=6"));
+  const loaded = useLoad(() => get("/v1/catalog?limit=6&whole=false"));
   return html`<${Card} title=${t("latestChanges")}><${Loaded} of=${loaded}>
     ${(rows) => html`<ul class="plain">${rows.map(
       (row) => html`<li><strong>${known(`kind.${row.kind}`, row.kind)} ${row.id}</strong> <span class="muted small">${t("by", { who: row.author, at: time(row.changed_at) })}</span>

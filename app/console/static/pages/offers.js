@@ -4,7 +4,7 @@ import { get, part, patch, post } from "../lib/api.js";
 import { number, share } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { mayChange } from "../lib/roles.js";
-import { Bar, Confirm, Field, Input, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
+import { Bar, Confirm, Failure, Field, Input, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
 
 const SHOWN = 50;
 const STATUSES = ["draft", "scheduled", "live", "paused", "ended"];
@@ -17,15 +17,13 @@ export const NEXT = {
   ended: [],
 };
 
-async function load() {
-  const [offers, report] = await Promise.all([get("/v1/offers"), get("/v1/reports/offers?by=offer")]);
-  return { offers, report: new Map(report.rows.map((row) => [row.offer, row])) };
-}
-
 export default function Offers() {
-  const loaded = useLoad(load);
+  const loaded = useLoad(() => get("/v1/offers?brief=true"));
+  // The list does not wait for what is counted.
+  const counted = useLoad(async () => new Map((await get("/v1/reports/offers?by=offer")).rows.map((row) => [row.offer, row])));
   return html`<${Page} title=${t("page.offers")}>
-    <${Loaded} of=${loaded}>${(found) => html`<${List} ...${found} reload=${loaded.reload} />`}<//>
+    ${counted.error && html`<${Failure} error=${counted.error} again=${counted.reload} />`}
+    <${Loaded} of=${loaded}>${(offers) => html`<${List} ...${{ offers, reload: loaded.reload }} report=${counted.data} />`}<//>
   <//>`;
 }
 
@@ -49,8 +47,8 @@ function List({ offers, report, reload }) {
     { label: t("status"), cell: (o) => html`<${StatusOf} offer=${o} reload=${reload} />` },
     { label: t("lever"), cell: (o) => html`<${Lever} offer=${o} />` },
     { label: t("value"), number: true, cell: (o) => number(o.value, 2) },
-    { label: t("funnel"), cell: (o) => html`<${Flow} row=${report.get(o.offer_id)} />` },
-    { label: t("acceptance"), number: true, cell: (o) => share(report.get(o.offer_id)?.rate) },
+    { label: t("funnel"), cell: (o) => html`<${Flow} loading=${!report} row=${report?.get(o.offer_id)} />` },
+    { label: t("acceptance"), number: true, cell: (o) => share(report?.get(o.offer_id)?.rate) },
   ];
   return html`<div class="card">
     <div class="fields">
@@ -69,7 +67,8 @@ function List({ offers, report, reload }) {
 }
 
 /** Decided, presented, accepted: as bars that get shorter. */
-function Flow({ row }) {
+function Flow({ row, loading }) {
+  if (loading) return html`<span class="muted small">…</span>`;
   if (!row || row.decided === 0) return html`<span class="muted small">${t("noAnswers")}</span>`;
   return html`<div>
     <${Bar} of=${row.accepted / row.decided} label=${t("flow", { decided: number(row.decided), accepted: number(row.accepted) })} />
