@@ -84,7 +84,13 @@ def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) 
 
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all errors in the application."""
-    failures = FailureLog(log)
+    _handle_mistakes(app)
+    _handle_conflicts(app)
+    _handle_failures(app, FailureLog(log))
+
+
+def _handle_mistakes(app: FastAPI) -> None:
+    """Register the handlers of what is wrong with a request by itself."""
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
@@ -116,6 +122,21 @@ def install_error_handlers(app: FastAPI) -> None:
         place = {"line": error.line, "column": error.column, "suggestion": error.suggestion}
         return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)} | place])
 
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = field_errors([{**e, "loc": e["loc"][1:]} for e in error.errors()[:MAX_ERRORS]])
+        return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _handle_conflicts(app: FastAPI) -> None:
+    """Register the handlers of what does not fit what is stored."""
+
     @app.exception_handler(PreconditionFailed)
     async def _precondition(request: Request, error: PreconditionFailed) -> JSONResponse:
         return problem(412, f"{error}; read it again and decide whether your change still makes sense")
@@ -146,22 +167,15 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _conflict(request: Request, error: Conflict | ErasedCustomer | RegisterInUse) -> JSONResponse:
         return problem(409, str(error))
 
+
+def _handle_failures(app: FastAPI, failures: FailureLog) -> None:
+    """Register the handlers of stores that do not answer, and of defects."""
+
     @app.exception_handler(Unavailable)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
         # The reason may name hosts and users, so it is for the log alone.
         failures.note("requests", "unavailable: %s", error, error=error)
         return problem(503, "a store that this needs does not answer; try again")
-
-    @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = field_errors([{**e, "loc": e["loc"][1:]} for e in error.errors()[:MAX_ERRORS]])
-        return problem(422, "; ".join(f"{e['field']}: {e['reason']}" for e in errors[:3]), errors)
-
-    @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
 
     @app.exception_handler(Exception)
     async def _defect(request: Request, error: Exception) -> JSONResponse:

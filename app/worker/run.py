@@ -4,17 +4,13 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
-from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from app.api.health.checks import check_postgres, check_redis
-from app.config import ConfigError, Settings, factory_modules, parse_retention, webhook_hosts
+from app.config import Settings, factory_modules, parse_retention, webhook_hosts
 from app.processes.collector import settle_collector
 from app.processes.tasks import TaskSet
 from app.state import check_installation
@@ -24,6 +20,7 @@ from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
 from app.worker.asked_days import AskedDaysJob
 from app.worker.autopilot import AutopilotJob
+from app.worker.connections import Connections
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.event_inbox import EventInbox
@@ -62,7 +59,7 @@ from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
 from decisioning.log.households.store_reservations import Reservations
-from decisioning.log.store_archive import Archiver, ArchiveReader
+from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_dead_letters import DeadLetters
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_shares import BucketShares
@@ -98,55 +95,16 @@ from storage.failures import FailureLog
 from storage.functions import FunctionKeeper, load_functions, remove_unused
 from storage.installation import RENEW_S, RedisClaim
 from storage.keys import Keys
-from storage.postgres import PATIENT_S, make_engine
-from storage.redis import make_redis
-from storage.redis_pipe import Pipe
 
 log = logging.getLogger(__name__)
 
 FUNCTIONS_INTERVAL_S = 600.0
 
 
-@dataclass(frozen=True)
-class _Connections:
-    """The connections of a worker. ``patient`` may take long over a statement; ``blocking`` waits for streams."""
-
-    engine: AsyncEngine
-    patient: AsyncEngine
-    redis: Redis
-    blocking: Redis
-    pipe: Pipe
-    archiver: Archiver
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Make those of the configuration; nothing is connected yet."""
-        if settings.postgres_url is None or settings.redis_url is None:
-            raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL, or start with nextbest up")
-        return cls(
-            make_engine(settings.postgres_url),
-            make_engine(settings.postgres_url, statement_s=PATIENT_S),
-            make_redis(settings.redis_url),
-            # Reads of streams block their connection: others must not wait behind them.
-            make_redis(settings.redis_url),
-            Pipe(settings.redis_url, stall_ms=10 * settings.redis_stall_ms),
-            Archiver(settings.postgres_url),
-        )
-
-    async def close(self) -> None:
-        """Give all of them back."""
-        await self.pipe.stop()
-        await self.archiver.close()
-        await self.redis.aclose()
-        await self.blocking.aclose()
-        await self.engine.dispose()
-        await self.patient.dispose()
-
-
 async def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A round that is interrupted is done again by the next worker."""
     tracing = open_tracing(settings)
-    to = _Connections.from_settings(settings)
+    to = Connections.from_settings(settings)
     allow_factories(factory_modules(settings))
     keys, roster = Keys(settings.buckets), Roster()
     rebuilder = Rebuilder(to.patient, to.redis, keys, roster, CatalogueStore(to.patient), clock.now_ms)
@@ -160,6 +118,59 @@ async def run_worker(settings: Settings) -> None:
     deliveries = TriggerDeliveries(settings, CatalogueStore(to.engine), FiringDeliveries(to.engine), webhooks)
     functions = FunctionKeeper(to.redis)
     claim = RedisClaim(to.engine, to.redis, to.pipe)
+
+    jobs = {
+        **_make_log_jobs(settings, to, keys, parsed, roster, learners, webhooks),
+        "deliveries": deliveries.round,
+        "shadows": shadows.round,
+        "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
+        "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
+        "retention": RetentionJob(
+            Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
+        ).round,
+        "days of hold-outs": AskedDaysJob(AskedDays(to.patient)).round,
+        **_make_upkeep_jobs(to, rebuilder, functions, claim),
+    }
+    started = False
+
+    async def check() -> dict[str, str]:
+        return {
+            "postgres": await check_postgres(to.engine, claim),
+            "redis": await check_redis(to.pipe, functions),
+            "start": "ok" if started else "waiting until both servers can be used",
+            "jobs": HEALTH.describe(),
+        }
+
+    try:
+        async with monitored(settings, check):
+            # No job may run on a Redis that has lost something: what it writes could hide the loss.
+            await _wait_until_ready(to, settings, rebuilder, claim)
+            settle_collector()
+            started = True
+            await _repeat_until_signal(jobs)
+            # After their supervisor, which would start them again.
+            await learners.close()
+            await shadows.close()
+            await deliveries.close()
+    finally:
+        await webhooks.close()
+        await to.close()
+        if tracing is not None:
+            await tracing.close()
+
+
+async def _repeat_until_signal(jobs: Mapping[str, Callable[[], Awaitable[float]]]) -> None:
+    tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
+    await _wait_for_signal()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _make_upkeep_jobs(
+    to: Connections, rebuilder: Rebuilder, functions: FunctionKeeper, claim: RedisClaim
+) -> dict[str, Callable[[], Awaitable[float]]]:
+    """Make the jobs that keep Redis as it has to be, and say that this worker is alive."""
 
     async def restore_redis() -> float:
         if to.pipe.refusal is not None:  # a server that took the place of ours, and is not fit for it
@@ -178,50 +189,7 @@ async def run_worker(settings: Settings) -> None:
             log.info("functions of another version were removed, since nobody uses them: %s", name)
         return FUNCTIONS_INTERVAL_S
 
-    jobs = {
-        **_make_log_jobs(settings, to, keys, parsed, roster, learners, webhooks),
-        "deliveries": deliveries.round,
-        "shadows": shadows.round,
-        "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
-        "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
-        "retention": RetentionJob(
-            Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
-        ).round,
-        "days of hold-outs": AskedDaysJob(AskedDays(to.patient)).round,
-        "guard": restore_redis,
-        "functions": remove_functions,
-        "signs of life": tell,
-    }
-    started = False
-
-    async def check() -> dict[str, str]:
-        return {
-            "postgres": await check_postgres(to.engine, claim),
-            "redis": await check_redis(to.pipe, functions),
-            "start": "ok" if started else "waiting until both servers can be used",
-            "jobs": HEALTH.describe(),
-        }
-
-    try:
-        async with monitored(settings, check):
-            # No job may run on a Redis that has lost something: what it writes could hide the loss.
-            await _wait_until_ready(to, settings, rebuilder, claim)
-            settle_collector()
-            started = True
-            tasks = [asyncio.create_task(repeat(name, job)) for name, job in jobs.items()]
-            await _wait_for_signal()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            # After their supervisor, which would start them again.
-            await learners.close()
-            await shadows.close()
-            await deliveries.close()
-    finally:
-        await webhooks.close()
-        await to.close()
-        if tracing is not None:
-            await tracing.close()
+    return {"guard": restore_redis, "functions": remove_functions, "signs of life": tell}
 
 
 async def _learn(learner: Learner) -> None:
@@ -233,7 +201,7 @@ async def _learn(learner: Learner) -> None:
 
 
 def _make_learners(
-    to: _Connections,
+    to: Connections,
     keys: Keys,
     parsed: ParsedEntries,
     roster: Roster,
@@ -260,7 +228,7 @@ def _make_learners(
 
 def _make_log_jobs(
     settings: Settings,
-    to: _Connections,
+    to: Connections,
     keys: Keys,
     parsed: ParsedEntries,
     roster: Roster,
@@ -304,7 +272,7 @@ def _make_log_jobs(
     }
 
 
-def _make_survey(settings: Settings, to: _Connections) -> Callable[[], Awaitable[float]]:
+def _make_survey(settings: Settings, to: Connections) -> Callable[[], Awaitable[float]]:
     """Make the job that finds out what is usual among all customers."""
     catalogues = CatalogueStore(to.engine)
     catalogue: Catalogue | None = None
@@ -321,7 +289,7 @@ def _make_survey(settings: Settings, to: _Connections) -> Callable[[], Awaitable
 
 
 def _make_event_jobs(
-    settings: Settings, to: _Connections, keys: Keys
+    settings: Settings, to: Connections, keys: Keys
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that finish merges of visitors, and take events from a stream, if there is one."""
     catalogues = CatalogueStore(to.engine)
@@ -340,7 +308,7 @@ def _make_event_jobs(
 
 
 def _make_trigger_jobs(
-    to: _Connections, keys: Keys, parsed: ParsedEntries, decision_log: RedisLog
+    to: Connections, keys: Keys, parsed: ParsedEntries, decision_log: RedisLog
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that make triggers fire."""
     job = make_trigger_job(to.engine, to.patient, to.redis, to.blocking, keys, parsed, decision_log)
@@ -348,7 +316,7 @@ def _make_trigger_jobs(
 
 
 def _make_rollout_jobs(
-    settings: Settings, to: _Connections, keys: Keys, reader: LogReader, archive: ArchiveReader
+    settings: Settings, to: Connections, keys: Keys, reader: LogReader, archive: ArchiveReader
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that watch results, and bring other policies, or versions of the default, into use."""
     guardrails = GuardrailWatch(
@@ -397,7 +365,7 @@ def _make_rollout_jobs(
 
 
 def _make_alert_jobs(
-    to: _Connections, reader: LogReader, archive: ArchiveReader, pools: Pools, webhooks: Webhooks
+    to: Connections, reader: LogReader, archive: ArchiveReader, pools: Pools, webhooks: Webhooks
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     """Make the jobs that look at alerts, and tell webhooks of them."""
     store, catalogues = AlertStore(to.engine), CatalogueStore(to.engine)
@@ -409,7 +377,7 @@ def _make_alert_jobs(
 
 
 async def _wait_until_ready(
-    to: _Connections, settings: Settings, rebuilder: Rebuilder, claim: RedisClaim
+    to: Connections, settings: Settings, rebuilder: Rebuilder, claim: RedisClaim
 ) -> None:
     """Load functions and restore what Redis lost; wait for stores that are not there yet, or not fit for use."""
     await to.pipe.start()

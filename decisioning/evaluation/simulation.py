@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bandits.intervals import wilson_interval
-from bandits.policy import BoolArray, PolicyKey
+from bandits.policy import BoolArray, Facts, PolicyKey
 from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
@@ -22,6 +22,7 @@ from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits,
 from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.learning.replica import prepare
 from decisioning.model.entities import TIERS, Placement
+from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster
 from profiles.customer import Profile
 from profiles.events.population import Population
@@ -134,6 +135,16 @@ class Run:
     without: list[str] = field(default_factory=list)
     offers_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def note(self, customer_id: str, selection: Selection) -> None:
+        """Note what was chosen for a customer."""
+        self.funnel["propensity"] += len(selection.candidates)
+        self.funnel["chosen"] += len(selection.choices)
+        self.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)
+        self.chosen.update(choice.offer.offer_id for choice in selection.choices)
+        self.offers_of[customer_id] = tuple(c.offer.offer_id for c in selection.choices)
+        if not selection.choices:
+            self.without.append(customer_id)
+
 
 def simulate(
     live: Catalogue,
@@ -241,30 +252,30 @@ def _run(
             eligibility_only=assignment.eligibility_only,
             holdouts=assign_holdouts(customer.customer_id, catalogue.holdouts.values(), now_ms),
         )
-        selection_context = SelectionContext(
-            view=view,
-            available=_count_stages(run, inputs),
-            base_propensities=subject.profile.dense(view.numbers),
-            weights=weigh(view, evaluation),
-            now_ms=now_ms,
-            slots=view.placement.slots,
-            # It seeds the draws: the same in both catalogues, so that no difference is one of chance.
-            decision_id=f"simulation/{customer.customer_id}",
-            facts=learnable(facts, roster.paths),
-            limits=SharedLimits.of(view, customer, subject.history, NO_UNITS, view.placement.slots),
-        )
+        selection_context = _context_of(inputs, _count_stages(run, inputs), learnable(facts, roster.paths))
         adjusted = adjust_weights_for_group(selection_context, assignment.group, roster.spec(key))
         selection = select(adjusted, policy, prepared[key])
-        run.funnel["propensity"] += len(selection.candidates)
-        run.funnel["chosen"] += len(selection.choices)
-        run.value += sum(choice.factors.P * choice.factors.V for choice in selection.choices)
-        run.chosen.update(choice.offer.offer_id for choice in selection.choices)
-        run.offers_of[customer.customer_id] = tuple(c.offer.offer_id for c in selection.choices)
-        if not selection.choices:
-            run.without.append(customer.customer_id)
-            if note_empty is not None:
-                note_empty(inputs)
+        run.note(customer.customer_id, selection)
+        if not selection.choices and note_empty is not None:
+            note_empty(inputs)
     return run
+
+
+def _context_of(inputs: EligibilityInputs, available: BoolArray, facts: Facts) -> SelectionContext:
+    """Return what a customer's offers are selected with: ``available`` candidates, the ``facts`` to learn from."""
+    view, customer = inputs.view, inputs.profile.customer
+    return SelectionContext(
+        view=view,
+        available=available,
+        base_propensities=inputs.profile.dense(view.numbers),
+        weights=weigh(view, inputs.evaluation),
+        now_ms=inputs.now_ms,
+        slots=view.placement.slots,
+        # It seeds the draws: the same in both catalogues, so that no difference is one of chance.
+        decision_id=f"simulation/{customer.customer_id}",
+        facts=facts,
+        limits=SharedLimits.of(view, customer, inputs.history, NO_UNITS, view.placement.slots),
+    )
 
 
 def _count_stages(run: Run, inputs: EligibilityInputs) -> BoolArray:

@@ -10,7 +10,7 @@ import numpy as np
 from decisioning.decide.ranking import SelectionContext
 from decisioning.evaluation.progressive import OutcomeIndex
 from decisioning.model.deciders import HISTORY
-from decisioning.model.decision import LoggedDecision
+from decisioning.model.decision import Decision, LoggedDecision
 from decisioning.model.outcome import Outcome
 
 ENDS = ("expired", "closed", "withdrawn")
@@ -34,26 +34,7 @@ def offer_rows(
     index.add(outcomes)
     kinds = {o.outcome for o in outcomes}
     closed = decision.policy.key == HISTORY or not kinds.isdisjoint(ENDS)
-    shared = {
-        "decision_id": decision.decision_id,
-        "decided_at": decision.decided_at_ms,
-        "customer_id": decision.customer_id,
-        "placement": decision.placement,
-        "channel": decision.channel,
-        "policy": decision.policy.key,
-        "scored_by": None if decision.scored_by is None else decision.scored_by.key,
-        "group": decision.group,
-        "source": decision.source,
-        "catalog_version": decision.catalog_version,
-        "epoch": decision.epoch,
-        "slots": decision.slots,
-        "facts": json_text(decision.facts or {}),
-        "context": json_text(decision.context),
-        "segments": list(decision.segments or ()),
-        "degraded": [str(reason) for reason in decision.degraded],
-        "closed": closed,
-        "holdouts": list(decision.holdouts or ()),
-    }
+    shared = _shared(decision) | {"closed": closed}
     candidates = _Candidates(logged, names, context)
     rows = []
     for place, (offer, number) in enumerate(zip(decision.offers, decision.numbers, strict=True)):
@@ -82,6 +63,29 @@ def offer_rows(
             | _told(own, reward, closed, decision.presentation == "implicit")
         )
     return rows
+
+
+def _shared(decision: Decision) -> dict[str, Any]:
+    """Return the columns that are the same for all offers of a decision."""
+    return {
+        "decision_id": decision.decision_id,
+        "decided_at": decision.decided_at_ms,
+        "customer_id": decision.customer_id,
+        "placement": decision.placement,
+        "channel": decision.channel,
+        "policy": decision.policy.key,
+        "scored_by": None if decision.scored_by is None else decision.scored_by.key,
+        "group": decision.group,
+        "source": decision.source,
+        "catalog_version": decision.catalog_version,
+        "epoch": decision.epoch,
+        "slots": decision.slots,
+        "facts": json_text(decision.facts or {}),
+        "context": json_text(decision.context),
+        "segments": list(decision.segments or ()),
+        "degraded": [str(reason) for reason in decision.degraded],
+        "holdouts": list(decision.holdouts or ()),
+    }
 
 
 def _told(own: Iterable[Outcome], reward: float | None, closed: bool, implicit: bool) -> dict[str, Any]:

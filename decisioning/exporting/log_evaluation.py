@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bandits.policy import PolicySpec
+from bandits.policy import Facts, PolicySpec
 from bandits.registry import build_policy
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
@@ -144,7 +144,35 @@ class _LogReader:
         available = np.zeros(len(view.numbers), dtype=bool)
         available[chosen] = True
         numbers = tuple(int(view.numbers[self._row_of[row["offer_id"]]]) for row in rows)
-        decision = Decision(
+        decision = self._decision(rows, name, numbers, facts)
+        logged = LoggedDecision(
+            0,
+            StreamPosition(),
+            decision,
+            view.numbers[chosen].astype(np.uint32),
+            propensities[chosen],
+            np.stack([np.ones(len(chosen)), values[chosen]]),
+        )
+        ones = np.ones(len(view.numbers))
+        context = SelectionContext(
+            view=view,
+            available=available,
+            base_propensities=propensities,
+            weights=Weights(weights, ones, ones),
+            now_ms=self._at_ms,
+            slots=len(rows),
+            decision_id=name,
+            facts=facts,
+        )
+        outcomes = [
+            self._outcome(row, decision, number, float(propensities[self._row_of[row["offer_id"]]]))
+            for row, number in zip(rows, numbers, strict=True)
+        ]
+        return logged, outcomes, context
+
+    def _decision(self, rows: Sequence[Row], name: str, numbers: tuple[int, ...], facts: Facts) -> Decision:
+        first = rows[0]
+        return Decision(
             decision_id=name,
             customer_id="",
             placement=PLACEMENT,
@@ -171,30 +199,6 @@ class _LogReader:
             source="live",
             scored_by=LoggedPolicy.of(POLICY) if first.get("group") == "caller" else None,
         )
-        logged = LoggedDecision(
-            0,
-            StreamPosition(),
-            decision,
-            view.numbers[chosen].astype(np.uint32),
-            propensities[chosen],
-            np.stack([np.ones(len(chosen)), values[chosen]]),
-        )
-        ones = np.ones(len(view.numbers))
-        context = SelectionContext(
-            view=view,
-            available=available,
-            base_propensities=propensities,
-            weights=Weights(weights, ones, ones),
-            now_ms=self._at_ms,
-            slots=len(rows),
-            decision_id=name,
-            facts=facts,
-        )
-        outcomes = [
-            self._outcome(row, decision, number, float(propensities[self._row_of[row["offer_id"]]]))
-            for row, number in zip(rows, numbers, strict=True)
-        ]
-        return logged, outcomes, context
 
     def _outcome(self, row: Row, decision: Decision, number: int, base_propensity: float) -> Outcome:
         reward = row["reward"]

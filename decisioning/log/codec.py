@@ -207,40 +207,6 @@ def _outcome(bucket: int, position: StreamPosition, f: Fields) -> Outcome:
     )
 
 
-def silences_of(logged: LoggedDecision) -> list[Outcome]:
-    """Return what a decision tells by itself: offers were shown, if nobody has to confirm it, and none is accepted."""
-    decision = logged.decision
-    if not decision.counts_silence or decision.presentation != "implicit":
-        return []
-    return [
-        Outcome(
-            bucket=logged.bucket,
-            position=logged.position,
-            decision_id=decision.decision_id,
-            decided_at_ms=decision.decided_at_ms,
-            offer_id=offer.offer_id,
-            offer=number,
-            outcome="shown",
-            value=None,
-            at_ms=decision.decided_at_ms,
-            recorded_ms=decision.decided_at_ms,
-            late=False,
-            reward=None,
-            # Read from the text that the other records of the decision have, so that both are the same number.
-            base_propensity=float(base_propensity_text(logged.base_propensity(number))),
-            policy=decision.policy.key,
-            placement=decision.placement,
-            estimate=estimate,
-            worth=worth,
-            facts=decision.facts or NO_FACTS,
-            silence_ms=decision.decided_at_ms,
-        )
-        for offer, number, (estimate, worth) in zip(
-            decision.offers, decision.numbers, _expected_numbers(decision), strict=True
-        )
-    ]
-
-
 def _closed(bucket: int, position: StreamPosition, f: Fields) -> list[Outcome]:
     outcomes = []
     facts = parse_facts(f.get(b"f", b""))
@@ -344,7 +310,7 @@ def waiting_fields(logged: LoggedDecision) -> dict[str, str | bytes | int]:
         fields["sg"] = ",".join(decision.noted)
     if decision.household is not None:
         fields["hh"] = decision.household
-    contacts, expected = decision.offer_contacts(), _expected_numbers(decision)
+    contacts, expected = decision.offer_contacts(), expected_numbers(decision)
     for n, offer in enumerate(decision.offers):
         number = decision.numbers[n]
         base_propensity = base_propensity_text(logged.base_propensity(number))
@@ -369,10 +335,11 @@ def expected_text(estimate: float, worth: float) -> str:
 
 def expected_of(decision: Decision) -> list[str]:
     """Write what a decision expected of each of its offers."""
-    return [expected_text(*numbers) for numbers in _expected_numbers(decision)]
+    return [expected_text(*numbers) for numbers in expected_numbers(decision)]
 
 
-def _expected_numbers(decision: Decision) -> list[tuple[float, float]]:
+def expected_numbers(decision: Decision) -> list[tuple[float, float]]:
+    """Return the propensity and the value that a decision expected of each of its offers, NaN where not known."""
     estimates = decision.expected or (math.nan,) * len(decision.offers)
     return [
         (estimate, math.nan if offer.factors is None else offer.factors.V)

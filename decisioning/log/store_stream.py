@@ -6,8 +6,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
-from decisioning.log.codec import Said, parse_entry, silences_of
+from decisioning.log.codec import Said, base_propensity_text, expected_numbers, parse_entry
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
@@ -324,3 +325,37 @@ class LogReader:
                 pipe.fcall(function_name(name), 1 + len(keys), own, *of_bucket, decision_id, *arguments)
             replies: list[bytes] = await pipe.execute()
         return replies
+
+
+def silences_of(logged: LoggedDecision) -> list[Outcome]:
+    """Return what a decision tells by itself: offers were shown, if nobody has to confirm it, and none is accepted."""
+    decision = logged.decision
+    if not decision.counts_silence or decision.presentation != "implicit":
+        return []
+    return [
+        Outcome(
+            bucket=logged.bucket,
+            position=logged.position,
+            decision_id=decision.decision_id,
+            decided_at_ms=decision.decided_at_ms,
+            offer_id=offer.offer_id,
+            offer=number,
+            outcome="shown",
+            value=None,
+            at_ms=decision.decided_at_ms,
+            recorded_ms=decision.decided_at_ms,
+            late=False,
+            reward=None,
+            # Read from the text that the other records of the decision have, so that both are the same number.
+            base_propensity=float(base_propensity_text(logged.base_propensity(number))),
+            policy=decision.policy.key,
+            placement=decision.placement,
+            estimate=estimate,
+            worth=worth,
+            facts=decision.facts or NO_FACTS,
+            silence_ms=decision.decided_at_ms,
+        )
+        for offer, number, (estimate, worth) in zip(
+            decision.offers, decision.numbers, expected_numbers(decision), strict=True
+        )
+    ]

@@ -13,7 +13,7 @@ from app.config import Settings
 from decisioning.log.store_partitions import MONTHS_AHEAD, MONTHS_BACK, in_months
 from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import ArchiveWatch, note_worker, read_failure
-from decisioning.recovery.store_rebuild import _outcomes
+from decisioning.recovery.store_restore import _outcomes
 from storage.clock import now_ms, to_iso
 from storage.errors import PostgresUnavailable
 from storage.keys import time_of_generated

@@ -214,9 +214,15 @@ async def test_a_simulation_needs_a_placement_only_where_there_are_several(api: 
     changes = [{"kind": "goal", "id": "grow", "body": {"lever": 50}}]
     body = problem_of(await api.call("POST", "/v1/simulations", json={"changes": changes}), 422)
     assert body["errors"] == [{"field": "placement", "reason": "say which one: there are desk, home"}]
-    document = {"params": {"sample": 5}, "content": "nextbest: 1\ngoals: {grow: {lever: 50}}\n"}
-    yaml = {"headers": {"Content-Type": "application/yaml"}}
-    body = problem_of(await api.call("POST", "/v1/catalog/simulate", **document, **yaml), 422)
+    body = problem_of(
+        await api.call(
+            "POST",
+            "/v1/catalog/simulate",
+            content="nextbest: 1\ngoals: {grow: {lever: 50}}\n",
+            headers={"Content-Type": "application/yaml"},
+        ),
+        422,
+    )
     assert body["errors"][0]["reason"] == "say which one: there are desk, home"
     alone = [*changes, {"kind": "placement", "id": "desk", "body": None}]
     found = await api.ok("POST", "/v1/simulations", json={"changes": alone, "sample": 5})

@@ -244,8 +244,8 @@ def test_a_rebuild_that_is_killed_is_done_again(world: World) -> None:
     world.worker.kill()
     for step, when in (
         ("decisioning.log.store_stream:LogReader.resume", "after"),
-        ("decisioning.recovery.store_rebuild:DecisionRestorer.restore", "before"),
-        ("decisioning.recovery.store_rebuild:DecisionRestorer.restore", "after"),
+        ("decisioning.recovery.store_restore:DecisionRestorer.restore", "before"),
+        ("decisioning.recovery.store_restore:DecisionRestorer.restore", "after"),
         ("decisioning.learning.store_arms:ArmStore.reset", "after"),
     ):
         look(world.installation, flush)

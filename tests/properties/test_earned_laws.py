@@ -16,10 +16,10 @@ from msgspec import structs
 from bandits.policy import FloatArray, PolicySpec
 from bandits.registry import build_policy
 from decisioning.learning.fold import fold_outcomes
-from decisioning.log.codec import parse_entry, silences_of
+from decisioning.log.codec import parse_entry
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_redis import GRACE_MS, RedisLog
-from decisioning.log.store_stream import LogReader
+from decisioning.log.store_stream import LogReader, silences_of
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Consequences, DeclaredOutcome, Earned, Outcome, worth_text
 from decisioning.model.position import StreamPosition

@@ -1,9 +1,10 @@
 """Routes of the simple kinds of catalogue entries: one set, made for each kind of the registry."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, create_model
@@ -30,7 +31,6 @@ def build_router() -> APIRouter:
 def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     """Make PUT, PATCH, GET, list and DELETE of one kind."""
     body_type = schema.body
-    what = kind.name.replace("_", " ")
     answer = _answer_model(kind.name, body_type)
     sent_type = sent_model(body_type)
 
@@ -68,6 +68,22 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     read_all.__doc__ = f"All of this kind. {body_type.__doc__}"
     read.__doc__ = body_type.__doc__
     delete.__doc__ = f"Delete, if nothing else refers to it. {body_type.__doc__}"
+    _register(router, kind, body_type, _Handlers(put, patch, read_all, read, delete))
+
+
+class _Handlers(NamedTuple):
+    """The functions that answer the requests about one kind."""
+
+    put: Callable[..., Any]
+    patch: Callable[..., Any]
+    read_all: Callable[..., Any]
+    read: Callable[..., Any]
+    delete: Callable[..., Any]
+
+
+def _register(router: APIRouter, kind: Kind[Any], body_type: type[Body], to: _Handlers) -> None:
+    """Give each handler its path and its place in the documentation."""
+    what = kind.name.replace("_", " ")
     section = kind.section.replace("_", "-")
     many, one = f"/{section}", f"/{section}/{{thing_id}}"
     router.put(
@@ -75,27 +91,29 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
         summary=f"Put {what}",
         operation_id=f"put_{kind.name}",
         responses=problems(409, 412, body=True) | created(KindPublished),
-    )(put)
+    )(to.put)
     router.patch(
         one,
         summary=f"Patch {what}",
         operation_id=f"patch_{kind.name}",
         responses=problems(404, 412, body=True),
         openapi_extra=merge_patch_of(_patch_example(body_type)),
-    )(patch)
+    )(to.patch)
     router.get(
         many,
         summary=f"Read all {section.replace('-', ' ')}",
         operation_id=f"read_all_{kind.name}",
         responses=problems(),
-    )(read_all)
-    router.get(one, summary=f"Read {what}", operation_id=f"read_{kind.name}", responses=problems(404))(read)
+    )(to.read_all)
+    router.get(one, summary=f"Read {what}", operation_id=f"read_{kind.name}", responses=problems(404))(
+        to.read
+    )
     router.delete(
         one,
         summary=f"Delete {what}",
         operation_id=f"delete_{kind.name}",
         responses=problems(404, 409, 412) if kind is GOAL else problems(404, 412),
-    )(delete)
+    )(to.delete)
 
 
 @cache

@@ -1,6 +1,5 @@
 """Connections to both servers over TLS: made, and refused where the certificate is not to be trusted."""
 
-import shutil
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,8 +11,6 @@ from storage.postgres import connector, make_engine, transaction
 from storage.redis import make_redis, redis_errors
 from storage.redis_pipe import Pipe
 from tests.support.tls import Certificate, behind_tls, make_certificate
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 
 
 @pytest.fixture(scope="module")

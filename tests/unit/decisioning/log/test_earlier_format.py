@@ -16,7 +16,7 @@ from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.decision import LoggedDecision, OfferContact, SnapshotContact
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
-from decisioning.recovery.store_rebuild import DecisionRestorer
+from decisioning.recovery.store_restore import DecisionRestorer
 from storage.functions import function_name
 from storage.postgres import make_engine
 from storage.redis import make_redis

@@ -9,7 +9,7 @@ from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_redis import GRACE_MS, RedisLog
 from decisioning.log.store_stream import LogReader
-from decisioning.recovery.store_rebuild import DecisionRestorer
+from decisioning.recovery.store_restore import DecisionRestorer
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
