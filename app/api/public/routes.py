@@ -70,6 +70,7 @@ async def decide_publicly(body: PublicDecisionRequest, state: State, caller: Cal
             context=body.context,
             limit=body.limit,
             decision_id=body.decision_id,
+            public=True,
         )
     )
     for reason in (*answer["degraded"], *state.degraded()):
