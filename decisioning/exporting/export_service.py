@@ -41,12 +41,12 @@ class Batch:
 
 
 class Source(Protocol):
-    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores.
+    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores."""
 
-    ``settles``: a day that is over, with nothing open, does not change any more.
-    """
-
-    settles: bool
+    @property
+    def settles(self) -> bool:
+        """True if a day that is over, with nothing open, does not change any more."""
+        ...
 
     async def days(self, since: Day | None, until: Day | None) -> list[Day]:
         """The days (UTC) that have rows, in order, from ``since`` to before ``until``."""

@@ -29,8 +29,8 @@ async def shown(shop: Nextbest) -> Nextbest:
         ("customer.city", "public"),
         ("context.mood", "sensitive"),
     ):
-        body = {"type": "string"} | ({"classification": classification} if classification else {})
-        await api.ok("PUT", f"/v1/attributes/{path}", json=body)
+        told = {"type": "string"} | ({"classification": classification} if classification else {})
+        await api.ok("PUT", f"/v1/attributes/{path}", json=told)
     title = " ".join(
         f"{{{{ customer.{name} | default('-') }}}}" for name in ("first_name", "city", "illness")
     )
@@ -38,7 +38,7 @@ async def shown(shop: Nextbest) -> Nextbest:
     rule = {"name": "well", "tier": "eligibility", "when": "customer.illness != 'x' && context.mood != 'x'"}
     refusing = rule | {"when": "customer.illness == 'x' && context.mood == 'x'"}
     for offer, when in (("greeted", rule), ("refused", refusing)):
-        body = {"name": offer, "group": "cards", "rules": [when]}
+        body: dict[str, Any] = {"name": offer, "group": "cards", "rules": [when]}
         await api.ok("PUT", f"/v1/offers/{offer}", json=body)
         await api.ok("PUT", f"/v1/offers/{offer}/treatments/home", json=treatment)
     attributes = {"illness": SECRET, "first_name": NAME, "city": CITY}
