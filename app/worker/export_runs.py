@@ -20,7 +20,7 @@ from decisioning.exporting.day_files import load_notes
 from decisioning.exporting.export_service import Exported, ExportRequest, export
 from decisioning.exporting.store_jobs import ExportStore, folder_name, from_json
 from decisioning.exporting.store_sources import source_of
-from decisioning.exporting.withholding import Withholding
+from decisioning.exporting.withholding_service import Withholding
 from decisioning.learning.store_arms import ArmStore
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore

@@ -1,4 +1,4 @@
-"""Rows of exports without the values of attributes that are not asked for. Pure but for the source that it wraps."""
+"""Rows of exports without the values of attributes that are not asked for."""
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
