@@ -101,11 +101,12 @@ def export(
     until: str | None = typer.Option(None, help="days before then"),
     format_: str = typer.Option("parquet", "--format", help="parquet; for decisions also dsjson"),
     again: bool = typer.Option(False, help="write days anew that are complete as well"),
+    include: list[str] = typer.Option([], help="sensitive: values of attributes that are classified so"),
 ) -> None:
     """Write the log, customers or arms as files, a folder for each day."""
     from app.commands.export import export as run
 
-    run(kind, out, since, until, format_, again)
+    run(kind, out, since, until, format_, again, include)
 
 
 @app.command()

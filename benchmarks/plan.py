@@ -8,6 +8,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "decide.json"
 RULES_RESULTS = ROOT / "benchmarks" / "results" / "rules.json"
 EVENTS_RESULTS = ROOT / "benchmarks" / "results" / "events.json"
 TRIGGERS_RESULTS = ROOT / "benchmarks" / "results" / "triggers.json"
+PERSONS_RESULTS = ROOT / "benchmarks" / "results" / "persons.json"
 QUICK_RESULTS = ROOT / "var" / "bench-quick.json"
 
 OFFERS = 200

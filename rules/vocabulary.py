@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from rules.errors import VocabularyError
 
 AttributeType = Literal["string", "number", "int", "bool", "list", "timestamp"]
+Classification = Literal["public", "internal", "personal", "sensitive"]
 DECLARED_ROOTS = ("customer", "context", "offer")
 """The roots of what is declared as an attribute, and of the built-in ones."""
 ROOTS = (*DECLARED_ROOTS, "events", "interests", "event")
@@ -32,6 +33,8 @@ class Attribute:
 
     ``values_from``: what names the values in place of ``values``: the reasons of the catalogue.
 
+    ``classification``: who may see its values.
+
     ``list`` is a list of strings. A ``number`` is a double in CEL: compare it with ``3.0``, not with ``3``.
     """
 
@@ -41,6 +44,7 @@ class Attribute:
     unit: str | None = None
     values: tuple[Value, ...] = ()
     values_from: Literal["reasons"] | None = None
+    classification: Classification = "personal"
 
 
 _OF_TYPE: Mapping[str, tuple[type, ...]] = {

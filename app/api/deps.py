@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Request
 from app.keys import ApiKey
 from app.security import Allow
 from app.state import ApiState
+from rules.classification import classified
 
 
 async def _state(request: Request) -> ApiState:
@@ -28,6 +29,14 @@ IfMatch = Annotated[
     str | None,
     Header(max_length=64, description="the ETag that was read: refused (412) if it changed since"),
 ]
+
+
+def hidden_from(key: ApiKey, state: ApiState) -> frozenset[str]:
+    """Return the paths of attributes whose values whoever has this key is not shown: sensitive ones, to scientists."""
+    if key.role in ("ops", "admin"):
+        return frozenset()
+    return classified(state.current_catalogue().attributes.values(), "sensitive")
+
 
 _REASONS: Mapping[int, str] = {
     401: "No valid API key",

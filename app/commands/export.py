@@ -34,7 +34,15 @@ def _one_of(said: str, known: Sequence[str], option: str) -> Any:
     return said
 
 
-def export(kind: str, out: Path, since: str | None, until: str | None, file_format: str, again: bool) -> None:
+def export(
+    kind: str,
+    out: Path,
+    since: str | None,
+    until: str | None,
+    file_format: str,
+    again: bool,
+    include: Sequence[str] = (),
+) -> None:
     """Export a kind to a folder, with a progress bar; prints what was written. Exit status 1 if it cannot be."""
     request = ExportRequest(
         _one_of(kind, get_args(ExportKind), "KIND"),
@@ -42,6 +50,7 @@ def export(kind: str, out: Path, since: str | None, until: str | None, file_form
         parse_day(until, "--until"),
         _one_of(file_format, get_args(ExportFormat), "--format"),
         again,
+        tuple(_one_of(one, ("sensitive",), "--include") for one in include),
     )
     request.check()
 

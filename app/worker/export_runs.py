@@ -14,15 +14,18 @@ from typing import Any
 
 from app.config import ConfigError, Settings, get_settings
 from app.worker.evaluation_runs import run_module, telling_progress
+from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Busy, DecisioningError
 from decisioning.exporting.day_files import load_notes
 from decisioning.exporting.export_service import Exported, ExportRequest, export
 from decisioning.exporting.store_jobs import ExportStore, folder_name, from_json
 from decisioning.exporting.store_sources import source_of
+from decisioning.exporting.withholding_service import Withholding
 from decisioning.learning.store_arms import ArmStore
 from decisioning.policies.roster import Roster
 from decisioning.policies.store import PolicyStore
 from decisioning.policies.store_roster import RosterFeed
+from rules.classification import classified
 from storage import clock
 from storage.errors import StorageError
 from storage.keys import Keys
@@ -134,10 +137,12 @@ async def export_to(
         roster, now_ms = Roster(), clock.now_ms()
         if request.kind == "arms":
             await RosterFeed(PolicyStore(engine), roster).refresh()
-        arms = ArmStore(redis, Keys(settings.buckets))
-        return await export(
-            request, source_of(request.kind, engine, arms, roster, now_ms), folder, now_ms, on_progress
-        )
+        source = source_of(request.kind, engine, ArmStore(redis, Keys(settings.buckets)), roster, now_ms)
+        if not request.has_sensitive and request.kind != "arms":
+            attributes = (await CatalogueStore(engine).load()).attributes.values()
+            if hidden := classified(attributes, "sensitive"):
+                source = Withholding(source, hidden)
+        return await export(request, source, folder, now_ms, on_progress)
     finally:
         await redis.aclose()
         await engine.dispose()

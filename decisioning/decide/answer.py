@@ -4,7 +4,7 @@ The record holds a snapshot of the customer too, so that it can be explained lat
 contact policy look at, not the whole profile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ from decisioning.model.decision import (
 from decisioning.model.selection import Choice, Withheld
 from decisioning.treatments.treatment import choose_treatment, offer_texts, render_treatment
 from profiles.customer import Customer, Suppression
+from rules.classification import classified
 from rules.evaluation import Evaluation
 from rules.expression import Expression
 from storage.clock import to_iso
@@ -44,12 +45,16 @@ from storage.clock import to_iso
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
-    """Everything that the texts of one answer may show. ``context``: the request's."""
+    """Everything that the texts of one answer may show. ``context``: the request's.
+
+    ``shown``: the paths of the customer's attributes that they may show; ``None``: all.
+    """
 
     context: Mapping[str, Any]
     customer: Customer
     evaluation: Evaluation
     told: Told = NOTHING_TOLD
+    shown: Container[str] | None = None
 
     @property
     def languages(self) -> list[str]:
@@ -181,7 +186,9 @@ def default_offers(
 def _text_source(
     context: DecisionContext, evaluated: EvaluatedRequest, inputs: EligibilityInputs
 ) -> TextSource:
-    return TextSource(context.request.context, inputs.profile.customer, evaluated.evaluation, evaluated.told)
+    shown = classified(context.catalogue.attributes.values(), "public") if context.request.public else None
+    customer = inputs.profile.customer
+    return TextSource(context.request.context, customer, evaluated.evaluation, evaluated.told, shown)
 
 
 def _may_join(view: PlacementView, rows: Sequence[int], row: int) -> bool:
@@ -218,6 +225,8 @@ def treatment_of(view: PlacementView, row: int, source: TextSource) -> RenderedT
     def lookup(path: str) -> Any:
         if path.startswith("offer."):
             return offer.get(path)
+        if source.shown is not None and path.startswith("customer.") and path not in source.shown:
+            return None
         found: Any = facts
         for name in path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None

@@ -31,7 +31,10 @@ class MovedCustomer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecisionInputs:
-    """A validated request. ``decision_id`` is the caller's own id, if any; ``baseline`` its own choice of offers."""
+    """A validated request. ``decision_id`` is the caller's own id, if any; ``baseline`` its own choice of offers.
+
+    ``public``: texts show nothing of the customer but what is classified as public.
+    """
 
     customer_id: str
     placement: str
@@ -42,6 +45,7 @@ class DecisionInputs:
     dry_run: bool = False
     explain: bool = False
     baseline: tuple[str, ...] | None = None
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ class Part:
 class DayNotes:
     """The parts of a day. ``open``: decisions whose window was open when it was begun; ``complete``: all is written.
 
-    ``settled``: nothing of the day can change any more, so it need not be written again.
+    ``settled``: nothing of the day can change any more, so it need not be written again. ``sensitive``: it has values
+    that are classified so.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class DayNotes:
     open: int = 0
     complete: bool = False
     settled: bool = False
+    sensitive: bool = False
     parts: list[Part] = field(default_factory=list)
 
     @property

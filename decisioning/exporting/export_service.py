@@ -19,6 +19,7 @@ from decisioning.exporting.day_files import (
     save_notes,
 )
 from decisioning.exporting.schema import KINDS, SCHEMA_VERSION, ExportFormat, ExportKind
+from rules.vocabulary import Classification
 from storage.clock import HOUR_MS, to_ms
 
 ROW_GROUP = 20_000
@@ -40,12 +41,12 @@ class Batch:
 
 
 class Source(Protocol):
-    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores.
+    """Gives the rows of a kind by day. Methods raise ``Unavailable`` errors of the stores."""
 
-    ``settles``: a day that is over, with nothing open, does not change any more.
-    """
-
-    settles: bool
+    @property
+    def settles(self) -> bool:
+        """True if a day that is over, with nothing open, does not change any more."""
+        ...
 
     async def days(self, since: Day | None, until: Day | None) -> list[Day]:
         """The days (UTC) that have rows, in order, from ``since`` to before ``until``."""
@@ -64,7 +65,7 @@ class Source(Protocol):
 class ExportRequest:
     """An export: days from ``since`` to before ``until`` (UTC), as far as they are given.
 
-    ``again``: days that are complete are written anew as well.
+    ``again``: days that are complete are written anew as well. ``include``: classes of values beside all others.
     """
 
     kind: ExportKind
@@ -72,11 +73,19 @@ class ExportRequest:
     until: Day | None = None
     format: ExportFormat = "parquet"
     again: bool = False
+    include: tuple[Classification, ...] = ()
+
+    @property
+    def has_sensitive(self) -> bool:
+        """Return whether values that are classified as sensitive are asked for."""
+        return "sensitive" in self.include
 
     def check(self) -> None:
         """Raise ``Invalid`` for what does not go together."""
         if self.kind not in KINDS:
             raise Invalid("kind", f"{self.kind!r} cannot be exported; there are {', '.join(KINDS)}")
+        if not {*self.include} <= {"sensitive"}:
+            raise Invalid("include", "there is 'sensitive': all else is in exports anyway")
         if self.format == "dsjson" and self.kind != "decisions":
             raise Invalid("format", f"dsjson is of decisions, not of {self.kind}; leave it out for Parquet")
         if self.since is not None and self.until is not None and self.until <= self.since:
@@ -160,7 +169,7 @@ class _DayWriter:
     def __init__(self, request: ExportRequest, folder: Path, row_group: int, part_rows: int) -> None:
         self._request, self._folder = request, folder
         self._row_group, self._part_rows = row_group, part_rows
-        self.notes = DayNotes(request.kind, request.format)
+        self.notes = DayNotes(request.kind, request.format, sensitive=request.has_sensitive)
         self._waiting: list[Row] = []
         self._last: list[str] | None = None
         self._part: Any = None
@@ -184,6 +193,11 @@ class _DayWriter:
                 raise Conflict(
                     f"{self._folder} has {found.kind} as {found.format}, schema {found.schema}; this export is of "
                     f"{self._request.kind} as {self._request.format}, schema {SCHEMA_VERSION}: use another folder"
+                )
+            if found.sensitive != self._request.has_sensitive:
+                what = "with" if found.sensitive else "without"
+                raise Conflict(
+                    f"{self._folder} is {what} sensitive values, which this export is not: use another folder"
                 )
             if found.complete and found.settled and not self._request.again:
                 self.notes = found

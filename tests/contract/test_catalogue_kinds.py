@@ -19,8 +19,9 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "unit": "code",
             "values": ["north", "south"],
             "values_from": None,
+            "classification": "internal",
         },
-        {"values": []},
+        {"values": [], "classification": "sensitive"},
     ),
     ("segments/known", {"when": "customer.known", "description": "on file"}, {"when": "!customer.known"}),
     (

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from decisioning.reporting import store_event_report
 from storage import clock
@@ -50,6 +51,6 @@ async def test_events_are_counted_by_their_day_in_the_zone(
     monkeypatch.setattr(
         store_event_report,
         "_COUNTS",
-        store_event_report.text("SELECT pg_sleep(1), :zone, :since, :until, :type"),
+        text("SELECT pg_sleep(1), :zone, :since, :until, :type"),
     )
     problem_of(await api.call("GET", "/v1/reports/events"), 422, "since")

@@ -19,7 +19,13 @@ DEMANDS: dict[str, Any] = {
 RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "attribute": (
         "attributes/offer.months",
-        {"type": "int", "description": "how long", "unit": "months", "values": [12, 24]},
+        {
+            "type": "int",
+            "description": "how long",
+            "unit": "months",
+            "values": [12, 24],
+            "classification": "internal",
+        },
     ),
     "segment": ("segments/known", {"when": "customer.known", "description": "on file"}),
     "group": ("groups/rich", DEMANDS | {"name": "Rich", "goal": "serve", "lever": 12.5}),

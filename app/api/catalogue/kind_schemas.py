@@ -15,6 +15,7 @@ from app.api.schemas import Body, Cel, DatedBody, Id, Name, Number, PlainName, T
 from app.api.values import attribute_path, form, percentage, seconds
 from decisioning.catalog.alert import Watched
 from decisioning.model.entities import DEFAULT_HOLD_S, Counts, LegalBasis, Per, Tier
+from rules.vocabulary import Classification
 
 Percent = Annotated[float, Field(ge=-100, le=10_000, allow_inf_nan=False), BeforeValidator(percentage)]
 ContactKind = Literal["decided", "presented", "clicked", "accepted", "rejected"]
@@ -39,6 +40,11 @@ class AttributeBody(Body):
     values_from: Literal["reasons"] | None = Field(
         None,
         description="in place of `values`: the reasons of the catalogue; requests that name another are refused",
+    )
+    classification: Classification = Field(
+        "personal",
+        description="who may see its values: answers to publishable keys show `public` ones of customers alone;"
+        " `sensitive` ones are shown to `ops` and `admin`, and exported only if that is asked for",
     )
 
 

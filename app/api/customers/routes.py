@@ -5,13 +5,14 @@ from fastapi import APIRouter, Response
 from app.api.body import JsonRoute
 from app.api.customers.editing import EditingCustomer, customer_out, send_etag
 from app.api.customers.schemas import CustomerBody, CustomerOut, CustomerStored
-from app.api.deps import Ops, Reader, State, problems
+from app.api.deps import Ops, Reader, State, hidden_from, problems
 from app.api.merge_patch import MergePatch, merge_patch_of
 from app.api.paths import CUSTOMER_ID
 from app.api.removal import ConfirmRemoval, confirmed_words
 from app.api.schemas import PathCustomerId
 from app.state import ApiState
 from decisioning.errors import NotFound
+from rules.classification import without
 
 router = APIRouter(prefix="/v1/customers", tags=["customers"], route_class=JsonRoute)
 
@@ -55,8 +56,16 @@ async def patch_customer(
 async def read_customer(
     customer_id: PathCustomerId, state: State, key: Reader, response: Response
 ) -> CustomerOut:
-    """A customer with the precomputed propensities, and the suppression lists that name the customer."""
-    return await _read(customer_id, state, response)
+    """A customer with the precomputed propensities, and the suppression lists that name the customer.
+
+    The role `scientist` is not shown what is classified as sensitive.
+    """
+    found = await _read(customer_id, state, response)
+    hidden = hidden_from(key, state)
+    if not hidden:
+        return found
+    kept = {name: without(getattr(found, name), hidden, "customer") for name in ("attributes", "indicators")}
+    return found.model_copy(update=kept)
 
 
 async def _read(customer_id: str, state: ApiState, response: Response) -> CustomerOut:

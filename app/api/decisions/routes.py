@@ -9,7 +9,7 @@ from app.api.body import DirectRoute, JsonRoute
 from app.api.context import check_context, check_reasons
 from app.api.decisions.explanation_schemas import ExplanationAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
-from app.api.deps import Decider, Reader, State, problems
+from app.api.deps import Decider, Reader, State, hidden_from, problems
 from app.api.schemas import DecisionId
 from app.errors import Problem
 from app.keys import ApiKey
@@ -21,6 +21,7 @@ from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible
 from decisioning.evaluation.replay_service import explain_logged
 from decisioning.log.lookup_service import record_of
+from rules.classification import without
 
 router = APIRouter(prefix="/v1/decisions", tags=["decisions"], route_class=JsonRoute)
 
@@ -51,6 +52,8 @@ async def decide(body: DecisionRequest, state: State, key: Decider) -> Response:
             baseline=None if body.baseline is None else tuple(body.baseline),
         )
     )
+    if body.explain:
+        answer["explanation"] = without(answer.get("explanation"), hidden_from(key, state))
     answer["degraded"] = [*answer["degraded"], *state.degraded()]
     if body.fields is not None:
         kept = ("offer_id", "rank", *body.fields)
@@ -101,11 +104,14 @@ router.add_api_route(
 
 @router.get("/{decision_id}", responses=problems(404))
 async def read_decision(decision_id: DecisionId, state: State, key: Reader) -> DecisionRecord:
-    """A decision as it was logged, with its candidates and the outcomes so far."""
+    """A decision as it was logged, with its candidates and the outcomes so far.
+
+    The role `scientist` is not shown what is classified as sensitive.
+    """
     record = await record_of(decision_id, state.decision_log, state.archive)
     if record is None:
         raise NotFound("decision", decision_id)
-    return DecisionRecord.model_validate(record)
+    return DecisionRecord.model_validate(without(record, hidden_from(key, state)))
 
 
 @router.get("/{decision_id}/explanation", responses=problems(404, 409))
@@ -118,4 +124,4 @@ async def explain_decision(decision_id: DecisionId, state: State, key: Reader) -
         found = await explain_logged(decision_id, state.archive, state.catalogues, state.roster)
     except ReplayImpossible as error:
         raise Conflict(str(error)) from None
-    return ExplanationAnswer.model_validate(found)
+    return ExplanationAnswer.model_validate(without(found, hidden_from(key, state)))

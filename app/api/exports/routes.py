@@ -12,6 +12,7 @@ from app.api.body import JsonRoute
 from app.api.deps import Scientist, State, problems
 from app.api.exports.schemas import DayName, ExportBody, ExportOut, PartName
 from app.api.schemas import Id, answer_of
+from app.errors import Problem
 from decisioning.errors import NotFound
 from decisioning.evaluation.store_jobs import Job
 from decisioning.exporting.export_service import ExportRequest
@@ -38,7 +39,9 @@ async def ask_export(body: ExportBody, state: State, key: Scientist) -> ExportOu
 
     A worker writes them, in the background: ask for the list at `GET /v1/exports/{export_id}`.
     """
-    request = ExportRequest(body.kind, body.since, body.until, body.format)
+    if body.include and key.role != "admin":
+        raise Problem(403, "sensitive values are exported for an admin alone: leave them out", "include")
+    request = ExportRequest(body.kind, body.since, body.until, body.format, include=tuple(body.include))
     request.check()
     return _export_out(await state.exports.ask(f"ex-{secrets.token_hex(8)}", as_json(request), key.name))
 
@@ -79,5 +82,6 @@ def _export_out(found: Job) -> ExportOut:
         rows=result.get("rows"),
         open=result.get("open"),
         files=result.get("files", []),
+        include=found.request.get("include", []),
         **asked,
     )

@@ -35,6 +35,11 @@ class ExportBody(Body):
     since: Day | None = Field(None, description="the first day; all from the beginning if left out")
     until: Day | None = Field(None, description="the first day that is left out")
     format: ExportFormat = Field("parquet", description="`dsjson`, of Vowpal Wabbit: for decisions only")
+    include: list[Literal["sensitive"]] = Field(
+        default_factory=list,
+        max_length=1,
+        description="values that are classified as sensitive, which are left out otherwise; takes an admin",
+    )
 
 
 class ExportFileOut(BaseModel):
@@ -73,6 +78,7 @@ class ExportOut(BaseModel):
     since: date | None
     until: date | None
     format: ExportFormat
+    include: list[str] = Field([], description="classes of values that were asked for")
     state: Literal["waiting", "running", "done", "failed"]
     asked_at: datetime
     asked_by: str

@@ -71,6 +71,7 @@ async def decide_publicly(body: PublicDecisionRequest, state: State, caller: Cal
             context=body.context,
             limit=body.limit,
             decision_id=body.decision_id,
+            public=True,
         )
     )
     for reason in (*answer["degraded"], *state.degraded()):

@@ -54,6 +54,10 @@ class Log:
             raise self.read_reply
         return self.read_reply
 
+    async def bucket_of(self, decision_id: str) -> int | None:
+        """Know of no decision."""
+        return None
+
     def decide(self, decision: Decision, *arguments: Any) -> "asyncio.Task[DecideReply]":
         """Answer the write after a while."""
         self.written.append(decision)
