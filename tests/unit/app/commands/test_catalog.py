@@ -133,7 +133,7 @@ def test_somebody_at_the_terminal_is_asked(file: Path, monkeypatch: pytest.Monke
     nextbest("apply", file, "--yes")
     before = version()
     file.write_text(DOCUMENT.replace("Gold\n", "Aurum\n"), encoding="utf-8")
-    monkeypatch.setattr("app.commands.catalog._can_ask", lambda: True)
+    monkeypatch.setattr("app.commands.catalog.can_ask", lambda: True)
     nextbest("apply", file, said="n\n", status=1)
     assert version() == before
     nextbest("apply", file, said="y\n")
