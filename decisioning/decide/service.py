@@ -6,7 +6,6 @@ function of values that returns its result.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,6 +30,7 @@ from decisioning.decide.context import (
     without_refused,
     without_units,
 )
+from decisioning.decide.earlier_service import EarlierAnswers
 from decisioning.decide.eligibility import EligibilityInputs, allowed, eligible_defaults
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import RuleResultCache, facts_of, facts_to_log, history_facts
@@ -39,12 +39,11 @@ from decisioning.decide.ports import CapacityReservations, ProfileSource
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, Units, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, ToldDefinitions, told_by
 from decisioning.decide.withdrawal_service import Withdrawals
-from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.errors import Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
-from decisioning.log.lookup_service import archived_answer, decision_of
 from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import ReadReply, is_owner
+from decisioning.log.store_redis import ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
@@ -86,7 +85,6 @@ class DecisionService:
         self._roster = roster
         self._runner = PolicyRunner(replica, roster, policy_budget_ms)
         self._log = decision_log
-        self._archive = archive
         self._profiles = profiles
         self._keys = keys
         self._clock_ms = clock_ms
@@ -98,6 +96,7 @@ class DecisionService:
         self._rule_results = RuleResultCache()
         self._told_definitions = ToldDefinitions()
         self._withdrawals = Withdrawals(decision_log, clock_ms)
+        self._earlier = EarlierAnswers(decision_log, archive)
 
     async def decide(self, request: DecisionInputs) -> dict[str, Any]:
         """Answer a request (as ``codec.answer_of`` gives it, and ``explanation`` if that was asked for).
@@ -147,9 +146,10 @@ class DecisionService:
     async def _decide(self, context: DecisionContext) -> Decided:
         """Walk the path. Raises ``TimeoutError`` from outside when the deadline passes, at any ``await``."""
         reading = await self._read(context)
-        earlier = await self._find_earlier_answer(context, reading)
-        if earlier is not None:
-            return Decided(earlier)
+        if reading is not None and context.request.decision_id is not None:
+            earlier = await self._earlier.find(context, reading)
+            if earlier is not None:
+                return Decided(earlier)
         if reading is not None and reading.moved is not None and not reading.here:
             raise await self._move(context, reading.moved)
         profile = await self._load_profile(context, reading)
@@ -218,61 +218,6 @@ class DecisionService:
         except RedisUnavailable:
             context.degrade(DegradedReason.CONTACT_HISTORY_UNAVAILABLE)
             return None
-
-    async def _find_earlier_answer(
-        self, context: DecisionContext, reading: ReadReply | None
-    ) -> Decision | None:
-        """Find the answer given under the caller's own id before; it leaves Redis a day after its reward window."""
-        request = context.request
-        if reading is None:
-            return None
-        earlier, owner = reading.earlier, reading.owner
-        owners = (request.customer_id, reading.moved or request.customer_id)
-        if owner is not None and not any(is_owner(owner, one, context.decision_id) for one in owners):
-            earlier = await self._find_answer_of_visitor(context, owners[1])
-        elif earlier is None and (owner is not None or reading.here) and not reading.withdrawn:
-            earlier = await self._find_archived_answer(context, is_claimed=reading.here)
-        if earlier is not None and earlier.placement != request.placement:
-            raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
-        return earlier
-
-    async def _find_answer_of_visitor(self, context: DecisionContext, customer_id: str) -> Decision:
-        """Find the earlier answer under the caller's own id that a visitor got who is the customer by now.
-
-        Raises ``Conflict`` if it was somebody else's.
-        """
-        with suppress(PostgresUnavailable, RedisUnavailable):
-            found = await decision_of(context.decision_id, self._log, self._archive)
-            if found is not None and await self._log.resolve(found.customer_id) == customer_id:
-                status, _ = await self._log.claim(found.customer_id, found.decision_id)
-                if status == "here":
-                    return found
-                answer = await archived_answer(found.decision_id, self._archive)
-                if answer is not None and status == "none":
-                    return answer
-        raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
-
-    async def _find_archived_answer(self, context: DecisionContext, *, is_claimed: bool) -> Decision | None:
-        """Find the earlier answer under the caller's own id in the archive; if that fails, degrade.
-
-        ``is_claimed``: Redis has the decision, without its header, and it is not taken back any more.
-        """
-        try:
-            earlier = await archived_answer(context.decision_id, self._archive)
-            if earlier is not None and not is_claimed:
-                return await self._claim(context.request.customer_id, earlier)
-        except (PostgresUnavailable, RedisUnavailable):
-            earlier, is_claimed = None, True
-        if earlier is None and is_claimed:
-            context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
-        return earlier
-
-    async def _claim(self, customer_id: str, archived: Decision) -> Decision | None:
-        """Hand out what the archive has: ``None`` if it was taken back. Raises ``RedisUnavailable``."""
-        # It was not in Redis when that was read. If it has been written and archived since, by an attempt that is too
-        # late for its answer, it would be taken back.
-        status, waiting = await self._log.claim(customer_id, archived.decision_id)
-        return None if status == "withdrawn" else waiting or archived
 
     async def _load_profile(self, context: DecisionContext, reading: ReadReply | None) -> Profile | None:
         """Take the profile from what was read, or from Postgres; ``None`` only if neither store can be read."""
@@ -456,7 +401,7 @@ class DecisionService:
             if reply.written:
                 return Decided(record, selected)
             if reply.here:
-                earlier = reply.earlier or await self._find_archived_answer(context, is_claimed=True)
+                earlier = reply.earlier or await self._earlier.find_archived(context, is_claimed=True)
                 return self._decide_unread(context, selected) if earlier is None else Decided(earlier)
             if reply.moved is not None:
                 raise await self._move(context, reply.moved)
