@@ -12,7 +12,8 @@ from decisioning.exporting.schema import ExportFormat, ExportKind
 
 def _as_day(value: object) -> object:
     """Refuse numbers, which would be taken for seconds since 1970."""
-    if value is not None and not isinstance(value, (str, date)):
+    is_number = isinstance(value, str) and value.strip().lstrip("+-").replace(".", "").isdigit()
+    if is_number or (value is not None and not isinstance(value, (str, date))):
         raise ValueError("must be a day such as 2026-01-31")
     return value
 
