@@ -35,6 +35,7 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "channels": ["web"],
             "suppress_s": 60,
             "applies_to": "cards",
+            "per": "customer",
         },
         {"max": 3},
     ),
