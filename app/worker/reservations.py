@@ -17,5 +17,5 @@ class ReservationJob:
 
     async def round(self) -> float:
         """Compare what is due; return how long to sleep. Raises ``RedisUnavailable``."""
-        done = await self.reservations.settle_due(clock.now_ms(), BATCH_SIZE)
-        return 0.0 if done >= BATCH_SIZE else INTERVAL_S
+        more = await self.reservations.settle_due(clock.now_ms(), BATCH_SIZE)
+        return 0.0 if more else INTERVAL_S

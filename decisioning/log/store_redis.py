@@ -459,10 +459,11 @@ class RedisLog:
         mark = self.keys.withdrawal(bucket, decision_id)
         keys = (*self._keys_of(bucket, customer_id, decision_id), mark, *self._keys_of_aliases(bucket))
         arguments = (decision_id, now_ms, decided_at_ms, WITHDRAWAL_TTL_MS, attempt)
-        await self._function("nb_withdraw", keys, arguments)
+        reply = await self._function("nb_withdraw", keys, arguments)
         self._recent.note("nb_withdraw", keys, arguments)
         if household_id is not None:
-            await self.households.look_again(household_id, (bucket, decision_id), now_ms)
+            note, was_withdrawn = (bucket, decision_id), reply == b"withdrawn"
+            await self.households.look_again(household_id, note, now_ms, was_withdrawn=was_withdrawn)
 
     def _keys_of(self, bucket: int, customer_id: str, decision_id: str) -> tuple[str, ...]:
         """Return the keys that a decision touches."""
@@ -520,7 +521,8 @@ class RedisLog:
             await self._hand_over(reply[2].decode())
         if reply[3:]:
             household_id, contact_ms, member, keep_ms = reply[3:]
-            await self.households.add(household_id.decode(), int(contact_ms), member, int(keep_ms))
+            note = (bucket, decision_id)
+            await self.households.add(household_id.decode(), note, int(contact_ms), member, int(keep_ms))
         return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
 
     async def append(

@@ -4,6 +4,7 @@ While it works nothing is archived, so no entry slips from a stream into the arc
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
+from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.store_partitions import in_months
 from decisioning.log.store_redis import GRACE_MS, is_owner
 from decisioning.model.decision import Decision
@@ -82,7 +84,10 @@ class ErasedLog:
 
 @dataclass(slots=True)
 class _Erasing:
-    """One erasure. ``ids``: all decisions of the customer; ``waiting``: header and facts of those that may wait."""
+    """One erasure. ``ids``: all decisions of the customer; ``waiting``: header and facts of those that may wait.
+
+    ``shared``: the decisions in histories of households, by household, with the ids that they get there.
+    """
 
     customer_id: str
     pseudonym: str
@@ -91,6 +96,7 @@ class _Erasing:
     done: ErasedLog = field(default_factory=ErasedLog)
     ids: set[str] = field(default_factory=set)
     waiting: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    shared: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
 
 
 class LogEraser:
@@ -113,6 +119,7 @@ class LogEraser:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
             await self._erase_archived(connection, job)
             await self._read_set_aside(job)
+            await self._erase_shared(job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
             await connection.execute(_UNMARK_DAYS)
             await connection.execute(_DAYS, values)
@@ -123,6 +130,8 @@ class LogEraser:
                     break
                 await self._erase_waiting(job)
             await self._erase_waiting(job)
+            # Once more: what waited may have given its household a contact back until then.
+            await self._erase_shared(job)
             for table, count in (await self._delete_triggers(connection, customer_id)).items():
                 setattr(job.done, table, count)
             # Behind the streams, which tell of decisions that something set aside is about.
@@ -208,6 +217,7 @@ class LogEraser:
                 flat = [part for pair in fields.items() for part in pair]
                 arguments += [entry.position, len(flat), *flat]
         if arguments:
+            await self._erase_shared(job)  # before the stream forgets whose household it was
             keys = self._keys.log(job.bucket), self._keys.log_copy(job.bucket)
             async with redis_errors():
                 done = await self._redis.fcall(function_name("nb_rewrite"), len(keys), *keys, *arguments)
@@ -233,6 +243,8 @@ class LogEraser:
             decision = decode_decision(header)
         except LogCodecError:
             return self._erase_unreadable(job, header)
+        if decision.household is not None:
+            job.shared[decision.household].setdefault(decision_id, PREFIX + os.urandom(16).hex())
         general = self._generaliser.generalise(decision.facts or NO_FACTS, decision.decided_at_ms)
         job.done.inexact += general.inexact
         erased = encode_decision(pseudonymise(decision, job.pseudonym, general.facts))
@@ -249,6 +261,19 @@ class LogEraser:
 
     def _general_facts(self, encoded: bytes, at_ms: int) -> str | None:
         return facts_text(self._generaliser.generalise(parse_facts(encoded), at_ms).facts) or None
+
+    async def _erase_shared(self, job: _Erasing) -> None:
+        """Give the contacts in histories of households ids of their own: other members' limits go on counting them."""
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for household_id, others in job.shared.items():
+                household_bucket = self._keys.bucket(household_id)
+                keys = (self._keys.household(household_id), self._keys.reservations(household_bucket))
+                arguments: list[str] = []
+                for decision_id, other in others.items():
+                    note = reservation_note(job.bucket, decision_id, household_id)
+                    arguments += (note, decision_id, other)
+                pipe.fcall(function_name("nb_disguise"), len(keys), *keys, *arguments)
+            await pipe.execute()
 
     async def _erase_waiting(self, job: _Erasing) -> None:
         ids = list(job.waiting)

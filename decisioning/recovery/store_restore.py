@@ -89,7 +89,8 @@ class DecisionRestorer:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for row in rows:
                 logged, bucket = decision_of_row(row), self._keys.bucket(row.customer_id)
-                if row.state == "open" and bucket_of_generated(row.decision_id) is None:
+                is_open = row.state == "open" and row.header_until_ms > now_ms - GRACE_MS
+                if is_open and bucket_of_generated(row.decision_id) is None:
                     owner = owner_note(bucket, row.customer_id, row.decision_id)
                     ttl_ms = owner_ttl_ms(int(row.header_until_ms) - now_ms)
                     pipe.set(self._keys.owner(row.decision_id), owner, nx=True, px=ttl_ms)
@@ -106,16 +107,17 @@ class DecisionRestorer:
                     for one in contacts_of_decision(logged.decision, _told(found), lifted=row.lifted)
                     if one.contact.at_ms > now_ms - history_ms
                 ]
-                arguments = _arguments(row, logged, found, kept, now_ms, history_ms)
+                state = "expired" if row.state == "open" and not is_open else row.state
+                arguments = _arguments(row.decision_id, state, logged, found, kept, now_ms, history_ms)
                 pipe.fcall(function_name("nb_restore"), 5, *keys, *arguments)
                 household_id = logged.decision.household
-                if household_id is not None and row.state != "withdrawn":
+                if household_id is not None and state != "withdrawn":
                     names = (
                         self._keys.household(household_id),
                         self._keys.reservations(self._keys.bucket(household_id)),
                     )
-                    # What Redis knows of an open decision may be newer than what is archived.
-                    due = now_ms if row.state == "open" else ""
+                    # What Redis knows of an open decision may be newer than what is archived. Others it does not have.
+                    due = now_ms if is_open else ""
                     note = reservation_note(bucket, row.decision_id, household_id)
                     pipe.fcall(
                         function_name("nb_keep_in_household"),
@@ -158,7 +160,8 @@ def _decided_contacts(kept: Sequence[KeptContact], decision_id: str) -> list[Any
 
 
 def _arguments(
-    row: Any,
+    decision_id: str,
+    state: str,
     logged: LoggedDecision,
     outcomes: Sequence[Any],
     kept: Sequence[KeptContact],
@@ -167,13 +170,11 @@ def _arguments(
 ) -> list[Any]:
     """Make the arguments of ``nb_restore``."""
     decision = logged.decision
-    is_open = row.state == "open" and decision.until_ms > now_ms - GRACE_MS
-    state = "expired" if row.state == "open" and not is_open else row.state
     confirm_ms = None if decision.contacts is None else decision.contacts.confirm_until_ms
     if any(o.outcome == "released" for o in outcomes):
         confirm_ms = None
     arguments: list[Any] = [
-        row.decision_id,
+        decision_id,
         decision.until_ms,
         max(decision.until_ms - now_ms, 0) + GRACE_MS,
         history_ms,
@@ -186,7 +187,7 @@ def _arguments(
         arguments += (
             one.offer_id if one.reserved else "",
             one.contact.at_ms,
-            history_member(one.contact, row.decision_id),
+            history_member(one.contact, decision_id),
         )
     for outcome in outcomes:
         is_release = outcome.outcome == "released"
@@ -204,7 +205,7 @@ def _arguments(
     earned = {o.offer_id: o.earned for o in sorted(outcomes, key=_place_in_log) if o.earned}
     for offer_id, amounts in earned.items():
         arguments += (f"g:{offer_id}", amounts)
-    fields = waiting_fields(logged) if is_open else {}
+    fields = waiting_fields(logged) if state == "open" else {}
     return [*arguments, "", *(part for pair in fields.items() for part in pair)]
 
 

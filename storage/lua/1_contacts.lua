@@ -23,9 +23,9 @@ local function member(offer, kind, id)
   return offer.number .. ':' .. offer.scope .. ':' .. kind .. ':' .. offer.channel .. ':' .. id
 end
 
--- The score of a contact is the time in ms. The first time counts.
-local function remember(contact, at, name, keep_ms)
-  redis.call('ZADD', contact, 'NX', at, name)
+-- The score of a contact is the time in ms. The first time counts; with rule 'GT' the last.
+local function remember(contact, at, name, keep_ms, rule)
+  redis.call('ZADD', contact, rule or 'NX', at, name)
   if redis.call('PTTL', contact) < keep_ms then redis.call('PEXPIRE', contact, string.format('%.0f', keep_ms)) end
 end
 

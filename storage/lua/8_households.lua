@@ -33,7 +33,8 @@ local function reserve(keys, args)
   local keep_ms = tonumber(history_ms)
   redis.call('ZREMRANGEBYSCORE', household, '-inf', string.format('%.0f', tonumber(now) - keep_ms))
   for _, offer in ipairs(offers) do
-    if offer.counts then remember(household, now, member(offer, 'd', id), keep_ms) end
+    -- An earlier attempt at the same own id may have reserved it: the decision will be of this one's time.
+    if offer.counts then remember(household, now, member(offer, 'd', id), keep_ms, 'GT') end
   end
   local before = string.format('%.0f', clock('*') + tonumber(hold_ms))
   redis.call('ZADD', reservations, 'GT', before, note)
@@ -41,15 +42,15 @@ local function reserve(keys, args)
 end
 
 -- Tells which contacts of a decision stand, once it is written or will never be.
--- keys: decision, unconfirmed
+-- keys: decision, unconfirmed, whole
 -- args: id, time before which it had to be written
--- returns {"early"} | {"gone"} | {"here", when to look again ("" if nothing changes by itself), member, ...}
+-- returns {"early"} (also while the bucket has lost decisions that are still to be put back) | {"gone"} | {"here", when to look again ("" if nothing changes by itself), member, ...}
 local function standing(keys, args)
-  local decision, unconfirmed = unpack(keys)
+  local decision, unconfirmed, whole = unpack(keys)
   local id, before = unpack(args)
   local known = waiting(decision, { 'd', 'p', 'os' })
   if not known.d then
-    if clock('*') < tonumber(before) + NEVER_WRITTEN_MS then return { 'early' } end
+    if clock('*') < tonumber(before) + NEVER_WRITTEN_MS or is_lost(whole, '1') then return { 'early' } end
     return { 'gone' }
   end
   local found = { 'here', redis.call('ZSCORE', unconfirmed, id) or '' }
@@ -82,12 +83,41 @@ end
 
 -- Adds contacts to a household, as far as they are not there, and notes when to compare them with their decision.
 -- keys: household, reservations
--- args: note, when to look ("" for never), GT if not before a time that is noted already (else CH), how long contacts are kept
---       (ms), then each as time and member
+-- args: note, when to look ("" if that need not be noted), GT if not before a time that is noted already (else CH), how long
+--       contacts are kept (ms), then each as time and member
 local function keep_in_household(keys, args)
   local household, reservations = unpack(keys)
   local note, due, rule, keep_ms = unpack(args, 1, 4)
   for i = 5, #args, 2 do remember(household, args[i], args[i + 1], tonumber(keep_ms)) end
-  if due ~= '' then redis.call('ZADD', reservations, rule, due, note) end
+  if due ~= '' then
+    redis.call('ZADD', reservations, rule, due, note)
+  else
+    -- Whoever is comparing them just now may have looked at the decision before.
+    redis.call('ZADD', reservations, 'XX', 'INCR', 1, note)
+  end
   return 'ok'
+end
+
+-- Gives contacts of decisions other ids, by which nobody finds these, and does not compare them any more.
+-- keys: household, reservations
+-- args: note, id and other id of each decision
+-- returns how many contacts there were
+local function disguise(keys, args)
+  local household, reservations = unpack(keys)
+  local others, count = {}, 0
+  for i = 1, #args, 3 do
+    redis.call('ZREM', reservations, args[i])
+    others[args[i + 1]] = args[i + 2]
+  end
+  local found = redis.call('ZRANGE', household, 0, -1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local name = found[i]
+    local id = parse_contact(name, 0).id or ''
+    if others[id] then
+      redis.call('ZADD', household, found[i + 1], string.sub(name, 1, #name - #id) .. others[id])
+      redis.call('ZREM', household, name)
+      count = count + 1
+    end
+  end
+  return count
 end

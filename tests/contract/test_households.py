@@ -399,8 +399,12 @@ async def test_imports_bring_households(api: Instance) -> None:
 
 async def test_what_is_held_on_a_person_names_the_household_and_an_erasure_forgets_it(shop: Nextbest) -> None:
     api = shop.api
-    await move(api, "H-gone", "leaver")
-    decided = await decide(api, "leaver", "post")
+    await move(api, "H-gone", "leaver", "left")
+    decided = await decide(api, "leaver", "post", decision_id="my-letter")
+    keys, before = api.state.keys, await contacts_in(api, "H-gone")
+    reservations = keys.reservations(keys.bucket("H-gone"))
+    note = reservation_note(keys.bucket("leaver"), "my-letter", "H-gone")
+    assert await api.state.redis.zscore(reservations, note) is not None
     await shop.worker.drain()
     held = await api.ok("GET", "/v1/customers/leaver/export")
     assert held["record"]["household_id"] == "H-gone"
@@ -410,4 +414,11 @@ async def test_what_is_held_on_a_person_names_the_household_and_an_erasure_forge
         api.state.keys.decision(api.state.keys.bucket("leaver"), decided["decision_id"]), "hh"
     )
     assert row is None
+    # Nothing leads from the household to the person's decisions, which still count for the other members.
+    assert await api.state.redis.zscore(reservations, note) is None
+    after = await contacts_in(api, "H-gone")
+    assert b"my-letter" not in b"".join(after)
+    assert sorted(after.values()) == sorted(before.values()) != []
+    assert await api.state.redis.pttl(keys.household("H-gone")) > LATER_MS
+    assert letters_of(await decide(api, "left", "post")) == []
     assert "H-gone" not in (await api.call("GET", f"/v1/decisions/{decided['decision_id']}")).text

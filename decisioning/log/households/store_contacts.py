@@ -79,16 +79,24 @@ class HouseholdContacts:
         arguments = (reservation_note(*note, household_id), before, note[1], "")
         await self._pipe.function("nb_settle_household", self._keys_of(household_id), *arguments)
 
-    async def look_again(self, household_id: str, note: tuple[int, str], at_ms: int) -> None:
-        """Note that what was reserved for a decision is to be compared with it, which has changed."""
-        # Of an own id another attempt may be about to be written, by the time that its reservation gave it.
-        rule = "GT" if bucket_of_generated(note[1]) is None else "CH"
+    async def look_again(
+        self, household_id: str, note: tuple[int, str], at_ms: int, *, was_withdrawn: bool
+    ) -> None:
+        """Note that what was reserved for a decision is to be compared with it, from ``at_ms`` on.
+
+        Not before the time that its reservation gave it unless it ``was_withdrawn``: it may still be written.
+        """
+        # Of an own id another attempt may be about to be written as well.
+        rule = "CH" if was_withdrawn and bucket_of_generated(note[1]) is not None else "GT"
         arguments = (reservation_note(*note, household_id), at_ms, rule, 0)
         await self._pipe.function("nb_keep_in_household", self._keys_of(household_id), *arguments)
 
-    async def add(self, household_id: str, at_ms: int, member: bytes, keep_ms: int) -> None:
+    async def add(
+        self, household_id: str, note: tuple[int, str], at_ms: int, member: bytes, keep_ms: int
+    ) -> None:
         """Add a contact that had been given back."""
-        keys, arguments = self._keys_of(household_id), ("", "", "", keep_ms, at_ms, member)
+        keys = self._keys_of(household_id)
+        arguments = (reservation_note(*note, household_id), "", "", keep_ms, at_ms, member)
         await self._pipe.function("nb_keep_in_household", keys, *arguments)
         self._recent.note("nb_keep_in_household", keys, arguments)
 

@@ -1,5 +1,6 @@
 """Comparing what was reserved in households with what became of the decisions, in the background."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,13 +35,15 @@ class Reservations:
         self._redis: Any = redis
         self._keys = keys
 
-    async def settle_due(self, now_ms: int, limit: int) -> int:
-        """Compare up to ``limit`` reservations of each bucket that are due; returns how many are done with.
+    async def settle_due(self, now_ms: int, limit: int) -> bool:
+        """Compare up to ``limit`` reservations of each bucket that are due; returns whether more may be due.
 
         Raises ``RedisUnavailable``.
         """
         due = await self._due(now_ms, limit)
-        return await self._settle(due, await self._standing(due), now_ms) if due else 0
+        done = await self._settle(due, await self._standing(due), now_ms) if due else set()
+        found = Counter(one.household_bucket for one in due)
+        return any(found[bucket] == limit for bucket in done)
 
     async def _due(self, now_ms: int, limit: int) -> list[Reservation]:
         buckets = range(self._keys.buckets)
@@ -59,12 +62,19 @@ class Reservations:
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for one in due:
                 bucket, decision_id, _ = one.parts
-                keys = (self._keys.decision(bucket, decision_id), self._keys.unconfirmed(bucket))
+                keys = (
+                    self._keys.decision(bucket, decision_id),
+                    self._keys.unconfirmed(bucket),
+                    self._keys.whole(bucket),
+                )
                 pipe.fcall(function_name("nb_standing"), len(keys), *keys, decision_id, one.due_ms)
             return list(await pipe.execute())
 
-    async def _settle(self, due: Sequence[Reservation], replies: Sequence[list[bytes]], now_ms: int) -> int:
-        done = 0
+    async def _settle(
+        self, due: Sequence[Reservation], replies: Sequence[list[bytes]], now_ms: int
+    ) -> set[int]:
+        """Take away what does not stand; returns the buckets of households where something is not due any more."""
+        done = set()
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for one, (status, *found) in zip(due, replies, strict=True):
                 _, decision_id, household_id = one.parts
@@ -74,10 +84,11 @@ class Reservations:
                 if status == b"gone" and now_ms - one.due_ms > GRACE_MS / 2:
                     # It may have been written, and have left Redis since: its contacts count.
                     pipe.zrem(names, one.note)
-                    done += 1
+                    done.add(one.household_bucket)
                     continue
                 again, *members = found or [b""]
-                done += not again
+                if not again or int(again) > now_ms:
+                    done.add(one.household_bucket)
                 keys = (self._keys.household(household_id), names)
                 arguments = (one.note, one.due_ms, decision_id, again, *members)
                 pipe.fcall(function_name("nb_settle_household"), len(keys), *keys, *arguments)

@@ -1,19 +1,24 @@
 """Invariant 1 for contacts: the history in Redis is a fold of the log, and comes back from Postgres as it was."""
 
 import random
+import time
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
 
 from decisioning.log.feedback_service import SKEW_MS
+from decisioning.log.households.store_reservations import Reservations
 from decisioning.log.store_archive import Archiver
 from decisioning.log.store_redis import GRACE_MS, RedisLog
 from decisioning.log.store_stream import LogReader
+from decisioning.model.entities import ContactPolicy
 from decisioning.recovery.store_restore import DecisionRestorer
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
 from tests.support import contact_world as world
+from tests.support.databases import mark_whole
 
 START_MS = 1_800_000_000_000
 HISTORY_MS = 7 * 86_400_000
@@ -105,6 +110,35 @@ async def test_the_contact_history_comes_back_from_postgres(postgres_url: str, r
             for key, scores in open_before.items():
                 if key.endswith(b":unconfirmed"):
                     assert set(scores) <= set(again[key])  # type: ignore[call-overload]  # a list of pairs
+    finally:
+        await archiver.close()
+        await engine.dispose()
+        await redis.aclose()
+
+
+async def test_contacts_of_a_household_stay_that_were_decided_long_ago(
+    postgres_url: str, redis_url: str
+) -> None:
+    policy = ContactPolicy("all", "one a month", 1, 30 * 86_400, scope="all", per="household")
+    view = world.catalogue(policies={"all": policy}).view("web")
+    now = time.time_ns() // 1_000_000 - 10_000  # so that nothing is too early to be compared
+    redis: Any = make_redis(redis_url)
+    await redis.flushdb()
+    engine, archiver = make_engine(postgres_url), Archiver(postgres_url)
+    try:
+        async with world.redis_log(redis_url) as log:
+            # Its window ended long ago, and nothing has closed it.
+            who = replace(world.customer(), household_id="red")
+            long_ago = now - view.placement.reward_window_s * 1000 - GRACE_MS - 1000
+            assert (await world.decide(log, view, who, "own", ["news"], long_ago, household="red")).written
+            held = await redis.zrange(log.keys.household("red"), 0, -1, withscores=True)
+            await _archive(archiver, LogReader(redis, log.keys))
+            await redis.flushdb()
+            await DecisionRestorer(engine, redis, log.keys).restore(now, 2 * HISTORY_MS)
+            assert await redis.zrange(log.keys.household("red"), 0, -1, withscores=True) == held != []
+            await mark_whole(redis, log.keys)
+            await Reservations(redis, log.keys).settle_due(now + 3_600_000, 10)
+            assert await redis.zrange(log.keys.household("red"), 0, -1, withscores=True) == held
     finally:
         await archiver.close()
         await engine.dispose()
