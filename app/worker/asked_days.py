@@ -14,8 +14,8 @@ OTHERS_S = 60.0
 class AskedDaysJob:
     """Rolls days up again and again; of several workers, one is at it at a time.
 
-    ``has_others``: whether processes of another version may be running. One that does not know the roll-up would archive
-    and erase beside it.
+    ``has_others``: whether processes of another version may be running. One that does not know the roll-up would
+    archive and erase beside it.
     """
 
     days: AskedDays

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from app.embedded.servers import EmbeddedServers
@@ -217,14 +218,17 @@ def test_customers_are_written_while_their_index_is_made_and_it_is_made_anew_aft
         await writing.execute("INSERT INTO customers (customer_id) VALUES ('ann')")
         with ThreadPoolExecutor() as pool:
             migrating = pool.submit(migrations.upgrade, url, "0043")
-            waiting = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+            waiting = (
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+            )
             other = await asyncpg.connect(url)
             while not (pid := await other.fetchval(waiting)):
                 assert not migrating.done(), migrating.result()
                 await asyncio.sleep(0.01)
             await other.execute("INSERT INTO customers (customer_id) VALUES ('bob')")
             await other.execute("SELECT pg_terminate_backend($1)", pid)
-            with pytest.raises(Exception, match="closed|terminat"):
+            with pytest.raises(SQLAlchemyError):
                 migrating.result()
         for connection in (writing, other):
             await connection.close()
@@ -248,6 +252,9 @@ def test_rights_to_documented_views_and_views_of_them_outlive_an_upgrade(url: st
     for view in ("nb_decisions", "nb_decided_offers"):
         run(url, f"GRANT SELECT ON {view} TO PUBLIC; CREATE VIEW my_{view} AS SELECT * FROM {view}")
     migrations.upgrade(url)
-    granted = "SELECT count(*) FROM information_schema.table_privileges WHERE grantee = 'PUBLIC' AND table_name LIKE 'nb_deci%'"
+    granted = (
+        "SELECT count(*) FROM information_schema.table_privileges"
+        " WHERE grantee = 'PUBLIC' AND table_name LIKE 'nb_deci%'"
+    )
     assert rows(url, granted) == [(2,)]
     assert rows(url, "SELECT holdouts FROM nb_decisions") == []
