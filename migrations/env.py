@@ -8,8 +8,11 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from migrations import LOCK_TIMEOUT
+
 # One migration at a time, however many processes start together.
 LOCK = 7_263_845_190
+RETRY_S = 0.2
 
 
 def _run(connection: Connection) -> None:
@@ -23,9 +26,11 @@ async def _main(url: str) -> None:
         "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=pool.NullPool
     )
     async with engine.connect() as connection:
-        await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
-        # A migration that cannot get its lock gives up instead of queueing everybody behind it.
-        await connection.execute(text("SET lock_timeout = '5s'"))
+        # Whoever waited in a statement would be waited for by an index that is created concurrently.
+        while not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
+            await connection.commit()
+            await asyncio.sleep(RETRY_S)
+        await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         await connection.commit()
         await connection.run_sync(_run)
         await connection.commit()

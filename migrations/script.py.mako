@@ -1,6 +1,7 @@
 """${message}
 
-Keep locks short: add columns without volatile defaults, create indexes CONCURRENTLY, validate constraints later.
+Keep locks short: add columns without volatile defaults, create indexes of large tables by
+``migrations.create_concurrently``, validate constraints later.
 """
 from alembic import op
 

@@ -1,20 +1,29 @@
 """The roll-up that reports on hold-outs read: once an hour, days whose reward windows are closed are added."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from decisioning.reporting.store_asked_days import AskedDays
 from storage import clock
 
 INTERVAL_S = 3600.0
+OTHERS_S = 60.0
 
 
 @dataclass
 class AskedDaysJob:
-    """Rolls days up again and again; of several workers, one is at it at a time."""
+    """Rolls days up again and again; of several workers, one is at it at a time.
+
+    ``has_others``: whether processes of another version may be running. One that does not know the roll-up would
+    archive and erase beside it.
+    """
 
     days: AskedDays
+    has_others: Callable[[], bool]
 
     async def round(self) -> float:
         """Roll up what can be; return how long to sleep. Raises ``PostgresUnavailable``."""
+        if self.has_others():
+            return OTHERS_S
         await self.days.roll_up(clock.to_datetime(clock.now_ms()))
         return INTERVAL_S

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 0.5
 TIMEOUT_S = 3600.0
 PROGRESS_INTERVAL_S = 1.0
+CLAIM_S, CLAIM_EVERY_S = 5.0, 0.2
+"""For so long, and so often, it is tried to claim what a process that has ended was running."""
 
 
 @dataclass
@@ -42,10 +44,20 @@ class EvaluationRunner:
             return INTERVAL_S
         status = await self.run(taken)
         if status:
-            async with self.store.claim(taken) as mine:
-                if mine:  # nobody else has taken it over meanwhile
-                    await self.store.fail(taken, f"its process ended with {status}")
+            await self._fail(taken, f"its process ended with {status}")
         return 0.0
+
+    async def _fail(self, evaluation_id: str, why: str) -> None:
+        """Say why there is no result, unless somebody else has taken the evaluation over meanwhile."""
+        # The server may notice only after a moment that the process, which had claimed it, is no more.
+        until_s = time.monotonic() + CLAIM_S
+        while True:
+            async with self.store.claim(evaluation_id) as mine:
+                if mine:
+                    await self.store.fail(evaluation_id, why)
+            if mine or time.monotonic() >= until_s:
+                return
+            await asyncio.sleep(CLAIM_EVERY_S)
 
 
 async def run_in_process(evaluation_id: str) -> int:

@@ -128,7 +128,7 @@ async def run_worker(settings: Settings) -> None:
         "retention": RetentionJob(
             Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
         ).round,
-        "days of hold-outs": AskedDaysJob(AskedDays(to.patient)).round,
+        "days of hold-outs": AskedDaysJob(AskedDays(to.patient), lambda: functions.has_others).round,
         **_make_upkeep_jobs(to, rebuilder, functions, claim),
     }
     started = False

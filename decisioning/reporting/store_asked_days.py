@@ -4,6 +4,7 @@ A day is rolled up once all of its reward windows are closed, from the archived 
 later takes its mark away (``INSERT_DECISIONS`` and ``INSERT_OUTCOMES`` do), and it is rolled up anew.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -12,8 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.log.store_sql import IS_CLOSED
 from decisioning.model.deciders import FIRING_PREFIX, HISTORY
+from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK, ROLL_UP_LOCK
 from storage.postgres import transaction
+
+log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
 COLUMNS = "customer_id, held, version, first_at, offers, closed, acceptances, value"
@@ -68,6 +72,8 @@ _OPEN = text(
     f"SELECT EXISTS (SELECT FROM decisions AS d WHERE {_IN_DAY.format('d')} AND NOT {IS_CLOSED}) AS is_open"
 )
 _BEGIN = text("INSERT INTO rolled_up_days VALUES (:day) ON CONFLICT (day) DO UPDATE SET done = false")
+# All lock the table of marks before that of rows.
+_HOLD_MARKS = text("LOCK TABLE rolled_up_days IN ROW EXCLUSIVE MODE")
 _CLEAR = text("DELETE FROM asked_days WHERE day = :day")
 # Of versions of the catalogue only those matter that changed a hold-out.
 _FILL = text(f"""
@@ -81,7 +87,8 @@ GROUP BY a.customer_id, a.held, since
 _END = text("UPDATE rolled_up_days SET done = true WHERE day = :day AND NOT done")
 _DONE = text("SELECT day FROM rolled_up_days WHERE done AND day >= :first AND day <= :last ORDER BY day")
 
-REBUILD_ASKED_DAYS = ("TRUNCATE asked_days, rolled_up_days",)
+# In this order: whoever has read the marks is waited for, as a truncated table is empty to those who began before, too.
+REBUILD_ASKED_DAYS = ("TRUNCATE rolled_up_days, asked_days",)
 """Workers roll up anew what the log tells."""
 
 
@@ -98,8 +105,17 @@ class AskedDays:
             mine = text("SELECT pg_try_advisory_xact_lock(:lock)")
             if not await connection.scalar(mine, {"lock": ROLL_UP_LOCK}):
                 return 0  # another worker is at it
-            days = (await connection.scalars(_DUE, {"today": today})).all()
-            return sum([await self._roll_up_day(day) for day in days])
+            done = 0
+            for day in (await connection.scalars(_DUE, {"today": today})).all():
+                try:
+                    done += await self._roll_up_day(day)
+                except PostgresUnavailable as error:
+                    # It raises if Postgres is away, or the right is lost. Otherwise it is the day, and others are not.
+                    await connection.execute(text("SELECT 1"))
+                    log.warning(
+                        "the day %s is not rolled up, and reports read it from the log: %s", day, error
+                    )
+            return done
 
     async def _roll_up_day(self, day: date) -> bool:
         values = {"day": day, "start": start_of(day), "stop": start_of(day + DAY)}
@@ -110,14 +126,14 @@ class AskedDays:
             # Whoever archives or erases now would not see the mark, and so could not take it away.
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
             await connection.execute(_BEGIN, values)
-        async with transaction(self._engine) as connection:
+            # Here, as an erasure has the mark when it comes to these rows, and below the mark is waited for.
             await connection.execute(_CLEAR, values)
+        async with transaction(self._engine) as connection:
+            await connection.execute(_HOLD_MARKS)
             await connection.execute(_FILL, values)
             done = (await connection.execute(_END, values)).rowcount == 1
-            if not done:
-                await connection.execute(
-                    _CLEAR, values
-                )  # something of the day was archived or erased meanwhile
+            if not done:  # something of the day was archived or erased meanwhile
+                await connection.execute(_CLEAR, values)
         return done
 
 

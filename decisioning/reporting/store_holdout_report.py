@@ -45,6 +45,8 @@ async def holdout_sides(
         if counted.property is not None:
             values[f"property{place}"] = counted.property
     async with bounded(engine, TIMEOUT_S, "name less time with since and until") as connection:
+        # One snapshot: the rows of a day that has a mark must not be gone, or be another roll-up's, when they are read.
+        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
         ranges = between_days(values["start"], values["stop"], values["days"])
         for place, (start, stop) in enumerate(ranges):

@@ -4,11 +4,11 @@ What was missed is caught up, as far as its deadline is not over. A scan may be 
 who has been found already has fired for this day.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from functools import cache
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.model.trigger import Trigger
@@ -19,6 +19,8 @@ from decisioning.triggers.store_days import HeldDate
 
 AT_ONCE = 500
 """Customers for whom it fires in one turn."""
+DISTINCT = 4096
+"""Values of dates, with their zones, of which is kept when they are due."""
 
 
 class DaysTurnPort(FiringTurn, Protocol):
@@ -33,7 +35,7 @@ class Days(Protocol):
     """Customers by what their attributes hold (``store_days.DaysStore``)."""
 
     def turn(self) -> AbstractAsyncContextManager[DaysTurnPort | None]: ...
-    async def held(self, name: str, day: str) -> list[HeldDate]: ...
+    def held(self, name: str, day: str, most: int) -> AsyncGenerator[Sequence[HeldDate]]: ...
 
 
 @dataclass
@@ -61,21 +63,27 @@ class DayWatch:
     async def _scan(self, catalogue: Catalogue, trigger: Trigger, since_ms: int, now_ms: int) -> int:
         name, fired = (trigger.on.date or "").removeprefix("customer."), 0
         since_ms = max(since_ms, now_ms - trigger.within_s * 1000)
-        due_of = cache(lambda value, zone: tuple(due_between(trigger.on, value, zone, since_ms, now_ms)))
+
+        @lru_cache(DISTINCT)
+        def due_of(value: str, zone: Any) -> tuple[DueDay, ...]:
+            return tuple(due_between(trigger.on, value, zone, since_ms, now_ms))
+
         for day in held_between(trigger.on, since_ms, now_ms):
-            candidates = [
-                _candidate(trigger, held.customer_id, due)
-                for held in await self.days.held(name, day)
-                for due in due_of(held.value, held.time_zone)
-            ]
-            for start in range(0, len(candidates), AT_ONCE):
-                some = candidates[start : start + AT_ONCE]
-                async with self.days.turn() as turn:
-                    if turn is None:  # another worker looks through them
-                        return fired
-                    known = await turn.existing({one.customer_id for one in some})
-                    here = [one for one in some if one.customer_id in known]
-                    fired += await fire(turn, self.conditions, catalogue, here, now_ms)
+            async with aclosing(self.days.held(name, day, AT_ONCE)) as pages:
+                async for page in pages:
+                    some = [
+                        _candidate(trigger, held.customer_id, due)
+                        for held in page
+                        for due in due_of(held.value, held.time_zone)
+                    ]
+                    if not some:
+                        continue
+                    async with self.days.turn() as turn:
+                        if turn is None:  # another worker looks through them
+                            return fired
+                        known = await turn.existing({one.customer_id for one in some})
+                        here = [one for one in some if one.customer_id in known]
+                        fired += await fire(turn, self.conditions, catalogue, here, now_ms)
         async with self.days.turn() as turn:
             if turn is not None:
                 await turn.scan(trigger.trigger_id, now_ms, catalogue.version)

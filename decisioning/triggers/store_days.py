@@ -1,6 +1,6 @@
 """Customers whose attribute may hold a day that is due, and the right to make triggers on dates fire for them."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.triggers.store_following import TriggerTurn
 from profiles.privacy.store_erasures import LOCK_STORING
 from storage.locks import TRIGGER_DAYS_LOCK
-from storage.postgres import single_statement, transaction
+from storage.postgres import transaction
 
 # By the index that is on nb_dates, with what it makes of an attribute.
 _HELD = text("""
@@ -62,8 +62,13 @@ class DaysStore:
                 await connection.execute(LOCK_STORING)
             yield DaysTurn(connection) if mine else None
 
-    async def held(self, name: str, day: str) -> list[HeldDate]:
-        """Read the customers whose attribute holds a date, as ``days.held_between`` writes it."""
-        async with single_statement(self._engine) as connection:
-            rows = await connection.execute(_HELD, {"name": name, "date": f"{name} {day}"})
-            return [HeldDate(row.customer_id, row.value, row.time_zone) for row in rows]
+    async def held(self, name: str, day: str, most: int) -> AsyncGenerator[Sequence[HeldDate]]:
+        """Yield the customers whose attribute holds a date, as ``days.held_between`` writes it, up to ``most`` at once.
+
+        Any number may hold the same one, such as what a system puts where it knows none.
+        """
+        values = {"name": name, "date": f"{name} {day}"}
+        async with transaction(self._engine) as connection:
+            stream = await connection.stream(_HELD, values, execution_options={"yield_per": most})
+            async for rows in stream.partitions(most):
+                yield [HeldDate(row.customer_id, row.value, row.time_zone) for row in rows]

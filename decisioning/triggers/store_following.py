@@ -51,7 +51,7 @@ SELECT DISTINCT ON (trigger_id, customer_id, key) * FROM moved AS w WHERE NOT {_
 ORDER BY trigger_id, customer_id, key, since DESC
 ON CONFLICT (trigger_id, customer_id, key) DO UPDATE SET since = excluded.since, due_at = excluded.due_at,
     occasion = excluded.occasion, cause = excluded.cause, version = excluded.version
-    WHERE excluded.since > w.since
+    WHERE excluded.since > w.since OR {_OUTLIVED}
 """)
 _DUE = text(f"{_WAITS} WHERE due_at <= :now AND NOT {_OUTLIVED} ORDER BY due_at LIMIT :most")
 _KEEP = text("""

@@ -3,35 +3,38 @@
 from alembic import op
 from sqlalchemy import text
 
+from migrations import create_concurrently
+
 revision = "0043"
 down_revision = "0042"
 
 # Of each attribute that holds a date: its name with the date, and with month and day alone, for dates that come yearly;
 # with a T behind it if it is a time, whose date may be another one elsewhere.
 DATES = """
-CREATE FUNCTION nb_dates(attributes jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION nb_dates(attributes jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_agg(a.key || ' ' || part || CASE WHEN length(a.value) > 10 THEN 'T' ELSE '' END)
     FROM jsonb_each_text(attributes) AS a
     CROSS JOIN LATERAL (VALUES (left(a.value, 10)), (substr(a.value, 6, 5))) AS parts (part)
     WHERE a.value ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}'
 $$
 """
+INDEXES = {
+    "customers_dates": "customers USING gin (nb_dates(attributes))",
+    "trigger_firings_given_up": "trigger_firings (updated_at) WHERE status IN ('failed', 'dropped')",
+}
 
 
 def upgrade() -> None:
     newest = op.get_bind().scalar(text("SELECT coalesce(max(version), 0) FROM catalog_entries"))
     for table in ("trigger_waits", "trigger_scans"):
-        op.execute(f"ALTER TABLE {table} ADD version bigint NOT NULL DEFAULT {newest}")
+        op.execute(f"ALTER TABLE {table} ADD IF NOT EXISTS version bigint NOT NULL DEFAULT {newest}")
     op.execute(DATES)
-    op.execute("CREATE INDEX customers_dates ON customers USING gin (nb_dates(attributes))")
-    op.execute(
-        "CREATE INDEX trigger_firings_given_up ON trigger_firings (updated_at) WHERE status IN ('failed', 'dropped')"
-    )
+    create_concurrently(INDEXES)
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX trigger_firings_given_up")
-    op.execute("DROP INDEX customers_dates")
+    for name in INDEXES:
+        op.execute(f"DROP INDEX {name}")
     op.execute("DROP FUNCTION nb_dates")
     for table in ("trigger_scans", "trigger_waits"):
         op.execute(f"ALTER TABLE {table} DROP version")

@@ -39,12 +39,10 @@ CLOSED = (
 
 
 def _views(more: str) -> None:
-    """Make the views of decisions. ``more``: a last column."""
-    op.execute("DROP VIEW nb_decided_offers")
-    op.execute("DROP VIEW nb_decisions")
+    """Make the views of decisions, or replace them, which keeps what was granted. ``more``: a last column."""
     op.execute(
         f"""
-        CREATE VIEW nb_decisions AS
+        CREATE OR REPLACE VIEW nb_decisions AS
         SELECT d.decision_id, d.decided_at, d.customer_id, d.placement, d.policy, {GROUP} AS "group",
             d.header ->> 'channel' AS channel, d.header ->> 'source' AS source,
             (d.header ->> 'catalog_version')::bigint AS catalog_version, (d.header ->> 'slots')::integer AS slots,
@@ -56,7 +54,7 @@ def _views(more: str) -> None:
     )
     op.execute(
         f"""
-        CREATE VIEW nb_decided_offers AS
+        CREATE OR REPLACE VIEW nb_decided_offers AS
         SELECT d.decision_id, d.decided_at, d.customer_id, d.placement, d.policy, {GROUP} AS "group",
             o.place::integer AS rank, o.offer ->> 'offer_id' AS offer_id,
             (o.offer ->> 'probability')::double precision AS probability,
@@ -78,6 +76,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for view in ("nb_decided_offers", "nb_decisions"):  # a column can be added to a view alone
+        op.execute(f"DROP VIEW {view}")
     _views("")
     op.execute("DROP TABLE lifted_signals")
     op.execute("DROP TABLE rolled_up_days")

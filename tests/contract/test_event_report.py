@@ -42,6 +42,8 @@ async def test_events_are_counted_by_their_day_in_the_zone(
     assert await counted("?type=visit") == rows[2:]
     assert await counted(f"?since={yesterday}") == rows[1:]
     assert await counted(f"?until={yesterday}") == rows[:1]
+    long_ago = await api.ok("GET", "/v1/reports/events?until=2020-03-29&time_zone=Europe/Madrid")
+    assert (long_ago["since"], long_ago["rows"]) == ("2020-03-01", [])
     # In Kiribati it is tomorrow, by 14 hours: all that happened late on a day belongs to the next.
     later = [str((midnight - timedelta(days=days)).date()) for days in (1, 0)]
     moved = [(later[0], "call", 2), (later[1], "call", 2), (later[1], "visit", 1)]

@@ -1,8 +1,10 @@
 """The report on a hold-out, against the same figures computed in another way from what was told."""
 
+import asyncio
 import csv
 import io
 from collections import defaultdict
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -14,12 +16,14 @@ from sqlalchemy import text
 
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.holdouts.holdout import Holdout
-from decisioning.reporting import store_holdout_report
+from decisioning.privacy import store_erasing
+from decisioning.reporting import store_asked_days, store_holdout_report
 from decisioning.reporting.holdout_service import HoldoutReports
-from decisioning.reporting.store_asked_days import REBUILD_ASKED_DAYS, AskedDays
+from decisioning.reporting.store_asked_days import REBUILD_ASKED_DAYS, AskedDays, find_rolled_up
 from decisioning.reporting.store_holdout_report import holdout_sides
 from storage import clock
 from tests.support.api import Nextbest, decide, problem_of, put_offer, tell
+from tests.support.waiting import eventually, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -212,7 +216,9 @@ async def later_report(shop: Nextbest, holdout_id: str) -> dict[str, Any]:
     return found | {"counted_to": None}
 
 
-async def test_rolled_up_it_is_the_same_until_the_log_knows_more(shop: Nextbest, told: Told) -> None:
+async def test_rolled_up_it_is_the_same_until_the_log_knows_more(
+    shop: Nextbest, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state, later = shop.api.state, clock.to_datetime(clock.now_ms() + 3 * clock.DAY_MS)
     days = AskedDays(state.engine)
 
@@ -241,9 +247,86 @@ async def test_rolled_up_it_is_the_same_until_the_log_knows_more(shop: Nextbest,
         assert await later_report(shop, "all") == before["all"]
         assert await days.roll_up(later) >= 1
         assert await later_report(shop, "all") == before["all"]
+
+        async def find_and_begin_anew(*args: Any) -> list[date]:
+            found = await find_rolled_up(*args)
+            await change("DELETE FROM asked_days")
+            return found
+
+        monkeypatch.setattr(store_holdout_report, "find_rolled_up", find_and_begin_anew)
+        assert await later_report(shop, "all") == before["all"]
     finally:
         await change("TRUNCATE asked_days, rolled_up_days")
         await shift(shop, -1)
+
+
+@pytest.fixture
+def two_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two days that are to be rolled up."""
+    due = "SELECT * FROM (VALUES (date '2020-01-01'), (date '2020-01-02')) AS d (day)"
+    monkeypatch.setattr(
+        store_asked_days, "_DUE", text(f"{due} WHERE day < cast(:today AS timestamptz) ORDER BY 1")
+    )
+
+
+async def marks(shop: Nextbest) -> list[tuple[str, bool]]:
+    """The days that are rolled up or begun, in their order, which are forgotten."""
+    async with shop.api.state.engine.begin() as connection:
+        rows = await connection.execute(text("DELETE FROM rolled_up_days RETURNING day::text, done"))
+        return sorted(map(tuple, rows))
+
+
+@pytest.mark.usefixtures("two_days")
+async def test_a_day_that_cannot_be_rolled_up_keeps_no_other_one_back(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        store_asked_days, "_FILL", text("SELECT 1 / (cast(:day AS date) - date '2020-01-01')")
+    )
+    now = clock.to_datetime(clock.now_ms())
+    assert await AskedDays(shop.api.state.engine).roll_up(now) == 1
+    assert await marks(shop) == [("2020-01-01", False), ("2020-01-02", True)]
+    assert "the day 2020-01-01 is not rolled up" in caplog.text
+
+
+@pytest.mark.usefixtures("two_days")
+async def test_an_erasure_does_not_wait_for_a_day_that_is_rolled_up_anew(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, held = shop.api.state.engine, 4_711
+    values = "'ann', '{}', 0, null, 1, 1, 2, 0"
+    monkeypatch.setattr(
+        store_asked_days,
+        "_FILL",
+        text(
+            f"WITH held AS (SELECT pg_advisory_xact_lock({held}), cast(:day AS date) AS day)"
+            f" INSERT INTO asked_days SELECT day, {values} FROM held"
+        ),
+    )
+
+    async def is_held() -> bool:
+        async with engine.connect() as connection:
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :held AND NOT granted"
+            )
+            return bool(await connection.scalar(text(waiting), {"held": held}))
+
+    async with engine.begin() as connection:
+        await connection.execute(text(f"INSERT INTO asked_days VALUES ('2020-01-01', {values})"))
+    async with engine.connect() as holder:
+        await holder.execute(text("SELECT pg_advisory_lock(:held)"), {"held": held})
+        roll_up = asyncio.create_task(AskedDays(engine).roll_up(clock.to_datetime(clock.now_ms())))
+        await eventually(is_held, "a day to be rolled up")
+        async with engine.begin() as eraser:
+            await eraser.execute(store_erasing._UNMARK_DAYS)
+            erased = eraser.execute(store_erasing._DAYS, {"customer_id": "ann", "pseudonym": "nobody"})
+            await within(erased, "the customer's rows")
+        await holder.execute(text("SELECT pg_advisory_unlock(:held)"), {"held": held})
+    assert await roll_up == 1, "the other day"
+    assert await marks(shop) == [("2020-01-02", True)]
+    async with engine.begin() as connection:
+        left = await connection.scalars(text("DELETE FROM asked_days RETURNING day::text"))
+        assert left.all() == ["2020-01-02"]
 
 
 async def test_what_is_archived_of_a_day_takes_its_mark_away(shop: Nextbest, told: Told) -> None:

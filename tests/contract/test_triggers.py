@@ -9,6 +9,7 @@ import pytest_asyncio
 from app.worker.archiver import TRIM_INTERVAL_S, ArchiverJob
 from decisioning.errors import LogCodecError
 from decisioning.log.lookup_service import decision_of
+from decisioning.triggers import days_service
 from storage import clock
 from storage.clock import DAY_MS, HOUR_MS, to_ms
 from tests.support.api import Nextbest, decide, problem_of, tell
@@ -131,6 +132,26 @@ async def test_what_a_visitor_left_is_no_reason_once_the_customer_has_ordered(tr
     triggers.ahead_ms = 0
 
 
+async def test_what_a_visitor_left_counts_though_the_customer_left_something_for_a_trigger_that_is_gone(
+    triggers: Triggers,
+) -> None:
+    api, page = triggers.nextbest.api, "visitor:returns---------"
+    await triggers.declare("again", {"event": "login", "after_s": HALF_HOUR_S})
+    await triggers.tell("login", "returns", "returns-1", ago_s=10)
+    await triggers.follow()
+    body = await api.ok("GET", "/v1/triggers/again", role="ops")
+    await api.ok("DELETE", "/v1/triggers/again", role="ops")
+    await api.ok("PUT", "/v1/triggers/again", json=body, role="ops")
+    await triggers.tell("login", page, "returns-2", ago_s=1700)
+    await triggers.follow()
+    assert len(await triggers.rows("again", "trigger_waits", "since")) == 2
+    await api.ok("POST", "/v1/customers/returns/merge", json={"visitor_id": page}, role="frontend")
+    triggers.ahead_ms = 101_000
+    await triggers.follow()
+    assert await triggers.fired("again") == [("returns", "event returns-2")]
+    triggers.ahead_ms = 0
+
+
 async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None:
     week = {"outcome": "quoted", "unless": ["accepted"], "after_s": 604_800}
     await triggers.declare("quoted", week | {"offer": "gold"})
@@ -195,7 +216,8 @@ async def test_unused_for_sixty_days_and_dormant_again(triggers: Triggers) -> No
     triggers.ahead_ms = 0
 
 
-async def test_birthdays_and_contracts_that_end(triggers: Triggers) -> None:
+async def test_birthdays_and_contracts_that_end(triggers: Triggers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(days_service, "AT_ONCE", 1)  # so each customer is in another turn
     api, now = triggers.nextbest.api, datetime.now(UTC).date()
     birthday, ends = now + timedelta(days=3), now + timedelta(days=48)
     born = f"19{birthday:%y-%m-%d}" if (birthday.month, birthday.day) != (2, 29) else "1992-02-29"

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from app.embedded.servers import EmbeddedServers
@@ -201,3 +205,56 @@ def test_a_consent_that_ends_is_none_after_a_downgrade(url: str) -> None:
     assert json.loads(str(found["ann"])) == {"ads": ["web"], "news": ["!sms"]}
     assert json.loads(str(found["bob"])) == json.loads(consents)
     assert rows(url, "SELECT consents::text FROM nb_customers WHERE customer_id = 'ann'") == [(found["ann"],)]
+
+
+def test_customers_are_written_while_their_index_is_made_and_it_is_made_anew_after_a_failure(
+    url: str,
+) -> None:
+    migrations.upgrade(url, "0042")
+
+    async def interrupted() -> None:
+        writing = await asyncpg.connect(url)
+        await writing.execute("BEGIN")
+        await writing.execute("INSERT INTO customers (customer_id) VALUES ('ann')")
+        with ThreadPoolExecutor() as pool:
+            migrating = pool.submit(migrations.upgrade, url, "0043")
+            waiting = (
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'"
+            )
+            other = await asyncpg.connect(url)
+            while not (pid := await other.fetchval(waiting)):
+                assert not migrating.done(), migrating.result()
+                await asyncio.sleep(0.01)
+            await other.execute("INSERT INTO customers (customer_id) VALUES ('bob')")
+            await other.execute("SELECT pg_terminate_backend($1)", pid)
+            with pytest.raises(SQLAlchemyError):
+                migrating.result()
+        for connection in (writing, other):
+            await connection.close()
+
+    asyncio.run(interrupted())
+    indexes = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'customers_dates'::regclass"
+    assert rows(url, indexes) == [(False,)]
+    migrations.upgrade(url, "0043")
+    assert rows(url, indexes) == [(True,)]
+
+
+def test_processes_that_migrate_at_the_same_time_do_it_one_after_the_other(url: str) -> None:
+    migrations.upgrade(url, "0042")
+    work = [sys.executable, "-c", "import sys, migrations; migrations.upgrade(sys.argv[1])", url]
+    processes = [subprocess.Popen(work) for _ in range(3)]
+    assert [process.wait(120) for process in processes] == [0, 0, 0]
+
+
+def test_rights_to_documented_views_and_views_of_them_outlive_an_upgrade(url: str) -> None:
+    migrations.upgrade(url, "0043")
+    for view in ("nb_decisions", "nb_decided_offers"):
+        run(url, f"GRANT SELECT ON {view} TO PUBLIC; CREATE VIEW my_{view} AS SELECT * FROM {view}")
+    migrations.upgrade(url)
+    granted = (
+        "SELECT count(*) FROM information_schema.table_privileges"
+        " WHERE grantee = 'PUBLIC' AND table_name LIKE 'nb_deci%'"
+    )
+    assert rows(url, granted) == [(2,)]
+    assert rows(url, "SELECT holdouts FROM nb_decisions") == []

@@ -1,7 +1,8 @@
 """A report on events."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
@@ -23,7 +24,8 @@ class EventReportQuery(Parameters):
     """The time of a report, and the type of its events."""
 
     since: Annotated[Day | None, AfterValidator(day_in_range)] = Field(
-        None, description=f"the first day, in the time zone; {DEFAULT_DAYS} days ago if left out"
+        None,
+        description=f"the first day, in the time zone; {DEFAULT_DAYS} days before `until`, or today, if left out",
     )
     until: Annotated[Day | None, AfterValidator(day_in_range), AfterValidator(later_than_since)] = Field(
         None, description="the first day that is left out, in the time zone"
@@ -63,7 +65,8 @@ async def report_events(
     state: State, key: Reader, query: Annotated[EventReportQuery, Query()]
 ) -> EventReport:
     """Count events by the day on which they happened, and by type. What was told in the last second may be missing."""
-    since = query.since or datetime.now(UTC).date() - timedelta(days=DEFAULT_DAYS)
+    stop = query.until or datetime.now(ZoneInfo(query.time_zone)).date()
+    since = query.since or stop - timedelta(days=DEFAULT_DAYS)
     scope = ReportScope.of_days(query.time_zone, since, query.until)
     rows = await count_events(state.engine, scope, query.type)
     return EventReport(

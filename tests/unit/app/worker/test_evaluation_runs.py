@@ -14,11 +14,12 @@ from storage.errors import PostgresUnavailable
 
 
 class Store:
-    """A queue of evaluations, and why some failed."""
+    """A queue of evaluations, and why some failed. ``held``: so many claims fail before one does not."""
 
-    def __init__(self, *waiting: str, free: bool = True) -> None:
+    def __init__(self, *waiting: str, free: bool = True, held: int = 0) -> None:
         self.waiting = list(waiting)
         self.free = free
+        self.held = held
         self.failed: dict[str, str] = {}
 
     async def take(self) -> str | None:
@@ -26,7 +27,8 @@ class Store:
 
     @asynccontextmanager
     async def claim(self, evaluation_id: str) -> AsyncIterator[bool]:
-        yield self.free
+        yield self.free and self.held == 0
+        self.held = max(0, self.held - 1)
 
     async def fail(self, evaluation_id: str, error: str) -> None:
         self.failed[evaluation_id] = error
@@ -46,14 +48,26 @@ async def test_one_a_round_without_a_pause_between(status: int) -> None:
     assert store.failed == ({"e1": f"its process ended with {status}"} if status else {})
 
 
-async def test_what_somebody_else_has_taken_over_does_not_fail_for_a_process_that_breaks() -> None:
+async def dies(evaluation_id: str) -> int:
+    return -9
+
+
+async def test_what_somebody_else_has_taken_over_does_not_fail_for_a_process_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation_runs, "CLAIM_S", 0.0)
     store = Store("e1", free=False)
-
-    async def work(evaluation_id: str) -> int:
-        return -9
-
-    assert await EvaluationRunner(cast(EvaluationStore, store), work).round() == 0.0
+    assert await EvaluationRunner(cast(EvaluationStore, store), dies).round() == 0.0
     assert store.failed == {}
+
+
+async def test_it_fails_though_the_claim_of_its_dead_process_ends_a_moment_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation_runs, "CLAIM_EVERY_S", 0.0)
+    store = Store("e1", held=3)
+    await EvaluationRunner(cast(EvaluationStore, store), dies).round()
+    assert store.failed == {"e1": "its process ended with -9"}
 
 
 async def test_a_job_is_told_to_be_alive_again_after_postgres_was_away(
