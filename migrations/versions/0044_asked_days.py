@@ -40,11 +40,9 @@ CLOSED = (
 
 def _views(more: str) -> None:
     """Make the views of decisions. ``more``: a last column."""
-    op.execute("DROP VIEW nb_decided_offers")
-    op.execute("DROP VIEW nb_decisions")
     op.execute(
         f"""
-        CREATE VIEW nb_decisions AS
+        CREATE OR REPLACE VIEW nb_decisions AS
         SELECT d.decision_id, d.decided_at, d.customer_id, d.placement, d.policy, {GROUP} AS "group",
             d.header ->> 'channel' AS channel, d.header ->> 'source' AS source,
             (d.header ->> 'catalog_version')::bigint AS catalog_version, (d.header ->> 'slots')::integer AS slots,
@@ -56,7 +54,7 @@ def _views(more: str) -> None:
     )
     op.execute(
         f"""
-        CREATE VIEW nb_decided_offers AS
+        CREATE OR REPLACE VIEW nb_decided_offers AS
         SELECT d.decision_id, d.decided_at, d.customer_id, d.placement, d.policy, {GROUP} AS "group",
             o.place::integer AS rank, o.offer ->> 'offer_id' AS offer_id,
             (o.offer ->> 'probability')::double precision AS probability,
@@ -74,10 +72,14 @@ def _views(more: str) -> None:
 def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
+    # Replaced, not dropped: grants on them, and views of users that read them, stay.
     _views(f", {HELD} AS holdouts")
 
 
 def downgrade() -> None:
+    # A view that is replaced cannot lose a column.
+    op.execute("DROP VIEW nb_decided_offers")
+    op.execute("DROP VIEW nb_decisions")
     _views("")
     op.execute("DROP TABLE lifted_signals")
     op.execute("DROP TABLE rolled_up_days")
