@@ -59,9 +59,7 @@ def due_changes(now: Bodies, items: Iterable[Entry]) -> list[Entry]:
     return changes_between([(*key, now[key]) for key in wanted if key in now], entries_of(entries))
 
 
-def _with_treatments(
-    now: Bodies, items: Iterable[Entry]
-) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+def _with_treatments(now: Bodies, items: Iterable[Entry]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
     """Return the bodies of items, and before them the treatments that go with an offer that is deleted."""
     own = {(kind, name): body for kind, name, body in items}
     deleted = {name for (kind, name), body in own.items() if kind == OFFER.name and body is None}

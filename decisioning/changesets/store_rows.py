@@ -53,7 +53,9 @@ async def read_page(
     The bodies of their items, which may be long, are empty.
     """
     condition, values = where({"state =": state, "person =": person, "changeset_id <": before})
-    query = text(f"{_select(_HOLLOW)} {condition} ORDER BY c.changeset_id DESC LIMIT :limit").columns(items=JSONB)
+    query = text(f"{_select(_HOLLOW)} {condition} ORDER BY c.changeset_id DESC LIMIT :limit").columns(
+        items=JSONB
+    )
     rows = await connection.execute(query, {**values, "limit": limit, "edits": list(EDITS)})
     return [_changeset(row) for row in rows]
 

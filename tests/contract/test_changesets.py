@@ -1,7 +1,9 @@
 """Change sets: drafts of the catalogue that are checked, approved by another person, applied and taken back as one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +14,18 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.keys import KeyStore, Role
+from decisioning.catalog.kinds import KINDS
 from rules.errors import RuleError
 from rules.expression import Checker
-from tests.support.api import Instance, Nextbest, problem_of
+from tests.support.api import Instance, Nextbest, operations_of, problem_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 YAML = {"Content-Type": "application/yaml"}
 SETS = "/v1/changesets"
+CHANGE_NOTHING = {"diff_catalog", "simulate_catalog", "propose_catalog"}
+"""Operations on the catalogue that are no `GET`, and take no approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +152,35 @@ async def test_the_life_of_a_change_set(strict: People) -> None:
     assert await strict.state(path) == "rolled_back"
 
 
+def writing_requests(api: Instance) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """A valid request of each operation that changes the catalogue: method, path, and arguments."""
+    schemas = api.app.openapi()["components"]["schemas"]
+    ids = {"attribute": "customer.age", "goal": "grow"}
+    for name, (method, path, operation) in operations_of(api).items():
+        if operation["tags"] != ["catalogue"] or method == "GET" or name in CHANGE_NOTHING:
+            continue
+        path = path.replace("{thing_id}", ids.get(name.partition("_")[2], "x"))
+        arguments: dict[str, Any] = {}
+        if "requestBody" in operation:
+            content_type, media = next(iter(operation["requestBody"]["content"].items()))
+            found = schemas.get(media["schema"].get("$ref", "").rpartition("/")[2], media)
+            example = media["example"] if "example" in media else found["examples"][0]
+            # A document that changes nothing needs no approval.
+            is_document = isinstance(example, str)
+            content = example.replace("name: Cards", "name: Others") if is_document else json.dumps(example)
+            arguments = {"content": content, "headers": {"Content-Type": content_type}}
+        yield method, re.sub(r"{\w+}", "gold", path), arguments
+
+
 async def test_ops_change_nothing_alone_where_approvals_are_required(strict: People) -> None:
     version = (await strict.call("ada", "GET", "/v1/catalog/export")).headers["ETag"]
-    document = "nextbest: 1\ngroups:\n  alone: {name: Alone, goal: grow}\n"
-    offer = {"name": "gold", "group": "cards", "value": 1}
-    for method, path, arguments in (
-        ("PUT", "/v1/groups/alone", {"json": group()}),
-        ("PATCH", "/v1/groups/cards", {"json": {"lever": 5}}),
-        ("DELETE", "/v1/groups/cards", {}),
-        ("PUT", "/v1/offers/gold", {"json": offer}),
-        ("PATCH", "/v1/offers/gold", {"json": {"value": 1}}),
-        ("DELETE", "/v1/offers/gold", {}),
-        ("POST", "/v1/offers/gold/status", {"json": {"status": "paused"}}),
-        ("PUT", "/v1/offers/gold/treatments/x", {"json": {"channel": "web", "title": "x"}}),
-        ("DELETE", "/v1/offers/gold/treatments/banner", {}),
-        ("PUT", "/v1/placements/home", {"json": {"channel": "web"}}),
-        ("PUT", "/v1/segments/old", {"json": {"when": "customer.known"}}),
-        ("POST", "/v1/catalog/apply", {"content": document, "headers": YAML}),
-        ("POST", "/v1/catalog/rollback", {"json": {"version": 1}}),
-    ):
+    requests = list(writing_requests(strict.api))
+    assert len(requests) > 3 * (len(KINDS) - 1), "all but deployments"
+    for method, path, arguments in requests:
         problem = problem_of(await strict.call("ada", method, path, **arguments), 403)
         assert "make a change set" in problem["detail"], path
     assert (await strict.call("ada", "GET", "/v1/catalog/export")).headers["ETag"] == version
+    document = "nextbest: 1\ngroups:\n  alone: {name: Alone, goal: grow}\n"
     tried = await strict.ok(
         "ada", "POST", "/v1/catalog/apply", content=document, headers=YAML, params={"dry_run": True}
     )
@@ -443,7 +455,9 @@ async def test_treatments_that_others_made_for_an_offer_are_not_taken_back_with_
     problem_of(await people.call("ada", "GET", "/v1/offers/theirs-too"), 404)
 
 
-async def test_an_inverse_is_checked_as_it_is_applied(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_inverse_is_checked_as_it_is_applied(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What an earlier version saved is kept, whatever new expressions may cost: so it can be brought back."""
     rule = {"name": "r", "tier": "eligibility", "when": "customer.known"}
     offer = {"name": "Old", "group": "cards", "status": "draft", "rules": [rule]}

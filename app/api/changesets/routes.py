@@ -299,7 +299,9 @@ def _changeset_out(state: ApiState, key: ApiKey, changeset: Changeset) -> Change
     """Return a change set as the owner of a key sees it; whoever only reads may do nothing with it."""
     may_act = key.role in ("ops", "admin")
     approvals = state.settings.needs_approvals
-    possible = possible_actions(changeset, actor_of(state.settings, key), approvals=approvals) if may_act else []
+    possible = (
+        possible_actions(changeset, actor_of(state.settings, key), approvals=approvals) if may_act else []
+    )
     items = [ItemOut(kind=kind, id=name, removal=body is None) for kind, name, body in changeset.items]
     return answer_of(ChangesetOut, changeset, items=items, possible=possible)
 
