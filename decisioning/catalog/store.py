@@ -116,7 +116,8 @@ class CatalogueStore:
     async def changed(self, version: int, changes: Sequence[Entry], *, checked: bool = True) -> Catalogue:
         """Build the catalogue that ``changes`` would make of that at ``version``; nothing is stored.
 
-        New offers get numbers that nobody has. Raises ``Invalid``. ``checked``: hold expressions to their bound of cost.
+        New offers get numbers that nobody has. ``checked``: hold expressions to their bound of cost.
+        Raises ``Invalid``.
         """
         for kind, _, _ in changes:
             _check_kind(kind)

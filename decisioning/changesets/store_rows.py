@@ -13,12 +13,9 @@ from decisioning.changesets.changeset import EDITS, Action, Actor, Changeset, St
 from decisioning.errors import NotFound, PreconditionFailed
 from storage.postgres import where
 
-_BODY = "i.body"
 _HOLLOW = "CASE WHEN i.body IS NOT NULL THEN '{}'::jsonb END"
 
-
-def _select(body: str) -> str:
-    return f"""
+_SELECT = """
 SELECT c.changeset_id, c.title, c.note, c.author, c.base_version, c.revision, c.state, c.created_at, c.updated_at,
     c.inverse_of, c.approved_by, c.applied_version, c.rolled_back_version,
     array_append(ARRAY(SELECT s.person FROM changeset_steps s WHERE s.changeset_id = c.changeset_id
@@ -29,8 +26,6 @@ SELECT c.changeset_id, c.title, c.note, c.author, c.base_version, c.revision, c.
         FROM changeset_items i WHERE i.changeset_id = c.changeset_id) AS items
 FROM changesets c
 """
-
-
 _CREATE = text(
     "INSERT INTO changesets (title, note, author, person, base_version, revision, state, inverse_of)"
     " VALUES (:title, :note, :author, :person, :base, 1, 'draft', :inverse_of) RETURNING changeset_id"
@@ -53,9 +48,9 @@ async def read_page(
     The bodies of their items, which may be long, are empty.
     """
     condition, values = where({"state =": state, "person =": person, "changeset_id <": before})
-    query = text(f"{_select(_HOLLOW)} {condition} ORDER BY c.changeset_id DESC LIMIT :limit").columns(
-        items=JSONB
-    )
+    query = text(
+        f"{_SELECT.format(body=_HOLLOW)} {condition} ORDER BY c.changeset_id DESC LIMIT :limit"
+    ).columns(items=JSONB)
     rows = await connection.execute(query, {**values, "limit": limit, "edits": list(EDITS)})
     return [_changeset(row) for row in rows]
 
@@ -80,7 +75,7 @@ async def create_changeset(
 
 
 async def read_changeset(connection: AsyncConnection, changeset_id: int) -> Changeset:
-    query = text(f"{_select(_BODY)} WHERE c.changeset_id = :id").columns(items=JSONB)
+    query = text(f"{_SELECT.format(body='i.body')} WHERE c.changeset_id = :id").columns(items=JSONB)
     row = (await connection.execute(query, {"id": changeset_id, "edits": list(EDITS)})).first()
     if row is None:
         raise NotFound("change set", str(changeset_id))
