@@ -38,9 +38,14 @@ class ApiKey:
     """When a key that was rotated becomes worthless."""
 
     @property
+    def is_signed_in(self) -> bool:
+        """True for a person whom a provider vouches for."""
+        return self.key_id.startswith(PERSON)
+
+    @property
     def person(self) -> str:
         """Who acts with it: a provider's id of a person, or else the name, which keys of one owner share."""
-        return self.key_id if self.key_id.startswith(PERSON) else f"key:{self.name}"
+        return self.key_id if self.is_signed_in else f"key:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,14 @@ class Actor:
     """Somebody who does something with a change set.
 
     ``person`` tells people apart, ``author`` is the name in the audit trail. ``is_free``: may change the catalogue
-    without the approval of another person.
+    without the approval of another person. ``may_vouch``: may submit and approve; not with a key where people sign in,
+    who would be two persons then.
     """
 
     person: str
     author: str
     is_free: bool
+    may_vouch: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Changeset:
     """A change set at one revision, which grows by one with everything that is done with it.
 
     ``items``: what is to be published, by kind and id; without a body it is to be deleted. ``writers``: the persons of
-    the author and of all who edited it. ``inverse_of``: the change set that it takes back.
+    the author and of all who edited it; ``submitter``: of who submitted it last. ``inverse_of``: the change set that it
+    takes back.
     """
 
     changeset_id: int
@@ -65,6 +68,7 @@ class Changeset:
     revision: int
     state: State
     writers: frozenset[str]
+    submitter: str | None
     items: tuple[Entry, ...]
     created_at: datetime
     updated_at: datetime
@@ -72,6 +76,11 @@ class Changeset:
     approved_by: str | None = None
     applied_version: int | None = None
     rolled_back_version: int | None = None
+
+    @property
+    def is_checked(self) -> bool:
+        """False for going back, which is not bound by the life cycle of offers, as it is not for whole versions."""
+        return self.inverse_of is None
 
     @property
     def called(self) -> str:
@@ -111,9 +120,16 @@ def next_state(changeset: Changeset, action: Action, actor: Actor, *, approvals:
         )
     if action in ("submit", "apply") and not changeset.items:
         raise Conflict(f"{changeset.called} has no items: add some with PUT .../items/KIND/ID")
-    if action == "approve" and actor.person in changeset.writers:
+    if action in ("submit", "approve") and not actor.may_vouch:
         raise NotAllowed(
-            f"{changeset.called} is approved by another person than its author and those who edited it"
+            f"{changeset.called} is submitted and approved by people who have signed in, not with a key: sign in to the"
+            " console, and do it there"
+        )
+    # Also not by who submitted it: what a key wrote has two persons then, whoever has the key.
+    if action == "approve" and actor.person in {*changeset.writers, changeset.submitter}:
+        raise NotAllowed(
+            f"{changeset.called} is approved by another person than its author, those who edited it, and who"
+            " submitted it"
         )
     if action == "roll_back" and approvals and not actor.is_free:
         raise NotAllowed(

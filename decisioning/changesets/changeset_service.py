@@ -1,5 +1,6 @@
 """Checks of change sets as a whole, before they are submitted and when they are applied."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,11 +35,11 @@ class ChangesetService:
     async def check(self, changeset: Changeset) -> Checked:
         """Check a change set on top of the catalogue as it is now."""
         version, base, now = await self.store.standing(changeset)
-        changes = due_changes(now, changeset.items)
-        checked = changeset.inverse_of is None
+        changes = await asyncio.to_thread(due_changes, now, changeset.items)
         mistakes = await self.store.own_mistakes(changeset, now, changes)
-        mistakes += await self.catalogues.mistakes(version, changes, checked=checked)
-        return Checked(version, changes, mistakes, find_overlaps(base, now, changeset.items))
+        mistakes += await self.catalogues.mistakes(version, changes, checked=changeset.is_checked)
+        overlaps = await asyncio.to_thread(find_overlaps, base, now, changeset.items)
+        return Checked(version, changes, mistakes, overlaps)
 
     async def submit(self, changeset_id: int, actor: Actor, note: str, expected: int | None) -> Changeset:
         """Submit a draft to be approved. Raises what ``apply`` does of it."""
@@ -48,7 +49,8 @@ class ChangesetService:
             refuse_overlaps(checked.overlaps, REBASE)
             _refuse(checked.mistakes)
         # Of the revision that was checked, unless another one is expected.
-        return await self.store.act(changeset_id, "submit", actor, note, expected or changeset.revision)
+        seen = changeset.revision if expected is None else expected
+        return await self.store.act(changeset_id, "submit", actor, note, seen)
 
     async def apply(
         self, changeset_id: int, actor: Actor, note: str, expected: int | None, *, approvals: bool

@@ -31,10 +31,13 @@ class Overlap:
 
 
 def find_overlaps(base: Bodies, now: Bodies, items: Iterable[Entry]) -> list[Overlap]:
-    """Find the items that others changed as well, and otherwise, between ``base`` and ``now``."""
+    """Find what items change that others changed as well, and otherwise, between ``base`` and ``now``.
+
+    That may be treatments of an offer that is deleted, which are no items.
+    """
     found = []
-    for kind, name, body in items:
-        key = kind, name
+    for key, body in _with_treatments(now, items).items():
+        kind, name = key
         theirs = differences([(kind, name, base.get(key))], [(kind, name, now.get(key))])
         if theirs and differences([(kind, name, now.get(key))], [(kind, name, body)]):
             found.append(Overlap(kind, name, tuple(theirs)))
@@ -51,14 +54,17 @@ def refuse_overlaps(overlaps: Sequence[Overlap], way_out: str) -> None:
 
 def due_changes(now: Bodies, items: Iterable[Entry]) -> list[Entry]:
     """Return the entries by which items change a catalogue; with an offer that is deleted go its treatments."""
-    wanted: dict[tuple[str, str], Mapping[str, Any] | None] = {}
-    for kind, name, body in items:
-        if kind == OFFER.name and body is None:
-            gone = (key for key in now if key[0] == TREATMENT.name and key[1].startswith(f"{name}/"))
-            wanted = dict.fromkeys(gone) | wanted
-        wanted[kind, name] = body
+    wanted = _with_treatments(now, items)
     entries = [(*key, body) for key, body in wanted.items()]
     return changes_between([(*key, now[key]) for key in wanted if key in now], entries_of(entries))
+
+
+def _with_treatments(now: Bodies, items: Iterable[Entry]) -> dict[tuple[str, str], Mapping[str, Any] | None]:
+    """Return the bodies of items, and before them the treatments that go with an offer that is deleted."""
+    own = {(kind, name): body for kind, name, body in items}
+    deleted = {name for (kind, name), body in own.items() if kind == OFFER.name and body is None}
+    gone = (key for key in now if key[0] == TREATMENT.name and key[1].partition("/")[0] in deleted)
+    return dict.fromkeys(gone) | own
 
 
 def entries_of(entries: Iterable[Entry]) -> list[Entry]:
@@ -93,13 +99,21 @@ def inverse_items(before: Iterable[Entry], after: Iterable[Entry]) -> list[Entry
 def rebase_items(base: Bodies, now: Bodies, items: Iterable[Entry], keep: Keep | None) -> list[Entry]:
     """Bring items from ``base`` to ``now``: what others changed as well gets their fields, and those of the items.
 
-    ``keep``: whose value a field gets that both changed, and whose thing stays that either deleted. Without it,
-    raises ``Overtaken`` with all of these. Items that change nothing any more are left out.
+    ``keep``: whose value a field gets that both changed, and whose thing stays that either deleted; an offer stays with
+    a treatment. Without it, raises ``Overtaken`` with all of these. Items that change nothing any more are left out.
     """
+    items = list(items)
+    own = {item[:2] for item in items}
     found: list[Entry] = []
-    contested: list[tuple[str, str]] = []
+    # Treatments that are no items, and that others changed, of offers that are deleted.
+    deleted = [item for item in items if item[2] is None]
+    beside = [one for one in find_overlaps(base, now, deleted) if (one.kind, one.name) not in own]
+    contested = [(one.path, "others have changed it, and its offer is deleted") for one in beside]
+    kept = {one.name.partition("/")[0] for one in beside} if keep == "theirs" else ()
     for kind, name, body in items:
         key = kind, name
+        if kind == OFFER.name and name in kept:
+            continue
         was, theirs, mine = (
             None if some is None else KINDS[kind].normalise(name, some)
             for some in (base.get(key), now.get(key), body)

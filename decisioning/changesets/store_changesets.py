@@ -1,5 +1,6 @@
 """Change sets in Postgres, with the trail of what was done with them."""
 
+import asyncio
 from collections.abc import Sequence
 
 from sqlalchemy import text
@@ -53,10 +54,12 @@ class ChangesetStore:
         async with transaction(self._engine) as connection:
             return await read_changeset(connection, changeset_id)
 
-    async def page(self, state: State | None, before: int | None, limit: int) -> list[Changeset]:
-        """Read change sets, the newest first: those in a state, and older than ``before``, if given."""
+    async def page(
+        self, state: State | None, person: str | None, before: int | None, limit: int
+    ) -> list[Changeset]:
+        """Read change sets as ``read_page`` does, without the bodies of their items."""
         async with transaction(self._engine) as connection:
-            return await read_page(connection, state, before, limit)
+            return await read_page(connection, state, person, before, limit)
 
     async def steps(self, changeset_id: int) -> list[Step]:
         """Read what was done with a change set, the oldest first."""
@@ -132,7 +135,7 @@ class ChangesetStore:
             changeset = await lock_changeset(connection, changeset_id, expected)
             version = await read_version(connection)
             base, now = [await _bodies(connection, v) for v in (changeset.base_version, version)]
-            items = rebase_items(base, now, changeset.items, keep)
+            items = await asyncio.to_thread(rebase_items, base, now, changeset.items, keep)
             await connection.execute(
                 text("DELETE FROM changeset_items WHERE changeset_id = :set"), {"set": changeset_id}
             )
@@ -152,17 +155,18 @@ class ChangesetStore:
             next_state(changeset, "apply", actor, approvals=approvals)
             base = await _bodies(connection, changeset.base_version)
             now = await _bodies(connection, await read_version(connection))
-            refuse_overlaps(find_overlaps(base, now, changeset.items), REBASE)
-            changes = due_changes(now, changeset.items)
+            overlaps = await asyncio.to_thread(find_overlaps, base, now, changeset.items)
+            refuse_overlaps(overlaps, REBASE)
+            changes = await asyncio.to_thread(due_changes, now, changeset.items)
             if not changes:
                 raise Conflict(f"{changeset.called} changes nothing any more: withdraw it")
             for mistake in await _own_mistakes(connection, changeset, now, changes):
                 raise mistake.error
             approved = f", approved by {changeset.approved_by}" if changeset.approved_by else ""
             reason = f"{changeset.called} by {changeset.author}{approved}: {changeset.title}"
-            # Going back is not bound by the life cycle of offers, as it is not for whole versions.
-            checked = changeset.inverse_of is None
-            catalogue = await append_entries(connection, changes, actor.author, reason, checked=checked)
+            catalogue = await append_entries(
+                connection, changes, actor.author, reason, checked=changeset.is_checked
+            )
             applied = await advance(
                 connection,
                 changeset,
@@ -205,7 +209,7 @@ class ChangesetStore:
             next_state(changeset, "roll_back", actor, approvals=approvals)
             version = await read_version(connection)
             items = await _inverse(connection, changeset, version, force=force)
-            changes = due_changes(await _bodies(connection, version), items)
+            changes = await asyncio.to_thread(due_changes, await _bodies(connection, version), items)
             if not changes:
                 raise Conflict(f"nothing of {changeset.called} is left to be taken back")
             reason = f"{changeset.called} is taken back: {note or changeset.title}"
@@ -252,7 +256,7 @@ async def _own_mistakes(
 ) -> list[Mistake]:
     found = list(orphans(now, changes))
     for kind, name, body in changes:
-        if kind == OFFER.name and body is None and changeset.inverse_of is None:
+        if kind == OFFER.name and body is None and changeset.is_checked:
             try:
                 await check_never_published(connection, name)
             except Conflict as error:
@@ -267,9 +271,10 @@ async def _inverse(
     before, after, now = [
         await _bodies(connection, v) for v in (applied.applied_version - 1, applied.applied_version, version)
     ]
-    items = inverse_items(*([(*key, body) for key, body in side.items()] for side in (before, after)))
+    sides = ([(*key, body) for key, body in side.items()] for side in (before, after))
+    items = await asyncio.to_thread(inverse_items, *sides)
     if not force:
-        refuse_overlaps(find_overlaps(after, now, items), FORCE)
+        refuse_overlaps(await asyncio.to_thread(find_overlaps, after, now, items), FORCE)
     return items
 
 

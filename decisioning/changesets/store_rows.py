@@ -13,12 +13,16 @@ from decisioning.changesets.changeset import EDITS, Action, Actor, Changeset, St
 from decisioning.errors import NotFound, PreconditionFailed
 from storage.postgres import where
 
+_HOLLOW = "CASE WHEN i.body IS NOT NULL THEN '{}'::jsonb END"
+
 _SELECT = """
 SELECT c.changeset_id, c.title, c.note, c.author, c.base_version, c.revision, c.state, c.created_at, c.updated_at,
     c.inverse_of, c.approved_by, c.applied_version, c.rolled_back_version,
     array_append(ARRAY(SELECT s.person FROM changeset_steps s WHERE s.changeset_id = c.changeset_id
         AND s.action = ANY(:edits)), c.person) AS writers,
-    (SELECT coalesce(jsonb_agg(jsonb_build_array(i.kind, i.id, i.body) ORDER BY i.kind, i.id), '[]')
+    (SELECT s.person FROM changeset_steps s WHERE s.changeset_id = c.changeset_id AND s.action = 'submit'
+        ORDER BY s.revision DESC LIMIT 1) AS submitter,
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(i.kind, i.id, {body}) ORDER BY i.kind, i.id), '[]')
         FROM changeset_items i WHERE i.changeset_id = c.changeset_id) AS items
 FROM changesets c
 """
@@ -37,11 +41,16 @@ _NOTE_STEP = text(
 
 
 async def read_page(
-    connection: AsyncConnection, state: State | None, before: int | None, limit: int
+    connection: AsyncConnection, state: State | None, person: str | None, before: int | None, limit: int
 ) -> list[Changeset]:
-    """Read change sets, the newest first: those in a state, and older than ``before``, if given."""
-    condition, values = where({"state =": state, "changeset_id <": before})
-    query = text(f"{_SELECT} {condition} ORDER BY c.changeset_id DESC LIMIT :limit").columns(items=JSONB)
+    """Read change sets, the newest first: those in a state, of a person, and older than ``before``, if given.
+
+    The bodies of their items, which may be long, are empty.
+    """
+    condition, values = where({"state =": state, "person =": person, "changeset_id <": before})
+    query = text(
+        f"{_SELECT.format(body=_HOLLOW)} {condition} ORDER BY c.changeset_id DESC LIMIT :limit"
+    ).columns(items=JSONB)
     rows = await connection.execute(query, {**values, "limit": limit, "edits": list(EDITS)})
     return [_changeset(row) for row in rows]
 
@@ -66,7 +75,7 @@ async def create_changeset(
 
 
 async def read_changeset(connection: AsyncConnection, changeset_id: int) -> Changeset:
-    query = text(f"{_SELECT} WHERE c.changeset_id = :id").columns(items=JSONB)
+    query = text(f"{_SELECT.format(body='i.body')} WHERE c.changeset_id = :id").columns(items=JSONB)
     row = (await connection.execute(query, {"id": changeset_id, "edits": list(EDITS)})).first()
     if row is None:
         raise NotFound("change set", str(changeset_id))

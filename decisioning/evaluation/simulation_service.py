@@ -86,14 +86,16 @@ class SimulationService:
         changes: Sequence[Entry],
         context: Mapping[str, Any],
         size: int,
+        *,
+        checked: bool = True,
     ) -> dict[str, Any]:
-        """Run a sample through the catalogue with ``changes`` beside the ``live`` one.
+        """Run a sample through the catalogue with ``changes`` beside the ``live`` one; ``checked`` as for ``changed``.
 
         ``placement_id``: may be left out where the two have one placement in common. Raises ``Invalid`` if
         there are more, the changed catalogue is not valid or it takes too long, ``NotFound`` if either lacks the
         placement.
         """
-        changed = await self.catalogues.changed(live.version, changes)
+        changed = await self.catalogues.changed(live.version, changes, checked=checked)
         if placement_id is None:
             placement_id = _only_placement(live, changed)
         profiles, _ = await self.sample(changed.numbers, size)

@@ -67,6 +67,8 @@ class PersonEraser:
         decision_ids: set[str] = set()
         for name in names:
             decision_ids |= await self._erase_log(name, counts)
+        # The log remembers no signal any more, so no more of them can be lifted.
+        counts["lifted_signals"] += await self.profiles.forget_lifted(names)
         # At last: until then a repeated erasure must know of them.
         for name in names:
             await self.handover.forget(name, await self.aliases.chain(name))

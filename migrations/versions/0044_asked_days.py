@@ -72,6 +72,7 @@ def _views(more: str) -> None:
 def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
+    # Replaced, not dropped: grants on them, and views of users that read them, stay.
     _views(f", {HELD} AS holdouts")
 
 

@@ -5,6 +5,7 @@ and counts as suppressed: should a caller name the id, nothing is offered but wh
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -30,6 +31,7 @@ _KEEP_OUT = text(
 )
 _READMIT = text("DELETE FROM erased_customers WHERE subject = nb_subject(:customer_id)")
 _IS_ERASED = text("SELECT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(:customer_id))")
+_FORGET_LIFTED = text("DELETE FROM lifted_signals WHERE customer_id = ANY(:names)")
 _ALL = text("SELECT subject, (SELECT key FROM privacy_key) AS key FROM erased_customers")
 
 
@@ -79,6 +81,12 @@ class ErasureStore:
             if keep_out:
                 await connection.execute(_KEEP_OUT, values)
         return deleted
+
+    async def forget_lifted(self, names: Collection[str]) -> int:
+        """Delete what was noted of signals that were lifted; returns how many there were."""
+        async with transaction(self.engine) as connection:
+            await connection.execute(_LOCK_ERASING)
+            return (await connection.execute(_FORGET_LIFTED, {"names": list(names)})).rowcount
 
     async def readmit(self, customer_id: str, author: str, reason: str) -> bool:
         """Let an id that is kept out be stored again; False if it is not kept out."""

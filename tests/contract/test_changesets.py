@@ -1,7 +1,9 @@
 """Change sets: drafts of the catalogue that are checked, approved by another person, applied and taken back as one."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +14,18 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.keys import KeyStore, Role
-from tests.support.api import Instance, Nextbest, problem_of
+from decisioning.catalog.kinds import KINDS
+from rules.errors import RuleError
+from rules.expression import Checker
+from tests.support.api import Instance, Nextbest, operations_of, problem_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 YAML = {"Content-Type": "application/yaml"}
 SETS = "/v1/changesets"
+CHANGE_NOTHING = {"diff_catalog", "simulate_catalog", "propose_catalog"}
+"""Operations on the catalogue that are no `GET`, and take no approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ async def test_the_life_of_a_change_set(strict: People) -> None:
     found = await strict.ok("ada", "GET", f"{path}/diff")
     assert found["summary"]["added"] == ["groups.fresh"]
     assert {"path": "offers.gold.value", "before": before, "after": 77.0} in found["differences"]
+    assert found["revision"] == (await strict.ok("ada", "GET", path))["revision"]
     assert found["words"] == [
         "1 added: groups.fresh",
         "1 changed: offers.gold",
@@ -144,28 +152,35 @@ async def test_the_life_of_a_change_set(strict: People) -> None:
     assert await strict.state(path) == "rolled_back"
 
 
+def writing_requests(api: Instance) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """A valid request of each operation that changes the catalogue: method, path, and arguments."""
+    schemas = api.app.openapi()["components"]["schemas"]
+    ids = {"attribute": "customer.age", "goal": "grow"}
+    for name, (method, path, operation) in operations_of(api).items():
+        if operation["tags"] != ["catalogue"] or method == "GET" or name in CHANGE_NOTHING:
+            continue
+        path = path.replace("{thing_id}", ids.get(name.partition("_")[2], "x"))
+        arguments: dict[str, Any] = {}
+        if "requestBody" in operation:
+            content_type, media = next(iter(operation["requestBody"]["content"].items()))
+            found = schemas.get(media["schema"].get("$ref", "").rpartition("/")[2], media)
+            example = media["example"] if "example" in media else found["examples"][0]
+            # A document that changes nothing needs no approval.
+            is_document = isinstance(example, str)
+            content = example.replace("name: Cards", "name: Others") if is_document else json.dumps(example)
+            arguments = {"content": content, "headers": {"Content-Type": content_type}}
+        yield method, re.sub(r"{\w+}", "gold", path), arguments
+
+
 async def test_ops_change_nothing_alone_where_approvals_are_required(strict: People) -> None:
     version = (await strict.call("ada", "GET", "/v1/catalog/export")).headers["ETag"]
-    document = "nextbest: 1\ngroups:\n  alone: {name: Alone, goal: grow}\n"
-    offer = {"name": "gold", "group": "cards", "value": 1}
-    for method, path, arguments in (
-        ("PUT", "/v1/groups/alone", {"json": group()}),
-        ("PATCH", "/v1/groups/cards", {"json": {"lever": 5}}),
-        ("DELETE", "/v1/groups/cards", {}),
-        ("PUT", "/v1/offers/gold", {"json": offer}),
-        ("PATCH", "/v1/offers/gold", {"json": {"value": 1}}),
-        ("DELETE", "/v1/offers/gold", {}),
-        ("POST", "/v1/offers/gold/status", {"json": {"status": "paused"}}),
-        ("PUT", "/v1/offers/gold/treatments/x", {"json": {"channel": "web", "title": "x"}}),
-        ("DELETE", "/v1/offers/gold/treatments/banner", {}),
-        ("PUT", "/v1/placements/home", {"json": {"channel": "web"}}),
-        ("PUT", "/v1/segments/old", {"json": {"when": "customer.known"}}),
-        ("POST", "/v1/catalog/apply", {"content": document, "headers": YAML}),
-        ("POST", "/v1/catalog/rollback", {"json": {"version": 1}}),
-    ):
+    requests = list(writing_requests(strict.api))
+    assert len(requests) > 3 * (len(KINDS) - 1), "all but deployments"
+    for method, path, arguments in requests:
         problem = problem_of(await strict.call("ada", method, path, **arguments), 403)
         assert "make a change set" in problem["detail"], path
     assert (await strict.call("ada", "GET", "/v1/catalog/export")).headers["ETag"] == version
+    document = "nextbest: 1\ngroups:\n  alone: {name: Alone, goal: grow}\n"
     tried = await strict.ok(
         "ada", "POST", "/v1/catalog/apply", content=document, headers=YAML, params={"dry_run": True}
     )
@@ -219,8 +234,8 @@ async def test_a_document_becomes_a_change_set(strict: People) -> None:
 async def test_the_second_person_is_nobody_who_wrote_it(strict: People) -> None:
     path = await strict.draft("ada", ("group/pairs", group()))
     await strict.ok("bea", "PATCH", f"{path}/items/group/pairs", json={"lever": 5})
-    await strict.do("cem", path, "submit")
-    for writer in ("ada", "bea"):
+    await strict.do("eva", path, "submit")
+    for writer in ("ada", "bea", "eva"):
         assert "another person" in problem_of(await strict.act(writer, path, "approve"), 403)["detail"]
         assert "approve" not in (await strict.ok(writer, "GET", path))["possible"]
     assert "approve" in (await strict.ok("cem", "GET", path))["possible"]
@@ -339,6 +354,12 @@ async def test_bad_requests(people: People) -> None:
     problem_of(
         await people.call("ada", "PUT", f"{path}/items/group/x", json={"body": group()}, headers=stale), 412
     )
+    for zero in ({"If-Match": '"0"'}, {"If-Match": 'W/"0"'}):
+        for action in ("withdraw", "submit"):
+            problem_of(await people.call("ada", "POST", f"{path}/{action}", json={}, headers=zero), 412)
+        item = f"{path}/items/group/cards"
+        problem_of(await people.call("ada", "PATCH", item, json={"lever": 1}, headers=zero), 412)
+    assert (await people.ok("ada", "GET", path))["revision"] == 1
     problem_of(await people.call("dan", "POST", SETS, json={"title": "x"}), 403)
     assert (await people.ok("dan", "GET", path))["possible"] == [], "a scientist reads"
 
@@ -419,6 +440,46 @@ async def test_taking_back_what_others_have_changed_since_takes_force(people: Pe
     problem_of(await people.call("ada", "GET", "/v1/groups/later-too"), 404)
 
 
+async def test_treatments_that_others_made_for_an_offer_are_not_taken_back_with_it_unasked(
+    people: People,
+) -> None:
+    offer = {"name": "Mine", "group": "cards", "status": "draft"}
+    path = await people.draft("ada", ("offer/theirs-too", offer))
+    await people.do("ada", path, "apply")
+    treatment = {"channel": "web", "language": "en", "title": "Theirs"}
+    await people.ok("cem", "PUT", "/v1/offers/theirs-too/treatments/banner", json=treatment)
+    problem = problem_of(await people.act("ada", path, "rollback", reason="x"), 409)
+    assert [error["field"] for error in problem["errors"]] == ["offers.theirs-too.treatments.banner"]
+    removal = await people.draft("ada", ("offer/theirs-too", None))
+    await people.do("ada", removal, "apply")
+    problem_of(await people.call("ada", "GET", "/v1/offers/theirs-too"), 404)
+
+
+async def test_an_inverse_is_checked_as_it_is_applied(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier version saved is kept, whatever new expressions may cost: so it can be brought back."""
+    rule = {"name": "r", "tier": "eligibility", "when": "customer.known"}
+    offer = {"name": "Old", "group": "cards", "status": "draft", "rules": [rule]}
+    await people.ok("ada", "PUT", "/v1/offers/costly", json=offer)
+    path = await people.draft("ada")
+    await people.ok("ada", "PATCH", f"{path}/items/offer/costly", json={"rules": []})
+    await people.do("ada", path, "apply")
+    number = int(path.split("/")[-1])
+    made = await people.ok("ada", "POST", SETS, json={"title": "Back", "inverse_of": number})
+    back = f"{SETS}/{made['changeset_id']}"
+
+    def too_much(*of: Any) -> Any:
+        raise RuleError("costs too much")
+
+    monkeypatch.setattr(Checker, "check_new", too_much)
+    checked = await people.ok("ada", "POST", f"{back}/check", params={"placement": "home", "sample": 5})
+    assert (checked["ok"], checked["errors"]) == (True, [])
+    assert checked["simulation"]["placement"] == "home"
+    await people.do("ada", back, "apply")
+    assert (await people.ok("ada", "GET", "/v1/offers/costly"))["rules"][0]["name"] == "r"
+
+
 async def test_offers_with_treatments_come_and_go_as_one(people: People) -> None:
     treatment = {"channel": "web", "language": "en", "title": "New"}
     path = await people.draft(
@@ -492,6 +553,14 @@ async def test_pages_of_change_sets(people: People) -> None:
     assert first["approvals"] == "off"
     second = await people.ok("dan", "GET", SETS, params={"limit": 1, "before": first["next"]})
     assert second["changesets"][0]["title"] == "Page 0"
+    await people.draft("cem", ("group/own", group()), ("group/cards", None), title="Of cem")
+    mine = await people.ok("cem", "GET", SETS, params={"mine": True, "state": "draft", "limit": 200})
+    assert [one["author"] for one in mine["changesets"]] == ["cem"]
+    assert mine["changesets"][0]["items"] == [
+        {"kind": "group", "id": "cards", "removal": True},
+        {"kind": "group", "id": "own", "removal": False},
+    ]
+    assert "submit" in mine["changesets"][0]["possible"]
 
 
 async def test_policies_get_their_stages_without_a_change_set(strict: People) -> None:

@@ -141,6 +141,36 @@ async def test_a_person_who_takes_another_name_approves_no_change_set_of_their_o
     assert approved["approved_by"] == "Zoe (u-19)"
 
 
+async def test_where_approvals_are_required_a_person_and_their_key_are_not_two(
+    shop: Nextbest, provider: OidcProvider
+) -> None:
+    async with shop.another(**settings_of(provider), approvals="required") as api:
+        answer = await sign_in(api)
+        token = (await session_of(api, answer))["csrf_token"]
+        person = {"Cookie": f"{COOKIE}={cookie_of(answer, COOKIE)}", "X-CSRF-Token": token}
+        provider.claims |= {"sub": "u-19"}
+        answer = await sign_in(api)
+        token = (await session_of(api, answer))["csrf_token"]
+        other = {"Cookie": f"{COOKIE}={cookie_of(answer, COOKIE)}", "X-CSRF-Token": token}
+
+        # What a key wrote is submitted by a person, and approved by another one.
+        made = await api.ok("POST", "/v1/changesets", role="ops", json={"title": "By key"})
+        path = f"/v1/changesets/{made['changeset_id']}"
+        await api.ok("PATCH", f"{path}/items/group/cards", role="ops", json={"lever": 9})
+        refused = await api.call("POST", f"{path}/submit", role="ops", json={})
+        assert "sign in to the console" in problem_of(refused, 403)["detail"]
+        sent = await api.ok("POST", f"{path}/submit", role=None, headers=person, json={})
+        seen = {"If-Match": f'"{sent["revision"]}"'}
+        for role in ("ops", "admin"):
+            refused = await api.call("POST", f"{path}/approve", role=role, headers=seen, json={})
+            assert "sign in to the console" in problem_of(refused, 403)["detail"]
+            assert "approve" not in (await api.ok("GET", path, role=role))["possible"]
+        refused = await api.call("POST", f"{path}/approve", role=None, headers=person | seen, json={})
+        assert "who submitted it" in problem_of(refused, 403)["detail"]
+        await api.ok("POST", f"{path}/approve", role=None, headers=other | seen, json={})
+        await api.ok("POST", f"{path}/apply", role="ops", json={})
+
+
 async def test_a_session_is_good_in_all_processes_as_long_as_they_know_its_role(
     shop: Nextbest, door: Instance, provider: OidcProvider
 ) -> None:

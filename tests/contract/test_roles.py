@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from app.keys import ROLES, KeyNotFound, KeyStore, Role
-from tests.support.api import Instance, Nextbest, problem_of
+from tests.support.api import Instance, Nextbest, operations_of, problem_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -170,15 +170,6 @@ PUBLIC = {"decide_publicly", "tell_publicly"}
 """Operations for publishable keys, which no other key opens (`test_public_api.py`)."""
 
 PROTECTED = sorted(ROLES_OF)
-
-
-def operations_of(api: Instance) -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each operation in the OpenAPI document."""
-    return {
-        operation["operationId"]: (method.upper(), path, operation)
-        for path, methods in api.app.openapi()["paths"].items()
-        for method, operation in methods.items()
-    }
 
 
 def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, Any]]:

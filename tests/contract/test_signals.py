@@ -5,7 +5,9 @@ from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
+from decisioning.privacy.erasure_service import PersonEraser
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import RedisUnavailable
@@ -137,6 +139,28 @@ async def test_lifted_it_closes_nothing_also_after_a_rebuild_until_it_holds_agai
 
 def _away() -> Any:
     raise RedisUnavailable("away")
+
+
+@pytest.mark.parametrize("keep_out", [False, True])
+async def test_what_is_lifted_during_an_erasure_leaves_no_id_behind(
+    peace: Nextbest, monkeypatch: pytest.MonkeyPatch, keep_out: bool
+) -> None:
+    api, customer = peace.api, f"erased-{keep_out}"
+    path = f"/v1/customers/{customer}/signals/angry"
+    lifted = []
+
+    async def lift(seconds: float) -> None:
+        lifted.append((await api.call("DELETE", path, role="ops")).status_code)
+
+    monkeypatch.setattr(PersonEraser.__init__, "__defaults__", (lift,))
+    await offered(api, customer, **mood("angry"))
+    body = {"keep_out": keep_out}
+    erased = await api.ok("POST", f"/v1/customers/{customer}/erase", json=body, role="ops")
+    assert lifted[0] == (409 if keep_out else 204)
+    assert erased["lifted_signals"] == (0 if keep_out else 1)
+    async with peace.api.state.engine.connect() as connection:
+        query = text("SELECT count(*) FROM lifted_signals WHERE customer_id = :id")
+        assert await connection.scalar(query, {"id": customer}) == 0
 
 
 async def test_it_ends_and_goes_by_the_catalogue_in_force(peace: Nextbest) -> None:

@@ -143,6 +143,28 @@ def test_a_file_is_proposed_and_rejected(browser: Browser, ada: World, bea: Worl
         expect(page.get_by_label("Sections of the catalogue (YAML)")).to_have_count(0)
 
 
+def test_what_is_not_shown_is_not_approved(browser: Browser, ada: World, bea: World) -> None:
+    name = "long " * 39 + "end"
+    groups = "".join(f"  many-{n:03}: {{name: {name}, goal: grow}}\n" for n in range(203))
+    made = ada.http.post(
+        "/v1/catalog/changeset",
+        params={"title": "Many groups"},
+        headers={"Content-Type": "application/yaml"},
+        content=f"nextbest: 1\ngroups:\n{groups}",
+    ).json()
+    path = f"/v1/changesets/{made['changeset_id']}"
+    assert ada.http.post(f"{path}/submit", json={}).is_success
+    with opened(browser, bea, "ops") as page:
+        visit(page, f"/console/changes/{made['changeset_id']}")
+        shown = page.get_by_role("listitem").filter(has_text=name)
+        expect(shown).to_have_count(200)
+        expect(page.get_by_role("button", name="Approve …")).to_be_disabled()
+        page.get_by_role("button", name="Show all 203").click()
+        expect(shown).to_have_count(203)
+        act(page, "Approve")
+        expect(page.get_by_text("approved by bea")).to_be_visible()
+
+
 def test_what_others_changed_is_shown_and_rebased(browser: Browser, ada: World) -> None:
     made = ada.http.post("/v1/changesets", json={"title": "Two at once"}).json()
     path = f"/v1/changesets/{made['changeset_id']}"

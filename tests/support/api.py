@@ -373,6 +373,15 @@ async def tell(api: Instance, decision_id: str, offer_id: str, outcome: str, **f
     return str(answer["status"])
 
 
+def operations_of(api: Instance) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each operation in the OpenAPI document."""
+    return {
+        operation["operationId"]: (method.upper(), path, operation)
+        for path, methods in api.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
 def problem_of(response: httpx.Response, status: int, field: str | None = None) -> dict[str, Any]:
     """The problem document of a refusal, checked to be one; with ``field``, it must name that field."""
     assert response.status_code == status, f"{response.status_code} {response.text[:500]}"

@@ -79,6 +79,22 @@ def test_the_audit_trail_only_grows(url: str, statement: str) -> None:
     run(url, INSERT + "(2, 'offer', 'a', null, 'x')")
 
 
+def test_views_keep_their_readers_over_an_upgrade(url: str) -> None:
+    migrations.upgrade(url, "0043")
+    for view in ("nb_decisions", "nb_decided_offers"):
+        run(
+            url, f"GRANT SELECT ON {view} TO PUBLIC; CREATE VIEW own_{view} AS SELECT decision_id FROM {view}"
+        )
+    migrations.upgrade(url)
+    for view in ("nb_decisions", "nb_decided_offers"):
+        run(url, f"SELECT holdouts FROM {view}; SELECT decision_id FROM own_{view}")
+        acl = rows(url, f"SELECT relacl::text FROM pg_class WHERE relname = '{view}'")
+        assert ",=r/" in str(acl[0][0]), "everybody may read it still"
+        run(url, f"DROP VIEW own_{view}")
+    migrations.downgrade(url, "0043")
+    migrations.upgrade(url)
+
+
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE policy_changes SET reason = 'another'", "DELETE FROM policy_changes", "TRUNCATE policy_changes"],

@@ -13,6 +13,7 @@ from app.api.deps import IfMatch, State
 from app.api.merge_patch import check_ids, merged_body
 from app.api.removal import ConfirmRemoval, confirmed_words
 from app.api.schemas import Body, WarningOut, sent_form
+from app.config import Settings
 from app.errors import Problem
 from app.keys import ApiKey, Role
 from app.security import Allow
@@ -164,9 +165,10 @@ def reason_alone(state: ApiState, key: ApiKey, reason: str) -> str:
     return told_alone(reason)
 
 
-def actor_of(key: ApiKey) -> Actor:
+def actor_of(settings: Settings, key: ApiKey) -> Actor:
     """Return who acts on change sets with a key."""
-    return Actor(key.person, key.name, key.role == "admin")
+    may_vouch = key.is_signed_in or not (settings.needs_approvals and settings.oidc_issuer)
+    return Actor(key.person, key.name, key.role == "admin", may_vouch)
 
 
 def expected_version(if_match: str | None, if_none_match: str | None = None) -> int | None:

@@ -292,7 +292,7 @@ async def propose_catalog(
         await state.catalogues.tried(version, planned.changes)
     store = ChangesetStore(state.engine)
     # On the version that it was compared with: what others have changed since is told, and not overwritten.
-    made = await store.create(title, note, actor_of(key), planned.changes, version)
+    made = await store.create(title, note, actor_of(state.settings, key), planned.changes, version)
     return ProposedAnswer(changeset_id=made.changeset_id, summary=answer_of(SummaryOut, planned.summary))
 
 

@@ -39,6 +39,7 @@ from app.keys import ApiKey
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
+from decisioning.catalog.store import ANY_VERSION
 from decisioning.changesets.changeset import Action, Changeset, possible_actions
 from decisioning.changesets.changeset_service import ChangesetService
 from decisioning.changesets.overlap import Overlap, find_overlaps, plan_changes
@@ -52,9 +53,9 @@ class ChangesetEdit:
 
     def __init__(self, state: State, key: Ops, response: Response, if_match: IfMatch = None) -> None:
         self.state, self.response = state, response
-        self.key, self.actor = key, actor_of(key)
+        self.key, self.actor = key, actor_of(state.settings, key)
         seen = expected_version(if_match)
-        self.expected = seen if seen is not None and seen > 0 else None
+        self.expected = None if seen == ANY_VERSION else seen
         self.store = ChangesetStore(state.engine)
         self.service = ChangesetService(self.store, state.catalogues)
 
@@ -86,7 +87,8 @@ async def read_changesets(
 ) -> ChangesetsOut:
     """List change sets, the newest first, page by page."""
     # One more than is shown tells whether there is another page.
-    found = await ChangesetStore(state.engine).page(query.state, query.before, query.limit + 1)
+    person = key.person if query.mine else None
+    found = await ChangesetStore(state.engine).page(query.state, person, query.before, query.limit + 1)
     shown = found[: query.limit]
     return ChangesetsOut(
         changesets=[_changeset_out(state, key, changeset) for changeset in shown],
@@ -152,7 +154,7 @@ async def patch_changeset_item(
     changeset = await edit.store.find(changeset_id)
     item = await patched_item(edit.state, changeset, kind, thing, body)
     # On top of the item that was read: nobody else's edit is lost.
-    seen = edit.expected or changeset.revision
+    seen = changeset.revision if edit.expected is None else edit.expected
     return edit.out(await edit.store.put_item(changeset_id, item, edit.actor, seen))
 
 
@@ -173,12 +175,14 @@ async def diff_changeset(changeset_id: ChangesetId, state: State, key: Reader) -
     version, base, now = await store.standing(changeset)
     applied = changeset.applied_version is not None
     planned = await asyncio.to_thread(plan_changes, base if applied else now, changeset.items)
+    overlaps = [] if applied else await asyncio.to_thread(find_overlaps, base, now, changeset.items)
     return DiffOut(
+        revision=changeset.revision,
         catalog_version=version,
         differences=differences_out(planned.differences),
         summary=answer_of(SummaryOut, planned.summary),
         words=[*planned.summary.lines()],
-        overlaps=[] if applied else _overlaps_out(find_overlaps(base, now, changeset.items)),
+        overlaps=_overlaps_out(overlaps),
     )
 
 
@@ -194,10 +198,15 @@ async def check_changeset(
 ) -> CheckOut:
     """Check a change set as one: all mistakes by name, what others have changed, warnings, and a simulation."""
     store = ChangesetStore(state.engine)
-    checked = await ChangesetService(store, state.catalogues).check(await store.find(changeset_id))
+    changeset = await store.find(changeset_id)
+    checked = await ChangesetService(store, state.catalogues).check(changeset)
     errors = [_problem_of(mistake) for mistake in checked.mistakes]
     ok = not errors and not checked.overlaps
-    catalogue = None if errors else await state.catalogues.changed(checked.version, checked.changes)
+    catalogue = (
+        None
+        if errors
+        else await state.catalogues.changed(checked.version, checked.changes, checked=changeset.is_checked)
+    )
     return CheckOut(
         catalog_version=checked.version,
         ok=ok,
@@ -206,7 +215,7 @@ async def check_changeset(
         warnings=[] if catalogue is None else await warnings_out(catalogue),
         simulation=None
         if placement is None or errors
-        else await _simulate(state, placement, checked.changes, sample),
+        else await _simulate(state, placement, changeset, checked.changes, sample),
     )
 
 
@@ -290,7 +299,9 @@ def _changeset_out(state: ApiState, key: ApiKey, changeset: Changeset) -> Change
     """Return a change set as the owner of a key sees it; whoever only reads may do nothing with it."""
     may_act = key.role in ("ops", "admin")
     approvals = state.settings.needs_approvals
-    possible = possible_actions(changeset, actor_of(key), approvals=approvals) if may_act else []
+    possible = (
+        possible_actions(changeset, actor_of(state.settings, key), approvals=approvals) if may_act else []
+    )
     items = [ItemOut(kind=kind, id=name, removal=body is None) for kind, name, body in changeset.items]
     return answer_of(ChangesetOut, changeset, items=items, possible=possible)
 
@@ -304,10 +315,10 @@ def _problem_of(mistake: Any) -> FieldProblem:
 
 
 async def _simulate(
-    state: ApiState, placement: str, changes: Sequence[Entry], sample: int
+    state: ApiState, placement: str, changeset: Changeset, changes: Sequence[Entry], sample: int
 ) -> SimulationAnswer:
     await state.refresh()
     found = await state.simulations.simulate_changes(
-        state.current_catalogue(), placement, changes, {}, sample
+        state.current_catalogue(), placement, changes, {}, sample, checked=changeset.is_checked
     )
     return SimulationAnswer.model_validate(found)

@@ -100,6 +100,7 @@ class ChangesetsQuery(Parameters):
     """A page of change sets."""
 
     state: State | None = None
+    mine: bool = Field(False, description="only those whose author is the owner of the key that asks")
     before: ChangesetId | None = Field(None, description="only older ones: `next` of the page before")
     limit: int = Field(50, ge=1, le=200)
 
@@ -204,9 +205,10 @@ class OverlapOut(BaseModel):
 class DiffOut(BaseModel):
     """The changes that a change set makes, or made: value by value, by paths, and in words.
 
-    `catalog_version`: the version that it is compared with, or that it became.
+    `catalog_version`: the version that it is compared with, or that it became. `revision`: of the change set.
     """
 
+    revision: int
     catalog_version: int
     differences: list[DifferenceOut]
     summary: SummaryOut

@@ -13,9 +13,9 @@ export const StateOf = ({ of }) => html`<${Badge} kind=${KINDS[of]}>${t(`state.$
 /** The address of an item of a change set; a treatment's id has a slash of its own. */
 export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(part).join("/")}`;
 
-/** Puts an edit (a merge patch of a thing) into a draft, or into a new one. */
+/** Puts an edit (a merge patch of a thing) into a draft of one's own, or into a new one. */
 export function AddTo({ kind, thing, body, disabled, onDone }) {
-  const drafts = useLoad(() => get("/v1/changesets?limit=200"));
+  const drafts = useLoad(() => get("/v1/changesets?state=draft&mine=true&limit=200"));
   return html`<${Loaded} of=${drafts}>
     ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, onDone }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
   <//>`;

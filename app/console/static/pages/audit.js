@@ -66,10 +66,11 @@ export default function Audit() {
   <//>`;
 }
 
-/** What changed, before and after; of many, the first. */
-export function Differences({ of, most = 6 }) {
+/** What changed, before and after; of many, the first, and of long values the beginning, unless they are told whole. */
+export function Differences({ of, most = 6, whole = false }) {
+  const told = whole ? value : short;
   return html`<ul class="plain small">
-    ${of.slice(0, most).map((d) => html`<li><code>${d.path}</code> <span class="down">${short(d.before)}</span> → <span class="up">${short(d.after)}</span></li>`)}
+    ${of.slice(0, most).map((d) => html`<li><code>${d.path}</code> <span class="down">${told(d.before)}</span> → <span class="up">${told(d.after)}</span></li>`)}
     ${of.length > most && html`<li class="muted">${t("andMore", { n: of.length - most })}</li>`}
   </ul>`;
 }

@@ -10,6 +10,7 @@ import { Badge, Card, Confirm, Failure, Field, Input, Loaded, Page, Select, tell
 import { Differences } from "./audit.js";
 
 const SAMPLE = 1000;
+const SHOWN = 200;
 /** What is done with one as a whole, in the order of the buttons, and its address where that is another word. */
 const ACTIONS = ["submit", "approve", "apply", "reject", "rebase", "withdraw", "roll_back"];
 const ADDRESS = { roll_back: "rollback" };
@@ -19,7 +20,8 @@ const REASONED = ["reject", "roll_back"];
 
 const load = async (id) => {
   const [set, diff, placements] = await Promise.all([get(`/v1/changesets/${id}`), get(`/v1/changesets/${id}/diff`), get("/v1/placements")]);
-  return { set, diff, placements };
+  // What is shown is what is approved: somebody edited it between the two.
+  return diff.revision === set.revision ? { set, diff, placements } : load(id);
 };
 
 export default function Changeset({ id }) {
@@ -29,21 +31,24 @@ export default function Changeset({ id }) {
 
 function View({ set, diff, placements, reload }) {
   const [asked, setAsked] = useState(null);
+  const [most, setMost] = useState(SHOWN);
+  const isWhole = diff.differences.length <= most;
   const possible = ACTIONS.filter((action) => set.possible.includes(action) && (action !== "rebase" || diff.overlaps.length > 0));
   return html`<${Page} title=${set.title} end=${html`<${StateOf} of=${set.state} />`}>
     <p class="muted">${set.changeset_id} · ${t("writtenBy", { who: set.author, at: time(set.created_at) })}
       ${set.approved_by && html` · ${t("approvedBy", { who: set.approved_by })}`}
       ${set.inverse_of && html` · <a href=${`/console/changes/${set.inverse_of}`}>${t("inverseOf", { n: set.inverse_of })}</a>`}</p>
     ${set.note && html`<p>${set.note}</p>`}
-    ${possible.length > 0 && html`<p class="row">${possible.map((action) => html`<button class=${FINE.includes(action) ? "primary" : action === "rebase" ? "" : "danger"} onClick=${() => setAsked(action)}>${t(`action.${action}`)} …</button>`)}</p>`}
+    ${possible.length > 0 && html`<p class="row">${possible.map((action) => html`<button class=${FINE.includes(action) ? "primary" : action === "rebase" ? "" : "danger"} disabled=${action === "approve" && !isWhole} onClick=${() => setAsked(action)}>${t(`action.${action}`)} …</button>`)}</p>`}
     ${set.state === "applied" && may("ops") && !set.possible.includes("roll_back") && html`<${Inverse} set=${set} />`}
     <div class="two">
       <div>
         <${Card} title=${t("difference")}>
           ${diff.differences.length === 0 && html`<p class="empty">${t("nothingChanged")}</p>`}
           <${Summary} of=${diff.summary} />
-          <${Differences} of=${diff.differences} most=${50} />
-          ${diff.overlaps.map((one) => html`<div class="note warn"><strong>${t("overlap", { path: one.path })}</strong><${Differences} of=${one.theirs} /></div>`)}
+          <${Differences} of=${diff.differences} most=${most} whole />
+          ${!isWhole && html`<p class="row"><button onClick=${() => setMost(Infinity)}>${t("showAll", { n: diff.differences.length })}</button>${set.possible.includes("approve") && html`<span class="muted">${t("approveWhole")}</span>`}</p>`}
+          ${diff.overlaps.map((one) => html`<div class="note warn"><strong>${t("overlap", { path: one.path })}</strong><${Differences} of=${one.theirs} most=${Infinity} whole /></div>`)}
         <//>
         <${Items} set=${set} reload=${reload} />
       </div>

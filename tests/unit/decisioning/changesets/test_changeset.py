@@ -1,7 +1,8 @@
 """The states of change sets, and who may do what in each."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ def changeset(state: State = "draft", **fields: Any) -> Changeset:
     parts: dict[str, Any] = {
         "writers": frozenset({ADA.person}),
         "items": (ITEM,),
+        "submitter": None,
         "state": state,
     } | fields
     return Changeset(7, "Title", "", "Ada", 3, 1, created_at=AT, updated_at=AT, **parts)
@@ -48,6 +50,23 @@ def test_writers_do_not_approve() -> None:
     with pytest.raises(NotAllowed):
         next_state(both, "approve", EVA, approvals=True)
     assert next_state(both, "approve", BEA, approvals=True) == "approved"
+
+
+def test_who_submitted_it_does_not_approve_it() -> None:
+    submitted = changeset("submitted", submitter=BEA.person)
+    with pytest.raises(NotAllowed, match="who submitted it"):
+        next_state(submitted, "approve", BEA, approvals=True)
+    assert next_state(submitted, "approve", EVA, approvals=True) == "approved"
+
+
+def test_only_who_may_vouch_submits_and_approves() -> None:
+    with_key = replace(BEA, may_vouch=False)
+    for state, action in (("draft", "submit"), ("submitted", "approve")):
+        with pytest.raises(NotAllowed, match="sign in to the console"):
+            next_state(changeset(cast(State, state)), cast(Action, action), with_key, approvals=True)
+    assert set(possible_actions(changeset("approved"), with_key, approvals=True)) == set(
+        possible_actions(changeset("approved"), BEA, approvals=True)
+    )
 
 
 def test_an_edit_takes_the_approval_away() -> None:

@@ -69,6 +69,27 @@ def test_an_overlap_is_what_both_changed_otherwise() -> None:
     assert [o.path for o in find_overlaps({}, theirs, [(*CARDS, group("Mine"))])] == ["groups.cards"]
 
 
+GOLD, OWN, THEIRS = ("offer", "gold"), ("treatment", "gold/own"), ("treatment", "gold/theirs")
+OFFER_BODY, TREATMENT_BODY = {"name": "Gold", "group": "cards"}, {"channel": "web", "title": "Gold"}
+
+
+def test_what_others_did_to_treatments_of_an_offer_that_is_deleted_is_an_overlap() -> None:
+    base = {GOLD: OFFER_BODY, OWN: TREATMENT_BODY}
+    gone: list[Entry] = [(*GOLD, None)]
+    assert find_overlaps(base, base, gone) == []
+    added, changed = base | {THEIRS: TREATMENT_BODY}, base | {OWN: TREATMENT_BODY | {"title": "Theirs"}}
+    assert [o.path for o in find_overlaps(base, added, gone)] == ["offers.gold.treatments.theirs"]
+    assert [o.path for o in find_overlaps(base, changed, gone)] == ["offers.gold.treatments.own"]
+    named: list[Entry] = [*gone, (*OWN, None), (*THEIRS, None)]
+    assert [o.name for o in find_overlaps(base, added, named)] == ["gold/theirs"], "told once"
+    with pytest.raises(Overtaken) as refused:
+        rebase_items(base, added, gone, None)
+    assert [path for path, _ in refused.value.things] == ["offers.gold.treatments.theirs"]
+    assert rebase_items(base, added, gone, "mine") == gone
+    assert rebase_items(base, added, gone, "theirs") == [], "an offer stays with its treatment"
+    assert rebase_items(base, base, gone, None) == gone
+
+
 def test_fields_of_both_sides_come_together() -> None:
     base, theirs = {CARDS: group()}, {CARDS: group("Theirs", requires_consent="marketing")}
     mine = [(*CARDS, group(lever=9.0))]
