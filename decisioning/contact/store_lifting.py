@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.contact.history import SUPPRESSION, signal_cause
 from profiles.privacy.store_actions import note_action
+from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from storage.keys import Keys
 from storage.postgres import transaction
 from storage.redis import redis_errors
@@ -31,9 +32,11 @@ class SignalLifter:
     async def lift(self, names: Sequence[str], signal_id: str, author: str, reason: str, now_ms: int) -> None:
         """Forget that a signal held until now. ``names``: of the customer, and then of all visitors that became part.
 
-        It is noted in the trail.
+        It is noted in the trail. Raises ``ErasedCustomer`` for who is kept out.
         """
         async with transaction(self._engine) as connection:
+            await connection.execute(LOCK_STORING)
+            await refuse_erased(connection, names[0])
             values = {"names": list(names), "signal_id": signal_id, "now_ms": now_ms}
             await connection.execute(_LIFT, values)
             await note_action(connection, "lifted", names[0], author, reason, {"signal": signal_id})
