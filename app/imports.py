@@ -87,7 +87,7 @@ async def _load(
         run = await asyncio.to_thread(open_history, path, known.keys(), file_format, latest_us, reasons)
     if kind not in ("suppressions", "registers"):
         run.kept_out = await ErasureStore(state.engine, state.profiles.cache).erased_ids()
-    if kind in ("suppressions", "consents"):
+    if kind == "consents":
         aliases, loop = AliasStore(state.engine), asyncio.get_running_loop()
 
         def became(visitors: Collection[str]) -> Mapping[str, str]:

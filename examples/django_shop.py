@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from functools import cache
+from threading import Lock
 
 from django.conf import settings
 from django.core.management import execute_from_command_line
@@ -32,9 +33,17 @@ if not settings.configured:
     )
 
 
-@cache
+_MAKING = Lock()
+
+
 def nextbest() -> Client:
-    """Make the client of this process. The thread that sends outcomes starts with the first one, after any fork."""
+    """Return the client of this process. It is made by the first request, after any fork; two at once make one."""
+    with _MAKING:
+        return _client()
+
+
+@cache
+def _client() -> Client:
     url, key = os.environ["SHOP_NEXTBEST_URL"], os.environ["SHOP_NEXTBEST_KEY"]
     return Client(url, key, defaults=DEFAULTS, timeout_s=TIMEOUT_S)
 

@@ -26,6 +26,7 @@ from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from profiles.replacing import changes_between
 from profiles.store_cache import FILL_WITHIN_S, ProfileCache
 from storage.errors import RedisUnavailable
+from storage.locks import ALIASES_LOCK
 from storage.postgres import postgres_errors
 from storage.tasks import leave_after
 
@@ -85,8 +86,23 @@ WITH RECURSIVE chain AS (
     UNION ALL SELECT a.customer_id, c.steps + 1 FROM aliases AS a JOIN chain AS c ON a.alias = c.customer_id
 ) SELECT customer_id FROM chain ORDER BY steps DESC LIMIT 1
 """)
+_BECAME = text("""
+WITH RECURSIVE chain AS (
+    SELECT alias AS visitor, customer_id, 1 AS steps FROM aliases WHERE alias = ANY(:visitors)
+    UNION ALL SELECT c.visitor, a.customer_id, c.steps + 1 FROM aliases a JOIN chain c ON a.alias = c.customer_id
+) SELECT DISTINCT ON (visitor) visitor, customer_id FROM chain ORDER BY visitor, steps DESC
+""")
+LOCK_ALIASES = text(f"SELECT pg_advisory_xact_lock_shared({ALIASES_LOCK})")
+"""Held until the end of a transaction in which what is stored of a visitor is the customer's: merges hold it alone, so
+nothing is stored under a visitor whose data has just been moved."""
 _OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers")
 _SOME_OFFER_NUMBERS = text("SELECT offer_id, offer_no FROM offers WHERE offer_id = ANY(:offer_ids)")
+
+
+async def became(connection: AsyncConnection, visitors: Collection[str]) -> dict[str, str]:
+    """Read who visitors are in the end; those who are nobody else are left out."""
+    rows = await connection.execute(_BECAME, {"visitors": list(visitors)})
+    return {row.visitor: row.customer_id for row in rows}
 
 
 class ProfileStore:

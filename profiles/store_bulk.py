@@ -2,7 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from profiles.importing import json_text
 from profiles.importing.consent_columns import combine_consents
 from profiles.importing.run import ImportReport, ImportRun
+from profiles.limits import is_visitor
 from profiles.privacy.store_consents import STAGED_COLUMNS, name_author, state_staged_consents
 from profiles.privacy.store_erasures import LOCK_STORING, staged_ids_that_were_erased
+from profiles.store import LOCK_ALIASES, became
 from profiles.store_cache import ProfileCache
+from profiles.store_suppressions import move_suppressions
 from storage.errors import Unavailable
 from storage.postgres import postgres_errors
 
@@ -116,6 +120,7 @@ def _array_literals(lists: pa.ListArray) -> pa.StringArray:
 class _Kind:
     """The storage of one kind of file. ``of_persons``: nothing is stored of customers who were erased on request.
 
+    ``of_visitors``: rows of visitors who were merged are about the customers, of whom no less is kept than before.
     ``merge``: ``None`` for statements of consents, which change what there is by their times.
     """
 
@@ -124,6 +129,7 @@ class _Kind:
     create: str
     merge: str | None
     of_persons: bool = True
+    of_visitors: bool = False
 
 
 # Merging in the order of ids keeps concurrent imports from deadlocks.
@@ -183,6 +189,7 @@ _KINDS = {
             ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
                 scope = excluded.scope, reason_id = excluded.reason_id""",
         of_persons=False,
+        of_visitors=True,
     ),
     "registers": _Kind(
         chunk_rows=20_000,
@@ -231,7 +238,7 @@ class BulkLoader:
 
     async def _store(self, kind: _Kind, part: Staged, author: str) -> None:
         async with (
-            self.cache.changing(part.customer_ids),
+            AsyncExitStack() as guarded,
             postgres_errors("load rows into Postgres"),
             self.engine.begin() as connection,
         ):
@@ -239,6 +246,11 @@ class BulkLoader:
             await connection.execute(text(kind.create))
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await driver.copy_to_table(_TABLE, source=io.BytesIO(part.csv), format="csv")
+            merged: Mapping[str, str] = {}
+            if kind.of_visitors and (visitors := [one for one in part.customer_ids if is_visitor(one)]):
+                await connection.execute(LOCK_ALIASES)
+                merged = await became(connection, visitors)
+            await guarded.enter_async_context(self.cache.changing({*part.customer_ids, *merged.values()}))
             if kind.of_persons:
                 await connection.execute(LOCK_STORING)
                 await connection.execute(text(staged_ids_that_were_erased(_TABLE)))
@@ -247,6 +259,8 @@ class BulkLoader:
             else:
                 await name_author(connection, author)
                 await connection.execute(text(kind.merge))
+                # They may be on the lists themselves: as much is kept from them as when they were merged.
+                await move_suppressions(connection, merged)
 
 
 def _chunks(run: ImportRun, kind: _Kind) -> Iterator[tuple[list[Staged], int]]:

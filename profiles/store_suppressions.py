@@ -1,19 +1,21 @@
 """Suppression lists in Postgres. A change is in force at once: it goes through the tombstones of the profile cache."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer import OfferScope, scope_fields
 from profiles.customer_id import checked_id
 from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
-from profiles.store import READ_TIMEOUT_S, WRITE_TIMEOUT_S
+from profiles.store import LOCK_ALIASES, READ_TIMEOUT_S, STANDS_FOR, WRITE_TIMEOUT_S
 from profiles.store_cache import ProfileCache
 from storage.postgres import postgres_errors
 
@@ -22,6 +24,19 @@ INSERT INTO suppressions (list_id, customer_id, reason, until, scope, reason_id)
 VALUES (:list_id, :customer_id, :reason, :until, CAST(:scope AS jsonb), :reason_id)
 ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
     scope = excluded.scope, reason_id = excluded.reason_id
+""")
+# Where both are on a list, one entry is made of both, which keeps as much from the customer as either: scopes cannot be
+# added up, so two that differ become everything. What has ended keeps nothing from anybody.
+_MOVE = text("""
+WITH moved AS (DELETE FROM suppressions WHERE customer_id = :alias RETURNING *)
+INSERT INTO suppressions AS s (list_id, customer_id, reason, until, added_at, scope, reason_id)
+SELECT list_id, :customer_id, reason, until, added_at, scope, reason_id FROM moved
+WHERE until IS NULL OR until > now()
+ON CONFLICT (list_id, customer_id) DO UPDATE SET
+    reason = CASE WHEN s.until <= now() THEN excluded.reason ELSE s.reason END,
+    reason_id = CASE WHEN s.until <= now() THEN excluded.reason_id ELSE s.reason_id END,
+    until = CASE WHEN s.until IS NOT NULL AND excluded.until IS NOT NULL THEN greatest(s.until, excluded.until) END,
+    scope = CASE WHEN s.until <= now() OR s.scope = excluded.scope THEN excluded.scope END
 """)
 _ENTRIES = """
 SELECT list_id, customer_id, reason, until, added_at, scope::text AS scope, reason_id FROM suppressions
@@ -47,28 +62,31 @@ class SuppressionStore:
         until: datetime | None,
         scope: OfferScope | None = None,
         reason_id: str | None = None,
-    ) -> None:
+    ) -> str:
         """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
 
         ``scope``: the offers that it is about, all if ``None``. ``reason_id``: a reason of the catalogue.
 
-        When this returns, no decision is made without it. Raises ``InvalidCustomer``, and ``Unavailable``, after
-        which the call may be repeated.
+        Returns whose entry it is: of a visitor who was merged, the customer's. When this returns, no decision is made
+        without it. Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
         """
         for field, problem in (("list_id", id_problem(list_id)), ("reason", text_problem(reason))):
             if problem:
                 raise InvalidCustomer(field, problem)
         customer_id = checked_id(customer_id)
-        values = {"list_id": list_id, "customer_id": customer_id, "reason": reason, "until": until}
+        values = {"list_id": list_id, "reason": reason, "until": until, "reason_id": reason_id}
         values |= {"scope": None if scope is None else to_json(scope_fields(scope)).decode()}
-        values |= {"reason_id": reason_id}
         async with (
-            self.cache.changing([customer_id]),
+            AsyncExitStack() as guarded,
             postgres_errors("store the suppression in Postgres"),
             asyncio.timeout(WRITE_TIMEOUT_S),
             self.engine.begin() as connection,
         ):
-            await connection.execute(_PUT, values)
+            await connection.execute(LOCK_ALIASES)
+            owner = str(await connection.scalar(STANDS_FOR, {"customer_id": customer_id}))
+            await guarded.enter_async_context(self.cache.changing([owner]))
+            await connection.execute(_PUT, values | {"customer_id": owner})
+        return owner
 
     async def of_list(self, list_id: str, after: str | None, limit: int) -> list[Any]:
         """Read entries of a list by customer, behind the customer ``after``. Raises ``PostgresUnavailable``."""
@@ -104,3 +122,13 @@ class SuppressionStore:
         ):
             result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": customer_id})
             return bool(result.rowcount)
+
+
+async def move_suppressions(connection: AsyncConnection, merged: Mapping[str, str]) -> None:
+    """Put customers on the lists that visitors are on, and take these off; in the transaction that has the aliases.
+
+    ``merged``: the customers, by visitor.
+    """
+    values = [{"alias": alias, "customer_id": customer_id} for alias, customer_id in sorted(merged.items())]
+    if values:
+        await connection.execute(_MOVE, values)

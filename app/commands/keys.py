@@ -7,7 +7,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.commands.terminal import fail, on_database
+from app.commands.terminal import author, fail, on_database
 from app.console.sessions import SessionStore
 from app.errors import reason_of
 from app.keys import ROLES, KeyNotFound, KeyStore
@@ -180,14 +180,14 @@ def rotate(
     async def rotated(engine: AsyncEngine) -> str | None:
         published = PublishableStore(engine)
         if tokens or pem is not None:
-            return await published.rotate_tokens(name, grace_s, pem)
+            return await published.rotate_tokens(name, grace_s, author(), pem)
         own = [r for r in await KeyStore(engine).records() if r.key.ends_at is None]
         if any(name in (r.key.key_id, r.key.name) for r in own):
             public = [r.key_id for r in await published.records() if name == r.name and r.ends_at is None]
             if public:
                 raise KeyNotFound(f"publishable keys have the name {name!r}, too: name one by its id")
             return await KeyStore(engine).rotate(name, grace_s)
-        return (await published.rotate(name, grace_s))[0]
+        return (await published.rotate(name, grace_s, author()))[0]
 
     try:
         made = on_database(rotated)

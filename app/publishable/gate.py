@@ -89,7 +89,7 @@ class PublicGate:
         length = headers.get(b"content-length", b"")
         if length.isdigit() and (len(length) > 18 or int(length) > self.body_bytes):
             return problem(413, f"the body is longer than the {self.body_bytes} bytes that are taken")
-        wait_s = self.limits.take(key.key_id, key.key_per_minute)
+        wait_s = self.limits.take(key.limited_as, key.key_per_minute)
         return _too_often(wait_s) if wait_s else None
 
 
@@ -102,7 +102,7 @@ class PublicCaller:
 
     def count(self, customer_id: str) -> None:
         """Count a request of a visitor or customer. Raises ``Problem`` (429)."""
-        name = f"{self.key.key_id} {customer_id}"
+        name = f"{self.key.limited_as} {customer_id}"
         self._take(name, self.key.visitor_per_minute, 1, "this visitor has asked too often")
 
     def count_outcomes(self, customer_id: str, count: int) -> None:
@@ -112,8 +112,8 @@ class PublicCaller:
         """
         key, too_many = self.key, "has told too many outcomes"
         visitors, keys = (OUTCOMES_PER_REQUEST * n for n in (key.visitor_per_minute, key.key_per_minute))
-        self._take(f"{key.key_id} {customer_id} outcomes", visitors, count, f"this visitor {too_many}")
-        self._take(f"{key.key_id} outcomes", keys, count, f"this key {too_many}")
+        self._take(f"{key.limited_as} {customer_id} outcomes", visitors, count, f"this visitor {too_many}")
+        self._take(f"{key.limited_as} outcomes", keys, count, f"this key {too_many}")
 
     def _take(self, name: str, per_minute: int, count: int, too_often: str) -> None:
         wait_s = self.limits.take(name, per_minute, count)

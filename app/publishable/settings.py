@@ -93,6 +93,11 @@ class PublishableKey:
     """When a key that was rotated becomes worthless."""
     role: Literal["publishable"] = "publishable"
 
+    @property
+    def limited_as(self) -> str:
+        """The id under which requests are counted: keys that were rotated from one another have one between them."""
+        return self.key_id.partition("-")[0]
+
     def is_over(self, now: datetime) -> bool:
         """Return whether the time of a rotated key is over, also while Postgres cannot be asked."""
         return self.ends_at is not None and self.ends_at <= now
@@ -120,6 +125,11 @@ class PublishableKeys:
     def of(cls, by_hash: Mapping[bytes, PublishableKey]) -> "PublishableKeys":
         """Gather the origins of keys."""
         return cls(by_hash, frozenset(o for key in by_hash.values() for o in key.origins))
+
+
+def successor_id(key_id: str) -> str:
+    """Make the id of a key that takes the place of another one; it begins as the id of the first one does."""
+    return f"{key_id.partition('-')[0]}-{secrets.token_hex(4)}"
 
 
 class EarlierTokens(BaseModel):

@@ -19,8 +19,10 @@ from app.publishable.settings import (
     PublishableKeys,
     PublishableSettings,
     make_key,
+    successor_id,
     token_checks,
 )
+from profiles.privacy.store_actions import note_action
 from storage.failures import FailureLog
 from storage.postgres import transaction
 
@@ -31,7 +33,7 @@ _STORED = "settings::text AS settings, earlier_tokens::text AS earlier, revoked_
 _SET_TOKENS = text(f"""
 UPDATE publishable_keys SET settings = jsonb_set(settings, '{{tokens}}', CAST(:tokens AS jsonb)),
     earlier_tokens = CAST(:earlier AS jsonb)
-WHERE name = :name AND settings -> 'tokens' = CAST(:old AS jsonb) AND {IN_FORCE}
+WHERE name = :name AND settings -> 'tokens' = CAST(:old AS jsonb) -> 'tokens' AND {IN_FORCE}
 """)
 
 
@@ -60,13 +62,13 @@ class PublishableStore:
         """Make a key and return it. Raises ``ValueError`` if tokens could not be checked by the settings."""
         make_key("", name, settings)
         async with transaction(self._engine) as connection:
-            return (await _insert(connection, name, settings.model_dump_json(), "[]"))[0]
+            return await _insert(connection, secrets.token_hex(8), name, settings.model_dump_json(), "[]")
 
-    async def rotate(self, name: str, grace_s: float) -> tuple[str, str]:
+    async def rotate(self, name: str, grace_s: float, author: str) -> tuple[str, str]:
         """Make a key that opens what one in force does, which becomes worthless after ``grace_s`` seconds.
 
-        ``name``: the name, or the id, of one key in force; those that were rotated before do not count. Returns the
-        new key and its id. Raises ``KeyNotFound`` if none, or more than one, is meant.
+        ``name``: the name, or the id, of one key in force; those that were rotated before do not count. ``author``: for
+        the trail. Returns the new key and its id. Raises ``KeyNotFound`` if none, or more than one, is meant.
         """
         async with transaction(self._engine) as connection:
             row = await _named(connection, name)
@@ -77,16 +79,21 @@ class PublishableStore:
                 ),
                 {"grace": grace_s, "id": row.key_id},
             )
-            made = await _insert(connection, row.name, row.settings, row.earlier)
-        log.info("publishable key %s was rotated: %s is in its place", row.key_id, made[1])
-        return made
+            made_id = successor_id(row.key_id)
+            made = await _insert(connection, made_id, row.name, row.settings, row.earlier)
+            details = {"what": "publishable key", "key_id": row.key_id, "made": made_id}
+            await note_action(connection, "rotated", None, author, "", details)
+        log.info("publishable key %s was rotated: %s is in its place", row.key_id, made_id)
+        return made, made_id
 
-    async def rotate_tokens(self, name: str, grace_s: float, public_key: str | None = None) -> str | None:
+    async def rotate_tokens(
+        self, name: str, grace_s: float, author: str, public_key: str | None = None
+    ) -> str | None:
         """Check tokens with another secret, or public key (PEM); with those of before for ``grace_s`` seconds more.
 
-        ``name``: as for ``rotate``. Keys of the same name that share the secret change with it: one was rotated from
-        the other, and pages may have both. Returns the secret if one was made. Raises ``KeyNotFound`` if none, or more
-        than one, is meant, or it takes no tokens, and ``ValueError`` if the public key is none.
+        ``name``, ``author``: as for ``rotate``. Keys of the same name that share the secret change with it: one was
+        rotated from the other, and pages may have both. Returns the secret if one was made. Raises ``KeyNotFound`` if
+        none, or more than one, is meant, or it takes no tokens, and ``ValueError`` if the public key is none.
         """
         async with transaction(self._engine) as connection:
             row = await _named(connection, name)
@@ -104,11 +111,14 @@ class PublishableStore:
             kept = [EarlierTokens(tokens=one.tokens, ends_at=min(one.ends_at, ends_at)) for one in of_before]
             values = {
                 "name": row.name,
-                "old": settings.tokens.model_dump_json(),
+                "old": row.settings,
                 "tokens": tokens.model_dump_json(),
                 "earlier": _EARLIER.dump_json([one for one in kept if one.ends_at > now]).decode(),
             }
-            await connection.execute(_SET_TOKENS, values)
+            if not (await connection.execute(_SET_TOKENS, values)).rowcount:
+                raise KeyNotFound(f"publishable key {name!r} is not in force any more: nothing was changed")
+            details = {"what": "secret of customers' tokens", "key_id": row.key_id}
+            await note_action(connection, "rotated", None, author, "", details)
         log.info("the secret of customers' tokens of publishable key %s was rotated", row.key_id)
         return secret
 
@@ -174,9 +184,9 @@ async def _named(connection: AsyncConnection, name: str) -> Any:
     return only_one(name, found.all())
 
 
-async def _insert(connection: AsyncConnection, name: str, settings: str, earlier: str) -> tuple[str, str]:
-    """Store a new key; returns it, and its id."""
-    key, key_id = PREFIX + secrets.token_urlsafe(24), secrets.token_hex(8)
+async def _insert(connection: AsyncConnection, key_id: str, name: str, settings: str, earlier: str) -> str:
+    """Store a new key, and return it."""
+    key = PREFIX + secrets.token_urlsafe(24)
     await connection.execute(
         text(
             "INSERT INTO publishable_keys (key_id, name, hash, settings, earlier_tokens)"
@@ -184,7 +194,7 @@ async def _insert(connection: AsyncConnection, name: str, settings: str, earlier
         ),
         {"id": key_id, "name": name, "hash": hash_key(key), "settings": settings, "earlier": earlier},
     )
-    return key, key_id
+    return key
 
 
 def _earlier(stored: str) -> list[EarlierTokens]:

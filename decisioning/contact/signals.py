@@ -20,6 +20,8 @@ from rules.expression import Checker, Expression
 
 _TOLD_ROOTS = ("events", "interests", "history")
 """Roots of what is read from Redis."""
+MAX_LASTS_S = 366 * 86_400
+"""So long may a signal matter after it last held."""
 UNREAD = "what it looks at cannot be read"
 
 

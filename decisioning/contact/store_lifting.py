@@ -32,7 +32,7 @@ class SignalLifter:
     async def lift(self, names: Sequence[str], signal_id: str, author: str, reason: str, now_ms: int) -> None:
         """Forget that a signal held until now. ``names``: of the customer, and then of all visitors that became part.
 
-        It is noted in the trail. Raises ``ErasedCustomer`` if the customer was erased and is kept out.
+        It is noted in the trail. Raises ``ErasedCustomer`` for who is kept out.
         """
         async with transaction(self._engine) as connection:
             await connection.execute(LOCK_STORING)

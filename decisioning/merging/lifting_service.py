@@ -26,7 +26,8 @@ class LiftingService:
     ) -> None:
         """Lift a signal; when it returns, the next decision goes by it only if it holds.
 
-        Raises ``NotFound`` if nothing is remembered of it that counts still, ``InvalidCustomer``, and ``Unavailable``.
+        Raises ``NotFound`` if nothing is remembered of it that counts still, ``InvalidCustomer``, ``ErasedCustomer``,
+        and ``Unavailable``.
         """
         customer_id = (await self.aliases.chain(checked_id(customer_id)))[0]
         reading = await self.decision_log.read(customer_id, with_history=True)

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.errors import Conflict, Invalid
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from profiles.privacy.store_notes import move_notes
+from profiles.store import became
+from profiles.store_suppressions import move_suppressions
 from storage.locks import ALIASES_LOCK
 from storage.postgres import postgres_errors, transaction
 
@@ -44,30 +46,11 @@ WITH RECURSIVE behind AS (
     UNION ALL SELECT a.alias, b.root FROM aliases a JOIN behind b ON a.customer_id = b.alias
 ) SELECT alias, root FROM behind
 """)
-_BECAME = text("""
-WITH RECURSIVE chain AS (
-    SELECT alias AS visitor, customer_id, 1 AS steps FROM aliases WHERE alias = ANY(:visitors)
-    UNION ALL SELECT c.visitor, a.customer_id, c.steps + 1 FROM aliases a JOIN chain c ON a.alias = c.customer_id
-) SELECT DISTINCT ON (visitor) visitor, customer_id FROM chain ORDER BY visitor, steps DESC
-""")
 _REMOVE = text("DELETE FROM aliases WHERE alias = ANY(:names)")
 _READ = text("SELECT * FROM aliases WHERE alias = :alias")
 _ADD = text(
     "INSERT INTO aliases (alias, customer_id, author) VALUES (:alias, :customer_id, :author) RETURNING *"
 )
-# Where both are on a list, one entry is made of both, which keeps as much from the customer as either: scopes cannot be
-# added up, so two that differ become everything. What has ended keeps nothing from anybody.
-_MOVE_SUPPRESSIONS = text("""
-WITH moved AS (DELETE FROM suppressions WHERE customer_id = :alias RETURNING *)
-INSERT INTO suppressions AS s (list_id, customer_id, reason, until, added_at, scope, reason_id)
-SELECT list_id, :customer_id, reason, until, added_at, scope, reason_id FROM moved
-WHERE until IS NULL OR until > now()
-ON CONFLICT (list_id, customer_id) DO UPDATE SET
-    reason = CASE WHEN s.until <= now() THEN excluded.reason ELSE s.reason END,
-    reason_id = CASE WHEN s.until <= now() THEN excluded.reason_id ELSE s.reason_id END,
-    until = CASE WHEN s.until IS NOT NULL AND excluded.until IS NOT NULL THEN greatest(s.until, excluded.until) END,
-    scope = CASE WHEN s.until <= now() OR s.scope = excluded.scope THEN excluded.scope END
-""")
 _UNFINISHED = text("""
 SELECT * FROM aliases WHERE finished_at IS NULL AND merged_at < now() - make_interval(secs => :older_s)
 ORDER BY merged_at LIMIT :most
@@ -124,7 +107,7 @@ class AliasStore:
             await self._check_length(connection, visitor, len(chain))
             values = {"alias": visitor, "customer_id": chain[0], "author": author}
             added = (await connection.execute(_ADD, values)).one()
-            await connection.execute(_MOVE_SUPPRESSIONS, {"alias": visitor, "customer_id": chain[0]})
+            await move_suppressions(connection, {visitor: chain[0]})
             await move_notes(connection, visitor, chain[0])
             return _alias(added), chain[0], True
 
@@ -154,8 +137,7 @@ class AliasStore:
     async def became(self, visitors: Collection[str]) -> dict[str, str]:
         """Read who visitors are in the end; those who are nobody else are left out."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(_BECAME, {"visitors": list(visitors)})
-            return {row.visitor: row.customer_id for row in rows}
+            return await became(connection, visitors)
 
     async def chain(self, customer_id: str) -> list[str]:
         """Read whose alias somebody is, one behind the other, from the customer in the end to themselves."""

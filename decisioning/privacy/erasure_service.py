@@ -67,8 +67,9 @@ class PersonEraser:
         decision_ids: set[str] = set()
         for name in names:
             decision_ids |= await self._erase_log(name, counts)
-        # The log remembers no signal any more, so no more of them can be lifted.
-        counts["lifted_signals"] += await self.profiles.forget_lifted(names)
+        # What was remembered of signals is gone now, so no more of them are lifted; meanwhile some may have been.
+        for name in names:
+            counts.update(await self.profiles.erase(name, keep_out=False, tables=("lifted_signals",)))
         # At last: until then a repeated erasure must know of them.
         for name in names:
             await self.handover.forget(name, await self.aliases.chain(name))

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.store_entries import read_bodies
+from decisioning.contact.signals import MAX_LASTS_S
 from decisioning.errors import Busy
 from decisioning.log.store_partitions import LOCK_TIMEOUT, add_months
 from storage.errors import PostgresUnavailable
@@ -37,7 +38,11 @@ _TIME = {
     "own_ids": "decided_at",
 }
 _TIME |= {"trigger_firings": "fired_at", "dead_letters": "set_aside_at", "suppressions": "until"}
-_TIME |= {"customer_notes": "written_at", "asked_days": "day"}
+_TIME |= {
+    "customer_notes": "written_at",
+    "asked_days": "day",
+    "lifted_signals": "to_timestamp(lifted_ms / 1000.0)",
+}
 _MONTHS = """
 SELECT DISTINCT right(c.relname, 7) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = ANY(cast(:tables AS text[])::regclass[]) AND c.relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1
@@ -179,6 +184,10 @@ class Retention:
         for what, table in ROWS.items():
             if what in self._days:
                 due.append(_Due(what, (table,), now - timedelta(days=self._days[what])))
+        # Whatever the settings say: the decisions in which these held have ended to matter.
+        due.append(
+            _Due("lifted signals", ("lifted_signals",), now - timedelta(days=MAX_LASTS_S // 86_400 + 1))
+        )
         if "triggers" in self._days:
             before = now - timedelta(days=self._kept_days("triggers", least_days["triggers"]))
             due.append(_Due("firings of triggers", ("trigger_firings",), before))

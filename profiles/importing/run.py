@@ -1,6 +1,7 @@
 """One import of one file: the checks in order, the counts, and the report."""
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from profiles.customer_id import normal_customer_id
 from profiles.errors import ImportFileError
 from profiles.importing import columns
 from profiles.importing.columns import MAX_US
@@ -105,11 +107,14 @@ def of_customers(
 ) -> pa.RecordBatch:
     """Replace ids of visitors who are customers by now. ``became``: gives these, for some ids of visitors."""
     text = columns.as_text(batch["customer_id"])
-    is_visitor = pc.starts_with(text, VISITOR_PREFIX)
-    found = became(text.filter(is_visitor).unique().to_pylist()) if pc.any(is_visitor).as_py() else {}
+    visitors: dict[str, str] = {}
+    for one in text.filter(pc.match_substring(text, VISITOR_PREFIX)).unique().to_pylist():
+        with suppress(ValueError):  # what cannot be an id is refused with its row
+            visitors[one] = normal_customer_id(one)
+    found = became(set(visitors.values())) if visitors else {}
     if not found:
         return batch
-    ids = pa.array([found.get(one, one) for one in text.to_pylist()], pa.string())
+    ids = pa.array([found.get(visitors.get(one, ""), one) for one in text.to_pylist()], pa.string())
     return batch.set_column(batch.schema.get_field_index("customer_id"), "customer_id", ids)
 
 

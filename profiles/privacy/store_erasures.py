@@ -5,7 +5,7 @@ and counts as suppressed: should a caller name the id, nothing is offered but wh
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -59,10 +59,12 @@ class ErasureStore:
     engine: AsyncEngine
     cache: ProfileCache
 
-    async def erase(self, customer_id: str, *, keep_out: bool) -> dict[str, int]:
+    async def erase(
+        self, customer_id: str, *, keep_out: bool, tables: Sequence[str] = TABLES
+    ) -> dict[str, int]:
         """Delete a customer's rows; returns how many, by table. When this has returned, no decision uses them.
 
-        ``keep_out``: nothing is stored of this id any more.
+        ``tables``: of ``TABLES`` those that are meant. ``keep_out``: nothing is stored of this id any more.
         """
         values = {"customer_id": checked_id(customer_id)}
         deleted = {}
@@ -73,7 +75,7 @@ class ErasureStore:
             self.engine.begin() as connection,
         ):
             await connection.execute(_LOCK_ERASING)
-            for table in TABLES:
+            for table in tables:
                 result = await connection.execute(
                     text(f"DELETE FROM {table} WHERE customer_id = :customer_id"), values
                 )
@@ -81,12 +83,6 @@ class ErasureStore:
             if keep_out:
                 await connection.execute(_KEEP_OUT, values)
         return deleted
-
-    async def forget_lifted(self, names: Collection[str]) -> int:
-        """Delete what was noted of signals that were lifted; returns how many there were."""
-        async with transaction(self.engine) as connection:
-            await connection.execute(_LOCK_ERASING)
-            return (await connection.execute(_FORGET_LIFTED, {"names": list(names)})).rowcount
 
     async def readmit(self, customer_id: str, author: str, reason: str) -> bool:
         """Let an id that is kept out be stored again; False if it is not kept out."""

@@ -12,13 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from profiles.customer_id import checked_id
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
-from profiles.store import STANDS_FOR
-from storage.locks import ALIASES_LOCK
+from profiles.store import LOCK_ALIASES, STANDS_FOR
 from storage.postgres import transaction
 
 _COLUMNS = "note_id, text, reason, decision_id, author, author_id, written_at"
-# Merges hold it alone, so no note is stored under a visitor whose notes have just been moved.
-_LOCK_ALIASES = text(f"SELECT pg_advisory_xact_lock_shared({ALIASES_LOCK})")
 _ADD = text(f"""
 INSERT INTO customer_notes (customer_id, text, reason, decision_id, author, author_id)
 VALUES (:customer_id, :text, :reason, :decision_id, :author, :author_id) RETURNING {_COLUMNS}
@@ -35,7 +32,7 @@ _MOVE = text("UPDATE customer_notes SET customer_id = :customer_id WHERE custome
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note as it is stored. ``author_id``: the key, or the person at a provider, whose name ``author`` was."""
+    """A note as it is stored. ``author_id``: whose keys, or which person at a provider, ``author`` was the name of."""
 
     note_id: int
     text: str
@@ -60,7 +57,7 @@ class NoteStore:
         name, author_id = author
         async with transaction(self.engine) as connection:
             await connection.execute(LOCK_STORING)
-            await connection.execute(_LOCK_ALIASES)
+            await connection.execute(LOCK_ALIASES)
             owner = await _owner(connection, customer_id)
             await refuse_erased(connection, owner)
             values |= {"customer_id": owner, "author": name, "author_id": author_id}

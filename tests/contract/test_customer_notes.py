@@ -95,6 +95,19 @@ async def test_agents_delete_their_own_notes_and_ops_any(shop: Nextbest) -> None
     assert await texts(api, "bob") == []
 
 
+async def test_notes_stay_their_authors_when_the_key_is_rotated(shop: Nextbest) -> None:
+    api, store, path = shop.api, KeyStore(shop.api.state.engine), "/v1/customers/rotated/notes"
+    first = await store.create("agent", "rotating agent")
+    await api.state.refresh()
+    answer = await api.call("POST", path, json={"text": "mine"}, role=None, headers={"X-API-Key": first})
+    headers = {"X-API-Key": await store.rotate("rotating agent", 0)}
+    await api.state.refresh()
+    (note,) = (await api.call("GET", path, role=None, headers=headers)).json()["notes"]
+    assert note["mine"]
+    gone = await api.call("DELETE", f"{path}/{answer.json()['note_id']}", role=None, headers=headers)
+    assert gone.status_code == 204, gone.text
+
+
 async def test_notes_on_a_visitor_are_the_customers_once_they_are_one(api: Instance) -> None:
     visitor = "visitor:notes-0123456789abcdef"
     await write(api, "carl", "own")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from app.api.privacy.services import eraser_of, exporter_of
 from app.cli import app
 from app.config import Settings
+from decisioning.contact.store_lifting import SignalLifter
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning.store_arms import ArmStore
 from decisioning.log.store_archive import ArchiveReader
@@ -27,6 +28,7 @@ from decisioning.triggers.firing import Firing
 from decisioning.triggers.store_delivery import FiringDeliveries
 from decisioning.triggers.store_firings import insert_firings
 from decisioning.triggers.store_outbox import TriggerStreams
+from profiles.errors import ErasedCustomer
 from profiles.privacy.store_erasures import TABLES
 from storage import clock
 from storage.functions import function_name
@@ -309,6 +311,27 @@ async def test_a_decision_that_was_being_made_is_erased_with_the_rest(shop: Next
     assert await stored_with(shop, "in flight") == []
     held = await shop.api.ok("GET", "/v1/customers/flying/export")
     assert (held["decisions"], held["not_archived"], held["contacts"]) == ([], [], [])
+
+
+async def test_signals_that_are_lifted_meanwhile_are_erased_with_the_rest(shop: Nextbest) -> None:
+    state, visitor = shop.api.state, "visitor:lifting-0123456789"
+    lifter = SignalLifter(state.engine, state.redis, state.keys)
+    await shop.api.ok("POST", "/v1/customers/lifting/merge", json={"visitor_id": visitor})
+    refused = []
+
+    async def lifts_meanwhile(seconds: float) -> None:
+        try:
+            await lifter.lift(["lifting", visitor], "angry", "test", "", clock.now_ms())
+        except ErasedCustomer as error:
+            refused.append(error)
+
+    eraser = replace(await eraser_of(state), sleep=lifts_meanwhile)
+    for keep_out in (False, True):
+        assert refused == []
+        await eraser.erase("lifting", "test", "", keep_out=keep_out)
+        async with state.engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM lifted_signals")) == 0
+    assert len(refused) == 1
 
 
 async def fire(shop: Nextbest, customer_id: str, occasion: str) -> OpenFiring:

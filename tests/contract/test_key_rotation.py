@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey
+from sqlalchemy import text
 
 from app.keys import KeyNotFound
 from app.publishable.store import PublishableStore
 from storage import clock
+from storage.postgres import transaction
 from tests.support.api import Instance, Nextbest, problem_of
 from tests.support.publishable import SECRET, VISITOR, Page, publish, sign
 from tests.support.waiting import eventually
@@ -66,6 +68,14 @@ async def test_both_keys_are_taken_until_the_old_one_ends(
     problem_of(await api.call("POST", f"{KEYS}/{old_id}/rotate", json={"until": later(hours=1)}), 404)
 
 
+async def test_keys_that_were_rotated_from_one_another_share_their_rates(api: Instance) -> None:
+    keys = [await publish(api, visitor_per_minute=2)]
+    for _ in range(2):
+        keys.append((await rotate(api, await key_id_of(api, keys[-1])))["key"])
+    assert [await status(api, key) for key in keys] == [200, 200, 429]
+    assert await status(api, await publish(api, visitor_per_minute=2)) == 200
+
+
 async def test_a_key_that_ends_now_is_refused_everywhere(shop: Nextbest) -> None:
     old = await publish(shop.api)
     async with shop.another() as other:
@@ -118,6 +128,28 @@ async def test_a_secret_changes_for_the_keys_that_pages_may_have_still(api: Inst
     assert await status(api, stranger, customer_token=sign(secret=own)) == 200
 
 
+async def test_the_trail_says_who_rotated_what(api: Instance) -> None:
+    key_id = await key_id_of(api, await publish(api))
+    made = await rotate(api, key_id)
+    await rotate(api, made["key_id"], "rotate-tokens")
+    tokens, key = (await api.ok("GET", "/v1/privacy/actions?limit=2", role="ops"))["actions"]
+    assert {(one["action"], one["author"]) for one in (tokens, key)} == {("rotated", "test admin")}
+    assert key["details"] == {"what": "publishable key", "key_id": key_id, "made": made["key_id"]}
+    assert tokens["details"] == {"what": "secret of customers' tokens", "key_id": made["key_id"]}
+
+
+async def test_a_secret_that_an_earlier_version_stored_is_changed(api: Instance) -> None:
+    key = await publish(api)
+    key_id = await key_id_of(api, key)
+    async with transaction(api.state.engine) as connection:
+        # Without what it did not know of, and what has a default now.
+        query = "UPDATE publishable_keys SET settings = settings #- '{tokens,audience}' WHERE key_id = :id"
+        await connection.execute(text(query), {"id": key_id})
+    secret = (await rotate(api, key_id, "rotate-tokens", until=later()))["secret"]
+    taken = [await status(api, key, customer_token=sign(secret=one)) for one in (secret, SECRET)]
+    assert taken == [200, 401]
+
+
 async def test_tokens_may_be_checked_with_a_public_key_from_now_on(api: Instance) -> None:
     key = await publish(api)
     key_id = await key_id_of(api, key)
@@ -162,4 +194,4 @@ async def test_what_takes_no_tokens_has_no_secret_to_rotate(api: Instance) -> No
     assert "takes no tokens" in refused["detail"]
     problem_of(await api.call("POST", f"{KEYS}/none/rotate", json=body), 404)
     with pytest.raises(KeyNotFound, match="keys have the name 'tests'"):
-        await PublishableStore(api.state.engine).rotate("tests", 1.0)
+        await PublishableStore(api.state.engine).rotate("tests", 1.0, "tests")

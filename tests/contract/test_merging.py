@@ -13,8 +13,11 @@ from decisioning.recovery.store_events import EventRestorer
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import RedisUnavailable
+from storage.locks import ALIASES_LOCK
+from storage.postgres import transaction
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.publishable import VISITOR, Page, publish
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -211,11 +214,52 @@ async def test_imports_that_name_a_visitor_are_about_the_customer(world: Nextbes
     entries = (await api.ok("GET", "/v1/suppressions/told", role="ops"))["entries"]
     assert {one["customer_id"]: one["reason"] for one in entries} == {me: "last", nobody: "n"}
     assert await rare(api, first, "often", dry_run=True) is None
-    rows = f"customer_id,purpose,channel,given\n{first},news,web,true\n{nobody},news,web,true\n"
+    # Who says of a visitor that it is for a day takes nothing from what the customer has asked for.
+    rows = "".join(
+        f"{who},told,short,{until}-01-01T00:00:00Z\n" for who, until in ((first, 2099), (second, 2001))
+    )
+    rows = f"customer_id,list_id,reason,until\n{rows}"
+    assert (await api.ok("POST", "/v1/imports/suppressions", content=rows, headers=CSV))["loaded"] == 2
+    entries = (await api.ok("GET", "/v1/suppressions/told", role="ops"))["entries"]
+    assert {one["customer_id"]: (one["reason"], one["until"]) for one in entries}[me] == ("last", None)
+    assert len(entries) == 2
+    rows = (
+        f"customer_id,purpose,channel,given\n\u00a0{first} ,news,web,true\n{nobody},news,web,true\n"
+        "visitor:\0x,news,web,true\n"
+    )
     answer = await api.ok("POST", "/v1/imports/consents", content=rows, headers=CSV)
-    assert (answer["loaded"], answer["refusals"][0]["row"]) == (1, 2)
+    assert (answer["loaded"], [one["row"] for one in answer["refusals"]]) == (1, [2, 3])
     found = await api.ok("GET", f"/v1/customers/{me}", role="ops")
     assert found["consents"] == {"news": ["web"]}
+
+
+@pytest.mark.parametrize("how", ["import", "put"])
+async def test_a_suppression_that_waits_behind_a_merge_is_the_customers(world: Nextbest, how: str) -> None:
+    api, me, page = world.api, f"behind-{how}", visitor(f"behind-{how}")
+    async with transaction(api.state.engine) as connection:
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({ALIASES_LOCK})"))
+        if how == "import":
+            rows = f"customer_id,list_id,reason\n{page},{how},asked\n"
+            call = api.ok("POST", "/v1/imports/suppressions", content=rows, headers=CSV)
+        else:
+            call = api.ok("PUT", f"/v1/suppressions/{how}/{page}", json={"reason": "asked"}, role="ops")
+        task = asyncio.create_task(call)
+        waiting = text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            f" AND (classid::bigint << 32) + objid::bigint = {ALIASES_LOCK}"
+        )
+
+        async def waits() -> bool:
+            return bool(await connection.scalar(waiting))
+
+        await eventually(waits, "it to wait for the merge")
+        values = {"alias": page, "customer_id": me}
+        added = "INSERT INTO aliases (alias, customer_id, author) VALUES (:alias, :customer_id, 'test')"
+        await connection.execute(text(added), values)
+    answer = await task
+    assert how == "import" or answer["customer_id"] == me
+    entries = (await api.ok("GET", f"/v1/suppressions/{how}", role="ops"))["entries"]
+    assert [one["customer_id"] for one in entries] == [me]
 
 
 async def test_decisions_of_before_take_feedback_that_counts_for_the_customer(world: Nextbest) -> None:

@@ -16,6 +16,7 @@ from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_partitions import add_months, month_of
 from decisioning.privacy import store_retention
 from decisioning.privacy.store_retention import Retention
+from storage.clock import to_ms
 from storage.errors import PostgresUnavailable
 from storage.locks import RETENTION_LOCK
 from storage.postgres import transaction
@@ -121,6 +122,15 @@ async def test_rows_of_other_tables_go_as_well(shop: Nextbest) -> None:
     assert await job(shop, "dead_letters:3,suppressions:3").enforce() == 2
     assert {r[0] for r in await rows(shop, "SELECT list_id FROM suppressions")} == {"ended-1", "endless"}
     assert {r[0] for r in await rows(shop, "SELECT position FROM dead_letters")} == {"1-0"}
+
+
+async def test_lifted_signals_go_when_no_signal_can_last_so_long(shop: Nextbest) -> None:
+    query = "INSERT INTO lifted_signals VALUES ('x', :signal, :at_ms) RETURNING 1"
+    for days in (366, 368):
+        at_ms = to_ms(NOW - timedelta(days=days))
+        await rows(shop, query, signal=f"before-{days}", at_ms=at_ms)
+    assert await job(shop, "").enforce() == 1
+    assert [r[0] for r in await rows(shop, "SELECT signal_id FROM lifted_signals")] == ["before-366"]
 
 
 async def test_firings_go_when_they_can_fire_no_more(shop: Nextbest) -> None:

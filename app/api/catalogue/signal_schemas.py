@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from app.api.catalogue.field_types import Goal
 from app.api.schemas import Body, Cel, Id, Text, examples
 from app.api.values import seconds
+from decisioning.contact.signals import MAX_LASTS_S
 
 
 class ScopeBody(Body):
@@ -44,7 +45,7 @@ class ClosingSignalBody(Body):
     when: Cel
     reason: Id = Field(description="a reason of the catalogue: desks and explanations show its name")
     scope: ScopeBody = Field(default_factory=ScopeBody)
-    lasts_s: Annotated[int, Field(ge=1, le=366 * 86_400), BeforeValidator(seconds)] | None = Field(
+    lasts_s: Annotated[int, Field(ge=1, le=MAX_LASTS_S), BeforeValidator(seconds)] | None = Field(
         None,
         description="how long it is remembered for the customer, in all channels; not at all if left out",
     )

@@ -93,7 +93,7 @@ async def read_customer_lists(
     )
 
 
-@router.delete(f"/{CUSTOMER_ID}/signals/{{signal_id}}", status_code=204, responses=problems(404))
+@router.delete(f"/{CUSTOMER_ID}/signals/{{signal_id}}", status_code=204, responses=problems(404, 409))
 async def lift_signal(
     customer_id: PathCustomerId,
     signal_id: Id,

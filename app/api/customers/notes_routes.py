@@ -37,7 +37,7 @@ async def read_customer_notes(
 @router.post(f"/{CUSTOMER_ID}/notes", status_code=201, responses=problems(409, body=True))
 async def add_customer_note(customer_id: PathCustomerId, body: NoteBody, state: State, key: Noter) -> NoteOut:
     """Write a note on a customer. One on a visitor who has signed in is the customer's."""
-    author = key.name, key.key_id
+    author = key.name, key.person
     note = await NoteStore(state.engine).add(customer_id, body.text, body.reason, body.decision_id, author)
     return _shown(note, key)
 
@@ -49,7 +49,7 @@ async def delete_customer_note(
     """Delete a note: agents their own, the role `ops` any."""
     store = NoteStore(state.engine)
     author_id = await store.author_of(customer_id, note_id)
-    if author_id is not None and key.role == "agent" and author_id != key.key_id:
+    if author_id is not None and key.role == "agent" and author_id != key.person:
         raise Problem(
             403, "this note is another agent's: its author, or a key of the role 'ops', may delete it"
         )
@@ -70,4 +70,4 @@ async def refuse_to_change_notes(customer_id: PathCustomerId, key: Noter) -> Res
 
 
 def _shown(note: Note, key: ApiKey) -> NoteOut:
-    return answer_of(NoteOut, note, mine=note.author_id == key.key_id)
+    return answer_of(NoteOut, note, mine=note.author_id == key.person)

@@ -223,7 +223,7 @@ class TrailEntry(BaseModel):
 
     action_id: int
     action: str = Field(
-        description="recorded, rectified, imported, exported, erased, readmitted or retention"
+        description="recorded, rectified, imported, exported, erased, readmitted, lifted, rotated or retention"
     )
     author: str
     reason: str

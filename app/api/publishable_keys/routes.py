@@ -42,7 +42,7 @@ async def read_publishable_keys(state: State, key: Admin) -> PublishableKeysOut:
 async def rotate_publishable_key(key_id: Id, body: KeyRotation, state: State, key: Admin) -> RotatedKey:
     """Make a key that opens the same. Both are taken until the old one ends, in every process."""
     try:
-        made, made_id = await state.publishable_store.rotate(key_id, _grace_s(body.until))
+        made, made_id = await state.publishable_store.rotate(key_id, _grace_s(body.until), key.name)
     except KeyNotFound as error:
         raise Problem(404, str(error)) from None
     return RotatedKey(key=made, key_id=made_id)
@@ -55,7 +55,8 @@ async def rotate_customer_tokens(key_id: Id, body: TokensRotation, state: State,
     So it is for all keys that share the secret since one was rotated from the other.
     """
     try:
-        secret = await state.publishable_store.rotate_tokens(key_id, _grace_s(body.until), body.public_key)
+        grace_s = _grace_s(body.until)
+        secret = await state.publishable_store.rotate_tokens(key_id, grace_s, key.name, body.public_key)
     except KeyNotFound as error:
         raise Problem(404, str(error)) from None
     except ValueError as error:

@@ -39,9 +39,8 @@ async def put_suppression(
     reason = body.reason or (body.reason_id and reason_name(catalogue.reasons, body.reason_id))
     if not reason:
         raise Invalid("reason", "is missing: give it in words, or a `reason_id` of the catalogue")
-    customer_id = await state.profiles.stands_for(customer_id)
-    await state.suppressions.put(list_id, customer_id, reason, body.until, scope, body.reason_id)
-    return SuppressionStored(list_id=list_id, customer_id=customer_id)
+    owner = await state.suppressions.put(list_id, customer_id, reason, body.until, scope, body.reason_id)
+    return SuppressionStored(list_id=list_id, customer_id=owner)
 
 
 @router.get("/{list_id}", responses=problems())

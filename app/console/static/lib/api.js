@@ -14,7 +14,7 @@ export function setToken(given) {
   token = given;
 }
 
-async function send(method, path, body, headers) {
+async function send(method, path, body, headers, asText = false) {
   const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
   if (method !== "GET") options.headers["X-CSRF-Token"] = token;
   if (body !== undefined) {
@@ -28,7 +28,8 @@ async function send(method, path, body, headers) {
     throw new ApiError(0, { detail: "the service cannot be reached" });
   }
   const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
-  const answer = response.status === 204 ? null : isJson ? await response.json() : await response.text();
+  const isRead = isJson && !(asText && response.ok);
+  const answer = response.status === 204 ? null : isRead ? await response.json() : await response.text();
   if (!response.ok) {
     if (response.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
     throw new ApiError(response.status, isJson ? answer : {});
@@ -37,6 +38,7 @@ async function send(method, path, body, headers) {
 }
 
 export const get = async (path) => (await send("GET", path)).answer;
+export const getText = async (path) => (await send("GET", path, undefined, undefined, true)).answer;
 export const getTagged = (path) => send("GET", path);
 export const post = async (path, body, headers) => (await send("POST", path, body, headers)).answer;
 export const put = async (path, body, headers) => (await send("PUT", path, body, headers)).answer;

@@ -1,17 +1,23 @@
 // Whose data it is: everything that is held on a customer as a file, and its erasure, with what came of both.
 import { html, useRef, useState } from "../lib/ui.js";
-import { get, part, post, withQuery } from "../lib/api.js";
+import { getText, part, post, withQuery } from "../lib/api.js";
 import { number } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Card, Confirm, Failure } from "../lib/widgets.js";
 
+// JavaScript's numbers are exact up to 2^53 only, so those of the answer are kept as they are written: as texts that begin
+// with a NUL, which no text that is stored contains.
+const parse = (text) =>
+  JSON.parse(text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) => (token[0] === '"' ? token : `"\\u0000${token}"`)));
+const write = (document_) => JSON.stringify(document_, null, 1).replace(/"\\u0000([^"]+)"/g, "$1");
+
 /** Reads all pages of an export as one document; `onPage` gets the number of decisions so far. */
 async function readAll(id, onPage) {
   const path = `/v1/customers/${part(id)}/export`;
-  const whole = await get(path);
+  const whole = parse(await getText(path));
   for (let { next } = whole; next; ) {
     onPage(whole.decisions.length);
-    const page = await get(withQuery(path, { before: next }));
+    const page = parse(await getText(withQuery(path, { before: next })));
     whole.decisions.push(...page.decisions);
     next = page.next;
   }
@@ -20,7 +26,7 @@ async function readAll(id, onPage) {
 }
 
 function download(name, document_) {
-  const address = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 1)], { type: "application/json" }));
+  const address = URL.createObjectURL(new Blob([write(document_)], { type: "application/json" }));
   const link = Object.assign(document.createElement("a"), { href: address, download: name });
   link.click();
   // The browser reads it after the click; what is released too early is an empty file.
