@@ -21,6 +21,7 @@ from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore, told_alone
 from decisioning.catalog.summary import ChangedThing, Summary, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, DocumentError, read_document, to_yaml
+from decisioning.policies.store_facts import find_unsent_warnings
 from storage import clock
 
 T = TypeVar("T")
@@ -98,15 +99,17 @@ class DatabaseCatalogues:
         """Tell what applying a file would change. The result is checked as a whole."""
         document = self._read(file)
 
-        async def work(store: CatalogueStore) -> Comparison:
+        async def work(engine: AsyncEngine) -> Comparison:
+            store = CatalogueStore(engine)
             version, current = await store.entries()
             planned = plan_application(current, document.entries, delete=delete)
             async with refusing(document, store, version, planned):
                 catalogue = await store.tried(version, planned.changes)
             warnings = catalogue_warnings(catalogue, clock.now_ms())
+            warnings += await find_unsent_warnings(engine, catalogue)
             return Comparison(version, planned.differences, planned.summary, warnings, planned.changes)
 
-        return self._run(work, file)
+        return self._run_on_engine(work, file)
 
     def apply(self, file: Path, delete: bool, reason: str, compared: Comparison) -> int:
         """Apply the changes that were found, if the catalogue is still at that version."""
@@ -177,10 +180,13 @@ class DatabaseCatalogues:
 
     def _run(self, work: Callable[[CatalogueStore], Awaitable[T]], file: Path | None = None) -> T:
         """Run with the catalogue's store. ``file``: what a document's mistakes are said of."""
+        return self._run_on_engine(lambda engine: work(CatalogueStore(engine)), file)
 
+    @staticmethod
+    def _run_on_engine(work: Callable[[AsyncEngine], Awaitable[T]], file: Path | None) -> T:
         async def run(engine: AsyncEngine) -> T:
             try:
-                return await work(CatalogueStore(engine))
+                return await work(engine)
             except DocumentError as error:
                 fail(describe_document(str(file), error))
 

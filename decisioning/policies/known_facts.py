@@ -6,6 +6,7 @@ from. Pure.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -59,40 +60,63 @@ def known_facts(attributes: Iterable[Attribute], samples: Iterable[Sample]) -> l
     return [*found, *(fact for fact in unseen if fact is not None)]
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Why nothing comes of a fact, and the path that may have been meant."""
+
+    reason: str
+    like: str | None
+
+
 def unsent_facts(
     features: Iterable[Feature], attributes: Iterable[Attribute], customers: Sample, contexts: Sample
 ) -> list[str]:
-    """Describe the features whose fact was in none of the samples, with what may have been meant.
+    """Describe the features whose fact was in none of the samples, with what may have been meant."""
+    named = [(feature.name, feature.path or "") for feature in features]
+    unsent = unsent_paths((path for _, path in named), attributes, customers, contexts)
+    found = []
+    for name, path in named:
+        if path in unsent:
+            like = unsent[path].like
+            hint = "" if like is None else f"; did you mean {like!r}?"
+            found.append(f"features.{name}.path: {unsent[path].reason}, so nothing is learned from it{hint}")
+    return found
+
+
+def unsent_paths(
+    paths: Iterable[str], attributes: Iterable[Attribute], customers: Sample, contexts: Sample
+) -> dict[str, Unsent]:
+    """Find the paths whose fact was in none of the samples.
 
     ``attributes``: the vocabulary, what events tell included, of which there is no sample. Nothing is said of a root of
     which nothing was looked at.
     """
     declared = {attribute.path for attribute in attributes}
     samples = {"customer": (customers, "customers"), "context": (contexts, "decisions")}
-    found = []
-    for feature in features:
-        path = feature.path or ""
+    sent = {root: {path for facts in sample for path in facts} for root, (sample, _) in samples.items()}
+    found = {}
+    for path in dict.fromkeys(paths):
+        root = path.partition(".")[0]
         if path.startswith(_TOLD_BY_EVENTS):
             if path not in declared:
-                near = get_close_matches(path, declared, n=1, cutoff=0.75)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                reason = f"{path!r} is not in the catalogue, so nothing is learned from it{hint}"
-                found.append(f"features.{feature.name}.path: {reason}")
+                found[path] = Unsent(f"{path!r} is not in the catalogue", _like(path, declared))
             continue
-        sample, looked_at = samples.get(path.partition(".")[0], ((), ""))
+        sample, looked_at = samples.get(root, ((), ""))
         if not sample or path in IGNORED:
             continue
-        sent = {known for facts in sample for known in facts}
-        if path in sent or any(known.startswith(f"{path}.") for known in sent):
+        if path in sent[root] or any(known.startswith(f"{path}.") for known in sent[root]):
             continue
-        near = get_close_matches(path, sent | (declared - {path}), n=1, cutoff=0.75)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         known = "is declared, but" if path in declared else "is not declared, and"
-        found.append(
-            f"features.{feature.name}.path: {path!r} {known} none of the last {len(sample)} {looked_at} had it, so"
-            f" nothing is learned from it{hint}"
+        found[path] = Unsent(
+            f"{path!r} {known} none of the last {len(sample)} {looked_at} had it",
+            _like(path, sent[root] | (declared - {path})),
         )
     return found
+
+
+def _like(path: str, known: Iterable[str]) -> str | None:
+    near = get_close_matches(path, known, n=1, cutoff=0.75)
+    return near[0] if near else None
 
 
 def _declared_fact(attribute: Attribute) -> KnownFact | None:

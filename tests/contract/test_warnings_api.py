@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import Instance, decide
+from tests.support.api import Instance, Nextbest, decide
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,6 +79,47 @@ async def test_documents_are_warned_of_as_a_whole(api: Instance) -> None:
     for path in ("diff", "apply?dry_run=true", "apply"):
         answer = await api.ok("POST", f"/v1/catalog/{path}", content=document, headers=headers)
         assert answer["warnings"] == everything
+
+
+async def test_facts_that_nobody_ever_sent_are_warned_of_where_they_are_logged_and_learned_from(
+    shop: Nextbest,
+) -> None:
+    api = shop.api
+    await decide(api, context={"visits": 3})
+    await shop.worker.drain()
+    for name in ("visits", "vists"):
+        await api.ok("PUT", f"/v1/attributes/context.{name}", json={"type": "int"})
+    logged = {"channel": "web", "log_facts": ["context.visits", "context.vists"]}
+    await api.ok("PUT", "/v1/placements/told", json=logged)
+    features = [
+        {"name": "visits", "kind": "numeric", "path": "context.visits"},
+        {"name": "month", "kind": "numeric", "path": "context.months"},
+    ]
+    for name in ("used", "idle"):
+        spec = {"name": name, "algorithm": "linear_thompson", "features": features}
+        await api.ok("POST", "/v1/policies", json=spec)
+    await shop.worker.warm()
+    body = {"policy": "used@1", "stage": "shadow"}
+    await api.ok("POST", "/v1/placements/told/policies", json=body, role="scientist")
+    everything = await api.ok("GET", "/v1/catalog/warnings")
+    found = {w["field"]: w for w in everything if w["field"].startswith(("policies.", "placements.told.log"))}
+    assert set(found) == {"placements.told.log_facts.1", "policies.used@1.features.month.path"}
+    unlogged, unlearned = (found[field] for field in sorted(found))
+    assert unlogged["message"].startswith("'context.vists' is declared, but none of the last")
+    assert unlogged["message"].endswith("decisions had it, so it is not logged")
+    assert unlogged["way_out"] == "did you mean 'context.visits'?"
+    assert unlearned["message"].startswith("'context.months' is not declared, and none of the last")
+    assert unlearned["message"].endswith("so it is not learned from")
+    assert unlearned["way_out"] == "send it, or leave it out"
+    document = (await api.call("GET", "/v1/catalog/export")).text
+    headers = {"Content-Type": "application/yaml"}
+    for path in ("diff", "apply"):
+        answer = await api.ok("POST", f"/v1/catalog/{path}", content=document, headers=headers)
+        assert answer["warnings"] == everything
+    await decide(api, context={"vists": 1, "months": 2})
+    await shop.worker.drain()
+    left = {w["field"] for w in await api.ok("GET", "/v1/catalog/warnings")}
+    assert not left & set(found)
 
 
 async def test_a_context_that_is_tried_is_held_against_the_vocabulary(api: Instance) -> None:

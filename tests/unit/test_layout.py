@@ -24,6 +24,7 @@ COVERED = {
     "app/api/changesets/schemas.py": "contract/test_changesets.py",
     "decisioning/changesets/store_changesets.py": "contract/test_changesets.py",
     "decisioning/changesets/store_rows.py": "properties/test_changeset_laws.py",
+    "decisioning/policies/store_facts.py": "contract/test_warnings_api.py",
     "app/api/catalogue/history_routes.py": "contract/test_catalogue_life.py",
     "app/api/catalogue/kind_routes.py": "contract/test_catalogue_kinds.py",
     "app/api/catalogue/routes.py": "contract/test_catalogue_api.py",

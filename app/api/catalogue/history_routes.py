@@ -25,6 +25,7 @@ from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
 from decisioning.changesets.store_changesets import ChangesetStore
+from decisioning.policies.store_facts import find_unsent_warnings
 from storage import clock
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ async def read_trail(
 @router.get("/catalog/warnings", responses=problems())
 async def read_warnings(state: State, key: Reader) -> list[WarningOut]:
     """All that is allowed in the catalogue, and was probably not meant. `PUT` and `apply` answer with it as well."""
-    return await warnings_out(state.current_catalogue())
+    return await warnings_out(state, state.current_catalogue())
 
 
 @router.get("/catalog/export", responses=problems() | _EXPORT, response_class=Response)
@@ -215,7 +216,7 @@ async def diff_catalog(request: Request, state: State, key: Reader, delete: Dele
     version, planned = await _plan(state, document, delete)
     async with refusing(document, state.catalogues, version, planned):
         catalogue = await state.catalogues.tried(version, planned.changes)
-    return await _apply_answer(version, planned, catalogue, dry_run=True)
+    return await _apply_answer(state, version, planned, catalogue, dry_run=True)
 
 
 @router.post("/catalog/apply", responses=problems(412, body=True), openapi_extra=_YAML)
@@ -235,14 +236,14 @@ async def apply_catalog(
     if dry_run or not planned.changes:
         async with refusing(document, state.catalogues, version, planned):
             catalogue = await state.catalogues.tried(version, planned.changes)
-        return await _apply_answer(version, planned, catalogue, dry_run=dry_run)
+        return await _apply_answer(state, version, planned, catalogue, dry_run=dry_run)
     # What is applied was compared with this version; on top of another one it would mean something else.
     expected = version if edit.expected in (None, ANY_VERSION) else edit.expected
     reason = edit.reason_alone()
     async with refusing(document, state.catalogues, version, planned):
         catalogue = await state.catalogues.apply(planned.changes, edit.author, reason, expected)
     await state.adopt(catalogue)
-    return await _apply_answer(catalogue.version, planned, catalogue)
+    return await _apply_answer(state, catalogue.version, planned, catalogue)
 
 
 @router.post("/catalog/simulate", responses=problems(404, body=True), openapi_extra=_YAML)
@@ -314,7 +315,7 @@ async def roll_back(body: RollbackRequest, state: State, key: Ops) -> VersionAns
     return VersionAnswer(
         catalog_version=catalogue.version,
         differences=differences_out(found),
-        warnings=await warnings_of_stored(catalogue),
+        warnings=await warnings_of_stored(state, catalogue),
     )
 
 
@@ -352,29 +353,30 @@ async def _plan(state: ApiState, document: Document, delete: bool) -> tuple[int,
 
 
 async def _apply_answer(
-    version: int, planned: Application, catalogue: Catalogue, *, dry_run: bool = False
+    state: ApiState, version: int, planned: Application, catalogue: Catalogue, *, dry_run: bool = False
 ) -> ApplyAnswer:
     return ApplyAnswer(
         catalog_version=version,
         dry_run=dry_run,
         differences=differences_out(planned.differences),
         summary=answer_of(SummaryOut, planned.summary),
-        warnings=await (warnings_out if dry_run else warnings_of_stored)(catalogue),
+        warnings=await (warnings_out if dry_run else warnings_of_stored)(state, catalogue),
     )
 
 
-async def warnings_of_stored(catalogue: Catalogue) -> list[WarningOut]:
+async def warnings_of_stored(state: ApiState, catalogue: Catalogue) -> list[WarningOut]:
     """Find warnings for an answer to a change that is stored: an error now would say that it is not."""
     try:
-        return await warnings_out(catalogue)
+        return await warnings_out(state, catalogue)
     except Exception:
         log.exception("warnings of version %d could not be found, so its answer has none", catalogue.version)
         return []
 
 
-async def warnings_out(catalogue: Catalogue) -> list[WarningOut]:
-    """Find warnings of a whole catalogue for an answer."""
+async def warnings_out(state: ApiState, catalogue: Catalogue) -> list[WarningOut]:
+    """Find warnings of a whole catalogue for an answer. Raises ``PostgresUnavailable``."""
     found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
+    found += await find_unsent_warnings(state.engine, catalogue)
     return [WarningOut.model_validate(warning) for warning in found]
 
 
