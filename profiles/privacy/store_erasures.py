@@ -31,7 +31,6 @@ _KEEP_OUT = text(
 )
 _READMIT = text("DELETE FROM erased_customers WHERE subject = nb_subject(:customer_id)")
 _IS_ERASED = text("SELECT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(:customer_id))")
-_FORGET_LIFTED = text("DELETE FROM lifted_signals WHERE customer_id = ANY(:names)")
 _ALL = text("SELECT subject, (SELECT key FROM privacy_key) AS key FROM erased_customers")
 
 
