@@ -23,11 +23,11 @@ from app.api.changesets.schemas import (
     ItemBody,
     ItemDetail,
     ItemOut,
-    NoteBody,
     OverlapOut,
     RebaseBody,
     RejectBody,
     RollBackBody,
+    StepBody,
     StepOut,
 )
 from app.api.deps import IfMatch, Ops, Reader, State, created, problems
@@ -220,14 +220,14 @@ async def check_changeset(
 
 
 @router.post("/{changeset_id}/submit", responses=problems(404, 409, 412, body=True))
-async def submit_changeset(changeset_id: ChangesetId, body: NoteBody, edit: ChangesetEditing) -> ChangesetOut:
+async def submit_changeset(changeset_id: ChangesetId, body: StepBody, edit: ChangesetEditing) -> ChangesetOut:
     """Submit a draft to be approved. One that could not be applied is refused, with all that is wrong with it."""
     return edit.out(await edit.service.submit(changeset_id, edit.actor, body.note, edit.expected))
 
 
 @router.post("/{changeset_id}/approve", responses=problems(404, 409, 412, body=True))
 async def approve_changeset(
-    changeset_id: ChangesetId, body: NoteBody, edit: ChangesetEditing
+    changeset_id: ChangesetId, body: StepBody, edit: ChangesetEditing
 ) -> ChangesetOut:
     """Approve a change set, as another person than its author and those who edited it.
 
@@ -252,7 +252,7 @@ async def reject_changeset(
 
 @router.post("/{changeset_id}/withdraw", responses=problems(404, 409, 412, body=True))
 async def withdraw_changeset(
-    changeset_id: ChangesetId, body: NoteBody, edit: ChangesetEditing
+    changeset_id: ChangesetId, body: StepBody, edit: ChangesetEditing
 ) -> ChangesetOut:
     """Give a change set up. It stays to be read."""
     return await edit.act(changeset_id, "withdraw", body.note)
@@ -267,7 +267,7 @@ async def rebase_changeset(
 
 
 @router.post("/{changeset_id}/apply", responses=problems(404, 409, 412, body=True))
-async def apply_changeset(changeset_id: ChangesetId, body: NoteBody, edit: ChangesetEditing) -> AppliedOut:
+async def apply_changeset(changeset_id: ChangesetId, body: StepBody, edit: ChangesetEditing) -> AppliedOut:
     """Publish a change set as one version of the catalogue.
 
     Refused (409) with each thing that others have changed since its base.

@@ -61,7 +61,7 @@ class ItemBody(Body):
         return self
 
 
-class NoteBody(Body):
+class StepBody(Body):
     """A note for the trail."""
 
     model_config = examples({"note": "prices are as agreed"}, {})
