@@ -23,7 +23,7 @@ ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT :most
 """
 _BEFORE = "AND (d.decided_at, d.decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
 _OUTCOMES = text("""
-SELECT decision_id, decided_at, offer_id, outcome, value, at_ms, recorded_ms, late FROM outcomes
+SELECT decision_id, decided_at, offer_id, outcome, value, reason, at_ms, recorded_ms, late FROM outcomes
 WHERE decision_id = ANY(:ids) AND decided_at = ANY(cast(:times AS timestamptz[])) AND outcome <> ALL(:not_told)
 ORDER BY recorded_ms, outcome
 """)
@@ -60,6 +60,7 @@ async def decisions_of_customer(
                 "occurred_at_ms": one.at_ms,
                 "recorded_at_ms": one.recorded_ms,
                 "value": one.value,
+                "reason": one.reason,
                 "late": one.late,
             }
         )

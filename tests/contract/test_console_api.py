@@ -172,8 +172,15 @@ async def test_the_token_itself_is_not_stored(nextbest: Nextbest) -> None:
 async def test_a_desk_is_told_what_it_can_ask_with_and_nothing_else(api: Instance) -> None:
     body = {"type": "string", "values": ["cancel", "question"], "description": "why they call"}
     await api.ok("PUT", "/v1/attributes/context.reason", json=body, role="ops")
+    suppress = [{"for_s": 60, "scope": "group"}]
+    await api.ok("PUT", "/v1/reasons/price", json={"name": "Too expensive", "suppress": suppress}, role="ops")
+    await api.ok("PUT", "/v1/reasons/moved", json={}, role="ops")
     agent = await sign_in(api, api.keys["frontend"])
     found = (await agent.send("GET", "/v1/desk")).json()
+    assert found["reasons"] == [
+        {"reason_id": "moved", "name": ""},
+        {"reason_id": "price", "name": "Too expensive"},
+    ]
     assert [p["placement_id"] for p in found["placements"]] == ["desk", "home"]
     assert found["questions"] == [
         {"name": "reason", "type": "string", "description": "why they call", "values": ["cancel", "question"]}

@@ -203,6 +203,62 @@ def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: W
         expect(page.get_by_text("The first three months cost half.").first).to_be_visible()
 
 
+def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offered(
+    browser: Browser, world: World
+) -> None:
+    reason = {"name": "Wants nothing more", "suppress": [{"for_s": 86_400, "scope": "goal"}]}
+    world.http.put("/v1/reasons/no-more", json=reason).raise_for_status()
+    try:
+        with opened(browser, world, "agent") as page:
+            visit(page, "/console/desk")
+            page.get_by_label("Customer id").fill("c79")
+            page.keyboard.press("Enter")
+            expect(page.locator("#offers-title")).to_be_focused()
+            # Three of five offers, four of which are to grow.
+            grow = page.locator('article:not([data-offer="stay-discount"])')
+            refused = grow.first.get_attribute("data-offer")
+            grow.first.get_by_role("button", name="Rejected").click()
+            expect(page.get_by_role("group", name="Why not?").get_by_role("button")).to_have_text(
+                ["Wants nothing more1"]
+            )
+            with (
+                page.expect_request("**/v1/feedback") as sent,
+                page.expect_request("**/v1/decisions") as next_,
+            ):
+                page.keyboard.press("1")
+            told, asked = sent.value.post_data_json, next_.value.post_data_json
+            assert (told["offer_id"], told["outcome"], told["reason"]) == (refused, "rejected", "no-more")
+            assert asked["context"] == {"rejected_offer": refused}, "the context does not declare the reason"
+            expect(page.get_by_test_id("difference")).to_be_visible()
+            expect(grow).to_have_count(0)
+            expect(page.get_by_text("rejected: Wants nothing more")).to_be_visible()
+
+            def archived() -> bool:
+                found = world.http.get("/v1/customers/c79/decisions").json()["decisions"]
+                outcomes = [one for d in found for offer in d["offers"] for one in offer["outcomes"]]
+                return ("rejected", "no-more") in [(one["outcome"], one["reason"]) for one in outcomes]
+
+            wait_until(archived, "the rejection to be archived with its reason")
+            page.reload()  # what this desk remembers is gone
+            page.get_by_label("Customer id").fill("c79")
+            page.keyboard.press("Enter")
+            expect(page.get_by_text("rejected: Wants nothing more")).to_be_visible()
+            body = {"type": "string", "values_from": "reasons"}
+            world.http.put("/v1/attributes/context.rejection_reason", json=body).raise_for_status()
+            visit(page, "/console/desk")
+            page.get_by_label("Customer id").fill("c80")
+            page.keyboard.press("Enter")
+            expect(page.locator("#offers-title")).to_be_focused()
+            page.keyboard.press("r")
+            with page.expect_request("**/v1/decisions") as next_:
+                page.keyboard.press("1")
+            assert next_.value.post_data_json["context"]["rejection_reason"] == "no-more"
+            expect(page.get_by_test_id("difference")).to_be_visible()
+    finally:
+        world.http.delete("/v1/attributes/context.rejection_reason")
+        world.http.delete("/v1/reasons/no-more").raise_for_status()
+
+
 def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")

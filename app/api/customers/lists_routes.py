@@ -62,6 +62,7 @@ async def read_customer_log(
                                 occurred_at=to_datetime(told["occurred_at_ms"]),
                                 recorded_at=to_datetime(told["recorded_at_ms"]),
                                 value=told["value"],
+                                reason=told["reason"],
                                 late=told["late"],
                             )
                             for told in offer["outcomes"]

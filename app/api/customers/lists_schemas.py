@@ -29,6 +29,7 @@ class CustomerOutcome(BaseModel):
     occurred_at: datetime
     recorded_at: datetime
     value: float | None
+    reason: str | None = Field(description="why, where that was told: one that the catalogue declares")
     late: bool
 
 
@@ -81,6 +82,7 @@ class CustomerDecisions(BaseModel):
                                     "occurred_at": "2026-03-08T09:01:00Z",
                                     "recorded_at": "2026-03-08T09:01:01Z",
                                     "value": 40.0,
+                                    "reason": None,
                                     "late": False,
                                 }
                             ],

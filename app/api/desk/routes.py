@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.deps import State, Teller, problems
-from app.api.desk.schemas import DeskOut, DeskPlacement, DeskQuestion
+from app.api.desk.schemas import DeskOut, DeskPlacement, DeskQuestion, DeskReason
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -12,9 +12,9 @@ CONTEXT = "context."
 
 @router.get("/desk", responses=problems())
 async def read_desk(state: State, key: Teller) -> DeskOut:
-    """Tell what a desk can ask with: the placements, and the declared attributes of the context.
+    """Tell what a desk can ask with: the placements, the declared attributes of the context, and the declared reasons.
 
-    Nothing of offers, rules or customers is in it.
+    Nothing of offers, rules, customers or what reasons suppress is in it.
     """
     catalogue = state.current_catalogue()
     placements = [
@@ -33,4 +33,5 @@ async def read_desk(state: State, key: Teller) -> DeskOut:
         for path, a in sorted(catalogue.checker.vocabulary.attributes.items())
         if path.startswith(CONTEXT) and path in catalogue.attributes
     ]
-    return DeskOut(placements=placements, questions=questions)
+    reasons = [DeskReason(reason_id=name, name=one.name) for name, one in sorted(catalogue.reasons.items())]
+    return DeskOut(placements=placements, questions=questions, reasons=reasons)

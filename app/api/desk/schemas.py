@@ -25,6 +25,13 @@ class DeskQuestion(BaseModel):
     values: list[str | float | int | bool] = Field(description="the answers that there are; any if empty")
 
 
+class DeskReason(BaseModel):
+    """A reason that the catalogue declares: feedback may tell it, such as why an offer was rejected."""
+
+    reason_id: str
+    name: str = Field(description="for people; may be empty")
+
+
 class DeskOut(BaseModel):
     """The placements, attributes and reasons that a desk can ask with."""
 
@@ -41,8 +48,10 @@ class DeskOut(BaseModel):
                     "values": ["question", "cancel"],
                 }
             ],
+            "reasons": [{"reason_id": "too-expensive", "name": "Too expensive"}],
         }
     )
 
     placements: list[DeskPlacement]
     questions: list[DeskQuestion]
+    reasons: list[DeskReason]

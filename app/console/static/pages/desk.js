@@ -13,13 +13,16 @@ import { Search } from "./desk_search.js";
 
 const KEPT_PLACEMENT = "nextbest.desk";
 const MOODS = ["good", "neutral", "annoyed"];
+/** Reasons of a no where the catalogue declares none. */
 const REASONS = ["price", "has_it", "not_now", "no_need", "other"];
+/** So many reasons have a key. */
+export const KEYS = 9;
 /** Names of the context that have a control of their own. */
 const OWN = ["reason", "mood", "rejected_offer", "rejection_reason"];
 
 async function load() {
-  const { placements, questions } = await get("/v1/desk");
-  return { placements, context: questions };
+  const { placements, questions, reasons } = await get("/v1/desk");
+  return { placements, context: questions, declared: reasons };
 }
 
 export default function Desk() {
@@ -40,6 +43,17 @@ const listed = (context, name, otherwise) => {
   return values.length > 0 ? values.map(String) : otherwise;
 };
 
+/** The reasons of a no: declared ones, of these those that the context lists, if it lists any of them; or else texts. */
+function reasonsOfNo(declared, context) {
+  const values = listed(context, "rejection_reason", []);
+  const both = declared.filter((reason) => values.includes(reason.reason_id));
+  if (declared.length > 0) return both.length > 0 ? both : declared;
+  return (values.length > 0 ? values : REASONS).map((value) => ({ reason_id: value, name: "" }));
+}
+
+/** The name of a reason, for people. */
+export const reasonName = (reasons, id) => reasons.find((reason) => reason.reason_id === id)?.name || known(`reason.${id}`, id);
+
 /** The values of the form, as the context of a request: of the declared types, and nothing that is empty. */
 function contextOf(answers, context) {
   const found = {};
@@ -51,7 +65,7 @@ function contextOf(answers, context) {
   return found;
 }
 
-function Call({ placements, context }) {
+function Call({ placements, context, declared }) {
   const [placement, setPlacement] = useState(firstPlacement(placements)?.placement_id ?? "");
   const [customer, setCustomer] = useState("");
   const [answers, setAnswers] = useState({ reason: "", mood: "" });
@@ -101,29 +115,32 @@ function Call({ placements, context }) {
   const record = useCallback(
     async (offer, outcome, reason) => {
       try {
-        const taken = await send({ decision_id: answer.decision_id, offer_id: offer.offer_id, outcome });
+        // Feedback takes declared reasons alone. In the context others are free texts.
+        const isDeclared = declared.some((one) => one.reason_id === reason);
+        const taken = await send({ decision_id: answer.decision_id, offer_id: offer.offer_id, outcome, ...(isDeclared ? { reason } : {}) });
         setTold((old) => ({ ...old, [offer.offer_id]: outcome }));
         setCalls((old) =>
           old.map((call) =>
             call.decision_id === answer.decision_id
-              ? { ...call, outcomes: { ...call.outcomes, [offer.offer_id]: reason ? `${outcome}: ${reason}` : outcome } }
+              ? { ...call, outcomes: { ...call.outcomes, [offer.offer_id]: { outcome, reason } } }
               : call,
           ),
         );
         tell(taken ? t(`told.${outcome}`, { offer: titleOf(offer) }) : t("toldLater"), taken ? "good" : "warn");
         if (outcome === "rejected") {
           const old = answer.offers;
-          const next = await ask({ rejected_offer: offer.offer_id, rejection_reason: reason });
+          const inContext = !isDeclared || context.some((a) => a.name === "rejection_reason");
+          const next = await ask({ rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) });
           if (next) setBefore({ rejected: offer, offers: old });
         }
       } catch (problem) {
         setError(problem);
       }
     },
-    [answer, ask],
+    [answer, ask, context, declared],
   );
 
-  const reasons = listed(context, "rejection_reason", REASONS);
+  const reasons = reasonsOfNo(declared, context);
   const offer = answer?.offers[current];
   // Whose the answer is: the field may name the next one already.
   const asked = answer ? calls[0].customer : "";
@@ -191,7 +208,7 @@ function Call({ placements, context }) {
     <aside aria-label=${t("help")}>
       <${Search} offer=${offer} placement=${placement} />
       ${answer && may("agent") && html`<${Notes} key=${asked} customer=${asked} about=${{ reason: String(answers.reason), decision_id: answer.decision_id }} />`}
-      <${Contacts} customer=${asked} calls=${calls} />
+      <${Contacts} customer=${asked} calls=${calls} reasons=${declared} />
     </aside>
   </div>`;
 }
@@ -229,7 +246,8 @@ function useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, 
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
       const { key } = event;
       const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[key];
-      if (rejecting && key >= "1" && key <= String(reasons.length)) record(offer, "rejected", reasons[Number(key) - 1]);
+      const reason = rejecting && reasons.slice(0, KEYS)[Number(key) - 1];
+      if (reason) record(offer, "rejected", reason.reason_id);
       else if (rejecting && key === "Escape") setRejecting(false);
       else if (step) setCurrent(Math.min(Math.max(current + step, 0), answer.offers.length - 1));
       else if (offer && key === "p") record(offer, "presented");

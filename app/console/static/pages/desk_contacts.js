@@ -5,14 +5,15 @@ import { time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Card } from "../lib/widgets.js";
+import { reasonName } from "./desk.js";
 
 const loadArchived = (customer) =>
   customer && may("agent", "ops", "scientist") ? get(`/v1/customers/${part(customer)}/decisions?limit=10`) : { decisions: [] };
 
 /** The last outcome that was told of an offer. */
-const last = (offer) => offer.outcomes.at(-1)?.outcome;
+const last = (offer) => offer.outcomes.at(-1);
 
-export function Contacts({ customer, calls }) {
+export function Contacts({ customer, calls, reasons }) {
   const archived = useLoad(async () => loadArchived(customer), [customer, calls.length]);
   const here = calls.filter((call) => call.customer === customer);
   const seen = new Set(here.map((call) => call.decision_id));
@@ -27,7 +28,7 @@ export function Contacts({ customer, calls }) {
     <ul class="plain small">
       ${rows.map(
         (row) => html`<li key=${row.id}><strong>${time(row.at)}</strong> <span class="muted">${row.placement}</span>
-          ${row.offers.map(([id, outcome]) => html`<div>${id} ${outcome && html`<span class="badge">${words(outcome)}</span>`}</div>`)}</li>`,
+          ${row.offers.map(([id, outcome]) => html`<div>${id} ${outcome && html`<span class="badge">${words(outcome, reasons)}</span>`}</div>`)}</li>`,
       )}
     </ul>
     ${archived.error && html`<p class="muted small">${t("contactsAway")}</p>`}
@@ -35,7 +36,7 @@ export function Contacts({ customer, calls }) {
 }
 
 /** An outcome, with the reason that was given for a no. */
-function words(outcome) {
-  const [name, reason] = outcome.split(": ");
-  return reason ? `${known(`outcome.${name}`, name)}: ${known(`reason.${reason}`, reason)}` : known(`outcome.${name}`, name);
+function words({ outcome, reason }, reasons) {
+  const name = known(`outcome.${outcome}`, outcome);
+  return reason ? `${name}: ${reasonName(reasons, reason)}` : name;
 }

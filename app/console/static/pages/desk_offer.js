@@ -1,9 +1,9 @@
 // An offer as an agent needs it: why, what to say, what they may object, and what became of it.
 import { html, useEffect, useRef } from "../lib/ui.js";
 import { share, signed } from "../lib/format.js";
-import { known, t } from "../lib/i18n.js";
+import { t } from "../lib/i18n.js";
 import { Badge } from "../lib/widgets.js";
-import { titleOf } from "./desk.js";
+import { KEYS, reasonName, titleOf } from "./desk.js";
 
 /** Why this offer stands where it stands, in plain words. */
 function reasonsOf({ factors, rank, probability }) {
@@ -38,7 +38,9 @@ export function OfferCard({ offer, reasons, record, isCurrent, isNew, outcome, r
     ${rejecting
       ? html`<div class="row" ref=${reasonList} role="group" aria-label=${t("whyNot")}>
           <span>${t("whyNot")}</span>
-          ${reasons.map((reason, i) => html`<button key=${reason} onClick=${() => record(offer, "rejected", reason)}>${known(`reason.${reason}`, reason)}<kbd>${i + 1}</kbd></button>`)}
+          ${reasons.map(
+            ({ reason_id: id }, i) => html`<button key=${id} onClick=${() => record(offer, "rejected", id)}>${reasonName(reasons, id)}${i < KEYS && html`<kbd>${i + 1}</kbd>`}</button>`,
+          )}
         </div>`
       : html`<div class="row">
           <button onClick=${() => record(offer, "presented")}>${t("do.presented")}<kbd>p</kbd></button>
