@@ -62,6 +62,28 @@ async def test_three_dropped_calls_in_a_day_and_tier_a(triggers: Triggers) -> No
     assert row.next_attempt_at == row.fired_at
 
 
+async def test_a_complaint_and_then_a_dropped_call_within_the_hour(triggers: Triggers) -> None:
+    api = triggers.nextbest.api
+    await api.ok("PUT", "/v1/event-types/complaint", json={"name": "Complaint"})
+    since = {"event": "complaint", "function": "recency", "unit": "hours"}
+    await api.ok("PUT", "/v1/aggregates/hours_since_complaint", json=since)
+    within = {"event": "complaint", "function": "count", "window": "1h"}
+    await api.ok("PUT", "/v1/aggregates/complaints_1h", json=within)
+    conditions = {"since": "events.hours_since_complaint < 1.0", "within": "events.complaints_1h >= 1"}
+    for name, when in conditions.items():
+        await triggers.declare(name, {"event": "call_dropped"}, when=when)
+    await triggers.tell("call_dropped", "reversed", "reversed-1")
+    await triggers.follow()
+    await triggers.tell("complaint", "reversed", "reversed-2")
+    await triggers.tell("complaint", "soon", "soon-1", ago_s=HALF_HOUR_S)
+    await triggers.tell("complaint", "long-ago", "long-ago-1", ago_s=4 * HALF_HOUR_S)
+    for customer_id in ("soon", "long-ago", "never"):
+        await triggers.tell("call_dropped", customer_id, f"{customer_id}-2")
+    await triggers.follow()
+    for name in conditions:
+        assert await triggers.fired(name) == [("soon", "event soon-2")], name
+
+
 async def test_nothing_fires_of_what_happened_before_there_was_a_trigger(triggers: Triggers) -> None:
     await triggers.tell("login", "early", "early-1")
     await triggers.follow()

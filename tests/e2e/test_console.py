@@ -33,6 +33,7 @@ PAGES = {
     "changes": "/console/changes",
     "keys": "/console/keys",
     "customer": "/console/customers/c1",
+    "decision": "/console/decisions/looked-at",
     "placements": "/console/placements",
     "placement": "/console/placements/web-home",
     "policies": "/console/policies",
@@ -474,6 +475,56 @@ def test_reports_say_what_offering_is_worth(browser: Browser, world: World) -> N
         world.http.delete("/v1/holdouts/few").raise_for_status()
 
 
+def test_home_shows_what_offering_earns_where_somebody_is_held_out(browser: Browser, world: World) -> None:
+    http = world.http
+    shortly = {"channel": "agent", "slots": 1, "control_share": 0, "reward_window_s": 1, "deadline_ms": 5000}
+    assert http.put("/v1/placements/in-a-call", json=shortly).is_success
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console")
+        expect(page.get_by_test_id("live")).to_be_visible()
+        expect(page.get_by_test_id("earned")).to_have_count(0)
+    assert http.put("/v1/holdouts/third", json={"name": "Without contact", "share": 0.3}).is_success
+    try:
+        for n in range(30):
+            asked = {"customer_id": f"c{100 + n}", "placement": "in-a-call"}
+            answer = http.post("/v1/decisions", json=asked).json()
+            for offer in answer["offers"]:
+                told = {"decision_id": answer["decision_id"], "offer_id": offer["offer_id"]}
+                http.post("/v1/feedback", json=told | {"outcome": "accepted", "value": 10 + n})
+
+        def value() -> Any:
+            report = http.get("/v1/reports/holdout/third").json()
+            (row,) = (row for row in report["measures"] if row["measure"] == "value")
+            return row if report["open"] == 0 and row["difference_low"] is not None else None
+
+        wait_until(lambda: value() is not None, "the windows to be closed and archived")
+        ends = [f"{value()[f'difference{end}']:.4f}".rstrip("0").rstrip(".") for end in ("", "_low", "_high")]
+        with opened(browser, world, "ops") as page:
+            visit(page, "/console")
+            card = page.get_by_test_id("earned")
+            expect(card.get_by_text("Without contact")).to_be_visible()
+            expect(card).to_contain_text("value {} ({} – {})".format(*ends))
+            assert serious_violations(page) == []
+            page.get_by_role("button", name="Español").click()
+            expect(card.get_by_role("heading", name="Lo que aportan las ofertas")).to_be_visible()
+    finally:
+        http.delete("/v1/holdouts/third").raise_for_status()
+
+
+def test_home_counts_feedback_of_every_kind_as_it_comes(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console")
+        feedback = page.get_by_test_id("feedback")
+        expect(feedback).to_be_attached()
+        asked = {"customer_id": "c390", "placement": "call-centre"}
+        answer = world.http.post("/v1/decisions", json=asked).json()
+        for offer, outcome in zip(answer["offers"], ("clicked", "rejected", "presented"), strict=False):
+            told = {"decision_id": answer["decision_id"], "offer_id": offer["offer_id"], "outcome": outcome}
+            world.http.post("/v1/feedback", json=told).raise_for_status()
+        for outcome in ("clicked", "rejected"):
+            expect(feedback).to_contain_text(outcome)
+
+
 def test_the_desk_works_while_the_service_is_degraded_and_says_so(browser: Browser, world: World) -> None:
     with opened(browser, world, "frontend") as page:
         visit(page, "/console/desk")
@@ -505,6 +556,9 @@ def test_everybody_can_use_every_page(
     browser: Browser, world: World, language: str, scheme: str, width: int
 ) -> None:
     size = {"width": width, "height": 900}
+    asked = {"decision_id": "looked-at", "customer_id": "c2", "placement": "call-centre"}
+    assert world.http.post("/v1/decisions", json=asked).json()["offers"]
+    wait_until(lambda: world.http.get("/v1/decisions/looked-at").is_success, "the decision to be archived")
     with opened(browser, world, "admin", viewport=size, color_scheme=scheme) as page:
         page.add_init_script(f"localStorage.setItem('nextbest.language', '{language}')")
         for name, path in PAGES.items():

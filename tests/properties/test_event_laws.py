@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -88,10 +89,17 @@ def test_a_window_counts_all_events_in_it_and_older_ones_by_less_than_a_tile(
     assert read["sum"] == sum(amounts) / 1e6
 
 
-MEASURES: st.SearchStrategy[Measure] = st.sampled_from(("count", "sum"))
+MANY_CALLS = st.lists(st.tuples(st.integers(0, 45), st.integers(-100, 100)), min_size=8, max_size=25).map(
+    lambda told: [
+        make_event(f"e{i}", "call", NOW_MS - days * DAY_MS, {"minutes": n})
+        for i, (days, n) in enumerate(told)
+    ]
+)
+"""Enough calls within a few periods for most of these to have several."""
 
 
-@given(histories(), MEASURES, st.integers(0, 20 * DAY_MS))
+@pytest.mark.parametrize("of", ["count", "sum", "mean"])
+@given(events=histories() | MANY_CALLS, later_ms=st.integers(0, 20 * DAY_MS))
 def test_a_deviation_agrees_with_a_plain_list_of_events(
     events: list[Event], of: Measure, later_ms: int
 ) -> None:
@@ -104,20 +112,21 @@ def test_a_deviation_agrees_with_a_plain_list_of_events(
     calls = [e for e in events if e.type == "call" and (of == "count" or "minutes" in e.properties)]
     period_ms, ends_ms = PERIOD_TILES * tile, (now_ms // tile + 1) * tile
     first_ms = min((e.at_ms for e in calls), default=ends_ms) // tile * tile
-    values: list[int] = []
+    values: list[Fraction | None] = []
     for period in range(6):
         until_ms, from_ms = ends_ms - period * period_ms, ends_ms - (period + 1) * period_ms
         if period and from_ms < first_ms:
             break
         inside = [e for e in calls if from_ms <= e.at_ms < until_ms]
-        values.append(len(inside) if of == "count" else sum(map(millionths, inside)))
-    current, *earlier = values
-    if len(earlier) < 2:
+        total = Fraction(len(inside) if of == "count" else sum(map(millionths, inside)))
+        values.append(total if of != "mean" else total / len(inside) if inside else None)
+    current, earlier = values[0], [value for value in values[1:] if value is not None]
+    if current is None or len(earlier) < 2:
         assert read is None
     elif len(set(earlier)) == 1:
         assert read == (0.0 if current == earlier[0] else math.copysign(MAX_DEVIATION, current - earlier[0]))
     else:
-        plain = float(current - Fraction(sum(earlier), len(earlier))) / statistics.stdev(earlier)
+        plain = float(current - statistics.mean(earlier)) / statistics.stdev(earlier)
         cut = max(-MAX_DEVIATION, min(MAX_DEVIATION, plain))
         assert read is not None
         assert math.isclose(float(read), cut, rel_tol=1e-9, abs_tol=1e-9)

@@ -11,17 +11,22 @@ export function Holdouts() {
   return html`<${Loaded} of=${loaded}>${(holdouts) => holdouts.map((holdout) => html`<${Holdout} key=${holdout.id} of=${holdout} />`)}<//>`;
 }
 
+/** How many customers are held out, and from what. */
+export function withheld(holdout) {
+  const what = holdout.goal ? t("holdoutGoal", { goal: t(`goal.${holdout.goal}`) }) : t("holdoutAll");
+  return t("holdoutOf", { share: share(holdout.share), what });
+}
+
 function Holdout({ of }) {
   const loaded = useLoad(() => get(`/v1/reports/holdout/${encodeURIComponent(of.id)}`), [of.id]);
-  const what = of.goal ? t("holdoutGoal", { goal: t(`goal.${of.goal}`) }) : t("holdoutAll");
   return html`<${Card} title=${`${t("holdouts")}: ${of.name || of.id}`}>
-    <p class="muted small">${t("holdoutOf", { share: share(of.share), what })}</p>
+    <p class="muted small">${withheld(of)}</p>
     <${Loaded} of=${loaded}>${(report) => html`<${Measures} report=${report} />`}<//>
   <//>`;
 }
 
 /** A figure with its 95 % interval, as far as both are known. */
-function between(row, name, digits) {
+export function between(row, name, digits) {
   const low = row[`${name}_low`];
   const figure = number(row[name], digits);
   return low === null ? figure : `${figure} (${number(low, digits)} – ${number(row[`${name}_high`], digits)})`;

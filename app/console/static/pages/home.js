@@ -1,11 +1,12 @@
 // Home: how it goes, this week against last, and what happens this second.
 import { html, useLoad } from "../lib/ui.js";
-import { get, withQuery } from "../lib/api.js";
+import { get, part, withQuery } from "../lib/api.js";
 import { Chart } from "../lib/chart.js";
 import { dayFromToday, number, share, signed, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { useLive } from "../lib/live.js";
 import { Badge, Bar, Card, Interval, Loaded, Page } from "../lib/widgets.js";
+import { between, withheld } from "./holdouts.js";
 
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -14,6 +15,7 @@ export default function Home() {
     <${Live} />
     <${Weeks} />
     <div class="grid wide">
+      <${Earned} />
       <${Alerts} />
       <${Capacities} />
       <${Drift} />
@@ -28,15 +30,17 @@ function Live() {
   const degraded = Object.entries(now.degraded_per_s);
   // A decision can have several reasons: the largest is a lower bound of its share.
   const most = Math.max(0, ...degraded.map(([, rate]) => rate));
-  const part = now.decisions_per_s > 0 ? Math.min(most / now.decisions_per_s, 1) : most > 0 ? 1 : 0;
+  const told = Object.entries(now.feedback_per_s);
+  const degradedShare = now.decisions_per_s > 0 ? Math.min(most / now.decisions_per_s, 1) : most > 0 ? 1 : 0;
   return html`<${Card} title=${t("live")} data-testid="live">
     ${lost && html`<div class="note warn" role="alert">${t("liveLost")}</div>`}
     <div class="grid figures">
       <${Figure} label=${t("decisionsPerS")} value=${number(now.decisions_per_s, 1)} note=${t("sinceStart", { n: number(now.decisions) })} />
       <${Figure}
-        label=${t("acceptedPerS")}
-        value=${number(now.feedback_per_s.accepted ?? 0, 1)}
-        note=${html`<span data-testid="accepted-total">${t("acceptedTotal", { n: number(now.outcomes.accepted) })}</span>`}
+        label=${t("feedbackPerS")}
+        value=${number(told.reduce((total, [, rate]) => total + rate, 0), 1)}
+        note=${html`<div data-testid="feedback">${told.map(([outcome, rate]) => `${known(`outcome.${outcome}`, outcome)} ${number(rate, 1)}`).join(", ")}</div>
+          <span data-testid="accepted-total">${t("acceptedTotal", { n: number(now.outcomes.accepted) })}</span>`}
       />
       <${Figure}
         label=${t("latency")}
@@ -45,8 +49,8 @@ function Live() {
       />
       <${Figure}
         label=${t("degraded")}
-        value=${share(part)}
-        kind=${part > 0.05 ? "down" : ""}
+        value=${share(degradedShare)}
+        kind=${degradedShare > 0.05 ? "down" : ""}
         note=${degraded.length ? degraded.map(([reason]) => known(`degraded.${reason}`, reason)).join(", ") : t("allWell")}
       />
       <${Figure}
@@ -156,6 +160,34 @@ const Change = ({ of, from }) =>
     ${of === null ? null : html`<strong class=${of >= 0 ? "up" : "down"}>${signed(of)}</strong> `}
     <span class="muted">${t("lastWeek", { value: from })}</span>
   </div>`;
+
+/** What offering is worth, by hold-out; nothing where there is none. */
+function Earned() {
+  const loaded = useLoad(() => get("/v1/holdouts"));
+  return html`<${Loaded} of=${loaded}>
+    ${(holdouts) =>
+      holdouts.length > 0 &&
+      html`<${Card} title=${t("earned")} data-testid="earned">
+        <ul class="plain">${holdouts.map((holdout) => html`<${EarnedOf} key=${holdout.id} of=${holdout} />`)}</ul>
+        <p class="muted small">${t("earnedPerCustomer")}</p>
+        <a class="small" href="/console/reports">${t("page.reports")}</a>
+      <//>`}
+  <//>`;
+}
+
+function EarnedOf({ of }) {
+  const loaded = useLoad(() => get(`/v1/reports/holdout/${part(of.id)}`), [of.id]);
+  return html`<li>
+    <strong>${of.name || of.id}</strong> <span class="muted small">${withheld(of)}</span>
+    <${Loaded} of=${loaded}>
+      ${(report) => html`
+        ${report.measures
+          .filter((row) => row.measure !== "acceptances")
+          .map((row) => html`<div class="row" key=${row.measure}>${known(`measure.${row.measure}`, row.measure)} <strong>${between(row, "difference", 4)}</strong></div>`)}
+        ${report.warnings.map((warning) => html`<p class="muted small" key=${warning.code}>${warning.message}</p>`)}`}
+    <//>
+  </li>`;
+}
 
 function Alerts() {
   const loaded = useLoad(() => get("/v1/alerts?state=firing"));
