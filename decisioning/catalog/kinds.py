@@ -234,8 +234,17 @@ _DEMANDS = (
     Protective("contact_limits", "limits", (("window_s",),)),
 )
 """What an offer, a group and a goal demand."""
+_SUPPRESSES = (Protective("suppress", "limits", (("scope",),)),)
+"""What is not offered after an outcome, or for a reason."""
 
-ATTRIBUTE = Kind("attribute", "attributes", "path", Attribute, check=_check_attribute)
+ATTRIBUTE = Kind(
+    "attribute",
+    "attributes",
+    "path",
+    Attribute,
+    check=_check_attribute,
+    protective=(Protective("classification", "privacy"),),
+)
 SEGMENT = Kind(
     "segment",
     "segments",
@@ -316,7 +325,10 @@ CAPACITY = Kind(
     Capacity,
     check=_check_capacity,
     protective=(
-        Protective("per", "limits"),
+        *(
+            Protective(field, "limits")
+            for field in ("per", "counts", "hold_s", "overbook", "once_per_customer", "keep_for_value")
+        ),
         Protective("time_zone", "time_zone"),
         *(Protective(field, "scope") for field in ("offer", "group", "channel", "team")),
     ),
@@ -347,8 +359,10 @@ GOAL = Kind(
     expressions=_expressions_of_rules,
     protective=_DEMANDS,
 )
-OUTCOME = Kind("outcome", "outcomes", "outcome_id", DeclaredOutcome, check=_check_outcome)
-REASON = Kind("reason", "reasons", "reason_id", Reason)
+OUTCOME = Kind(
+    "outcome", "outcomes", "outcome_id", DeclaredOutcome, check=_check_outcome, protective=_SUPPRESSES
+)
+REASON = Kind("reason", "reasons", "reason_id", Reason, protective=_SUPPRESSES)
 SIGNAL = Kind(
     "signal",
     "signals",
@@ -359,7 +373,18 @@ SIGNAL = Kind(
     protective=(Protective("scope", "scope"), Protective("lasts_s", "limits")),
 )
 ALERT = Kind("alert", "alert_rules", "alert_id", Alert, check=check_alert)
-EVENT = Kind("event", "event_types", "type_id", EventType, check=_check_event_type)
+EVENT = Kind(
+    "event",
+    "event_types",
+    "type_id",
+    EventType,
+    check=_check_event_type,
+    protective=(
+        Protective("personal", "privacy"),
+        Protective("retention_days", "privacy"),
+        Protective("contact", "limits"),
+    ),
+)
 AGGREGATE = Kind("aggregate", "aggregates", "aggregate_id", Aggregate, check=check_aggregate)
 CONCEPT = Kind("concept", "concepts", "concept_id", Concept, check=check_concept)
 TRIGGER = Kind(
@@ -369,7 +394,11 @@ TRIGGER = Kind(
     Trigger,
     check=check_trigger,
     expressions=trigger_expressions,
-    protective=(Protective("when", "rules"),),
+    protective=(
+        Protective("when", "rules"),
+        Protective("within_s", "limits"),
+        Protective("again_after_s", "limits"),
+    ),
 )
 HOLDOUT = Kind(
     "holdout",

@@ -311,36 +311,35 @@ async def test_drafts_and_ended_offers_are_replaced_freely(api: Instance) -> Non
     assert (await api.call("PUT", "/v1/offers/ending", json=bare | {"status": "ended"})).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("kind", "body", "fields"),
-    [
-        (
-            "group",
-            {"name": "Rich", "goal": "serve"},
-            ["requires_consent", "legal_basis", "rules", "contact_limits"],
-        ),
-        ("goal", {"lever": 1}, ["requires_consent", "legal_basis", "rules", "contact_limits"]),
-        ("placement", {"channel": "agent"}, ["when", "min_propensity", "max_per_group"]),
-        (
-            "contact_policy",
-            {"name": "two", "max": 2, "window_s": 60},
-            ["outcomes", "suppress_s", "scope", "channels", "applies_to"],
-        ),
-        ("quiet_hours", {"start": "21:00", "end": "08:00"}, ["channels", "time_zone"]),
-        (
-            "capacity",
-            {"name": "calls", "max": 300},
-            ["per", "time_zone", "offer", "group", "channel", "team"],
-        ),
-        (
-            "override",
-            {"reason": "in May", "starts_at": "2026-05-01T00:00:00Z"},
-            ["ends_at", "offer", "group"],
-        ),
-        ("context_weight", {"when": "customer.known", "percent": 1}, ["goal", "group", "offer"]),
-    ],
-)
-async def test_other_kinds_are_guarded_too(api: Instance, kind: str, body: Any, fields: list[str]) -> None:
+BARE: dict[str, dict[str, Any]] = {
+    "attribute": {"type": "int"},
+    "group": {"name": "Rich", "goal": "serve"},
+    "placement": {"channel": "agent"},
+    "contact_policy": {"name": "two", "max": 2, "window_s": 60},
+    "quiet_hours": {"start": "21:00", "end": "08:00"},
+    "capacity": {"name": "calls", "max": 300},
+    "override": {"reason": "in May", "starts_at": "2026-05-01T00:00:00Z"},
+    "context_weight": {"when": "customer.known", "percent": 1},
+    "goal": {"lever": 1},
+    "outcome": {"name": "Quoted"},
+    "reason": {"name": "Too expensive"},
+    "signal": {"when": "customer.known", "reason": "rich"},
+    # What others know of its properties stays declared.
+    "event": {name: RICH["event"][1][name] for name in ("name", "json_schema")},
+    "trigger": {name: RICH["trigger"][1][name] for name in ("on", "deliver", "channels")},
+    "holdout": {"share": 0.25},
+}
+"""Bodies without anything that protects, by kind."""
+
+
+async def test_every_other_kind_that_protects_is_tried() -> None:
+    assert {*BARE, "offer"} == {kind.name for kind in KINDS.values() if kind.protective}
+
+
+@pytest.mark.parametrize("kind", BARE)
+async def test_other_kinds_are_guarded_too(api: Instance, kind: str) -> None:
+    body = BARE[kind]
+    fields = [p.shown for p in KINDS[kind].protective if p.shown in RICH[kind][1]]
     one = f"/v1/{RICH[kind][0]}"
     response = await api.call("GET", one)
     refused = problem_of(await api.call("PUT", one, json=body), 409)

@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 from scipy import stats
 from sqlalchemy import text
 
+from app.api.reports.tables import PARQUET
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.holdouts.holdout import Holdout
 from decisioning.privacy import store_erasing
@@ -151,7 +153,7 @@ async def test_of_a_goal_who_is_held_out_from_everything_is_on_neither_side(
     assert found["measures"][0]["held_out_total"] > 0  # loans
 
 
-async def test_as_csv_it_is_the_same(shop: Nextbest, told: Told) -> None:
+async def test_as_a_file_it_is_the_same(shop: Nextbest, told: Told) -> None:
     rows = (await shop.api.ok("GET", ONE))["measures"]
     answer = await shop.api.call("GET", f"{ONE}?format=csv")
     assert answer.headers["Content-Type"].startswith("text/csv")
@@ -159,6 +161,10 @@ async def test_as_csv_it_is_the_same(shop: Nextbest, told: Told) -> None:
     assert [row["measure"] for row in table] == MEASURES
     for row, line in zip(rows, table, strict=True):
         assert {name: "" if value is None else str(value) for name, value in row.items()} == line
+    answer = await shop.api.call("GET", f"{ONE}?format=parquet")
+    assert answer.headers["Content-Type"] == PARQUET
+    assert 'filename="holdout-all.parquet"' in answer.headers["Content-Disposition"]
+    assert pq.read_table(io.BytesIO(answer.content)).to_pylist() == rows
 
 
 async def test_days_are_those_of_the_zone(shop: Nextbest, told: Told) -> None:

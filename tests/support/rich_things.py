@@ -126,6 +126,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "hold_s": 600,
             "overbook": 3,
             "once_per_customer": False,
+            "keep_for_value": True,
         },
     ),
     "override": (

@@ -36,7 +36,7 @@ class HoldoutReportQuery(Parameters):
             " `event=churn,order:amount`; those of the hold-out if left out",
         )
     )
-    format: Literal["json", "csv"] = "json"
+    format: Literal["json", "csv", "parquet"] = "json"
 
     def events(self) -> list[HoldoutEvent] | None:
         """Return what of events is compared; ``None`` if that is not said."""

@@ -8,27 +8,18 @@ from pydantic_core import to_json
 
 from app.api.deps import Reader, State, problems
 from app.api.reports.offer_schemas import OfferReport, OfferReportQuery
-from app.api.reports.tables import CSV, PARQUET, write_csv, write_parquet
+from app.api.reports.tables import CSV, FILES, PARQUET, write_csv, write_parquet
 from decisioning.reporting.offer_report import ReportScope, report_rows, table_columns
 from decisioning.reporting.store_offer_report import offer_counts
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
-
-_FILES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            "text/csv": {"schema": {"type": "string"}},
-            PARQUET: {"schema": {"type": "string", "format": "binary"}},
-        }
-    }
-}
 
 
 @router.get(
     "/offers",
     response_model=OfferReport,
     response_model_exclude_unset=True,
-    responses=_FILES | problems(),
+    responses=FILES | problems(),
 )
 async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQuery, Query()]) -> Any:
     """Report on offers, by time, offer, placement, customers and policy, with 95 % intervals.

@@ -11,6 +11,15 @@ import pyarrow.parquet as pq
 
 CSV = "text/csv; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
+FILES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            PARQUET: {"schema": {"type": "string", "format": "binary"}},
+        }
+    }
+}
+"""The files that a report may be answered as, for the document of the API."""
 _TYPES: dict[type, Any] = {
     str: pa.string(),
     int: pa.int64(),

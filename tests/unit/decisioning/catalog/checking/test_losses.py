@@ -52,6 +52,50 @@ def test_what_is_lost_is_named() -> None:
     assert lost(not_after=[{"within_s": 60, "offer": "gold"}])[0].word == "exclusions"
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "expected"),
+    [
+        ("capacity", {"overbook": 0}, {}, ["overbook: 0"]),
+        ("capacity", {"overbook": 0}, {"overbook": None}, ["overbook: 0"]),
+        ("capacity", {"overbook": None}, {}, []),
+        ("capacity", {"overbook": None}, {"overbook": 0}, []),
+        ("capacity", {"overbook": 3}, {"overbook": 0}, []),
+        ("capacity", {"once_per_customer": False}, {}, ["once_per_customer: False"]),
+        ("capacity", {"keep_for_value": False}, {}, []),
+        ("contact_policy", {"per": "household"}, {}, ["per: 'household'"]),
+        ("attribute", {"classification": "sensitive"}, {}, ["classification: 'sensitive'"]),
+        ("trigger", {"again_after_s": 86_400}, {}, []),
+        (
+            "trigger",
+            {"again_after_s": 604_800, "within_s": 60},
+            {},
+            ["within_s: 60", "again_after_s: 604800"],
+        ),
+        ("event", {"personal": ["caller", "iban"]}, {"personal": ["iban"]}, ["personal: 'caller'"]),
+        ("event", {"contact": {"channel": "agent"}}, {}, ["contact: {'channel': 'agent'}"]),
+        ("reason", {"suppress": [{"for_s": 60}]}, {"suppress": [{"for_s": 90, "scope": "offer"}]}, []),
+        (
+            "outcome",
+            {"suppress": [{"for_s": 60}, {"for_s": 90, "scope": "all"}]},
+            {"suppress": [{"for_s": 60}]},
+            ["suppress: {'for_s': 90, 'scope': 'all'}"],
+        ),
+    ],
+)
+def test_what_other_kinds_lose(
+    kind: str, before: dict[str, Any], after: dict[str, Any], expected: list[str]
+) -> None:
+    needed: dict[str, dict[str, Any]] = {
+        "attribute": {"type": "string"},
+        "capacity": {"name": "Calls", "max": 3},
+        "contact_policy": {"name": "Two", "max": 2, "window_s": 60},
+        "event": {"name": "Call"},
+        "trigger": {"on": {"event": "call"}, "deliver": {"stream": "calls"}, "placement": "home"},
+    }
+    bodies = [needed.get(kind, {}) | some for some in (before, after)]
+    assert [str(loss) for loss in losses_between(KINDS[kind], "one", *bodies)] == expected
+
+
 def test_what_is_not_in_use_loses_nothing() -> None:
     for status in ("draft", "ended"):
         before = OFFER | {"status": status}
