@@ -245,3 +245,26 @@ async def test_a_placement_may_have_a_condition(api: Instance) -> None:
     answer = await decide(api, "met", "quiet", context={"reason": "cancel"}, explain=True)
     assert ids(answer) == []
     assert {c["stage"] for c in answer["explanation"] if c["offer_id"] in ("gold", "silver")} == {"placement"}
+
+
+async def test_a_stop_names_the_group_or_the_goal_that_it_is_inherited_from(shop: Nextbest) -> None:
+    api = shop.api
+    await declare(api)
+    grown = [rule("customer.age > 30.0", "grown")]
+    await api.ok("PUT", "/v1/groups/guarded", json={"name": "Guarded", "goal": "grow", "rules": grown})
+    await api.ok("PUT", "/v1/goals/acquire", json={"rules": grown})
+    await api.ok("PUT", "/v1/groups/fresh", json={"name": "Fresh", "goal": "acquire"})
+    await put_offer(api, "by-group", group="guarded")
+    await put_offer(api, "by-goal", group="fresh")
+    await put_offer(api, "by-itself", rules=grown)
+    await customer(api, "minor", age=17)
+    answer = await decide(api, "minor", explain=True)
+    await shop.worker.drain()
+    for candidates in (answer["explanation"], await later(shop, answer["decision_id"])):
+        found = by_offer(candidates)
+        stops = [found[offer_id]["stops"] for offer_id in ("by-group", "by-goal", "by-itself")]
+        assert [[(s["name"], s.get("inherited_from")) for s in ones] for ones in stops] == [
+            [("grown", "group guarded")],
+            [("grown", "goal acquire")],
+            [("grown", None)],
+        ]

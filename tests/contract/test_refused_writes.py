@@ -1,7 +1,9 @@
 """Servers that answer and take no writes, or lack functions: readiness says so by name, until it is over."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,10 +14,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from app.api.health.checks import check_postgres
 from storage.errors import PostgresUnavailable
 from storage.postgres import connector, postgres_errors
+from storage.redis_server import RedisServer
 from tests.support.api import Instance, Nextbest, decide
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROUNDS = 5
+"""So often it is looked at a fault that is written once."""
 
 
 async def readiness(instance: Instance) -> tuple[int, dict[str, str], dict[str, str]]:
@@ -41,18 +47,39 @@ async def configured(instance: Instance, name: str, value: str) -> AsyncIterator
         await redis.config_set(name, before)
 
 
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The warnings of those who look at servers, also after an instance that starts has set up its own log."""
+    watched = [logging.getLogger(name) for name in ("app.api", "storage")]
+    for logger in watched:
+        logger.addHandler(caplog.handler)
+        caplog.set_level(logging.WARNING, logger.name)
+    yield caplog
+    for logger in watched:
+        logger.removeHandler(caplog.handler)
+
+
+def lines_of(log: pytest.LogCaptureFixture, part: str) -> list[str]:
+    """Return the lines of the log that have a part."""
+    # The root logger may have the handler as well.
+    records = {id(record): record.getMessage() for record in log.records}
+    return [message for message in records.values() if part in message]
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "reason"),
     [("maxmemory", "1", "its memory is full"), ("min-replicas-to-write", "1", "too few replicas")],
 )
 async def test_readiness_is_503_while_redis_refuses_writes(
-    shop: Nextbest, setting: str, value: str, reason: str
+    shop: Nextbest, log: pytest.LogCaptureFixture, setting: str, value: str, reason: str
 ) -> None:
     assert (await readiness(shop.api))[:2] == (200, {})
     async with configured(shop.api, setting, value):
-        status, faults, _ = await readiness(shop.api)
-        assert (status, set(faults)) == (503, {"redis"})
-        assert faults["redis"].startswith(f"refuses writes: {reason}")
+        for _ in range(ROUNDS):
+            status, faults, _ = await readiness(shop.api)
+            assert (status, set(faults)) == (503, {"redis"})
+            assert faults["redis"].startswith(f"refuses writes: {reason}")
+        assert lines_of(log, reason) == [f"redis is not ready: {faults['redis']}"]
         assert (await shop.api.call("GET", "/livez", role=None)).status_code == 200
     assert (await readiness(shop.api))[:2] == (200, {})
 
@@ -106,21 +133,75 @@ async def test_a_write_that_postgres_refused_is_remembered_until_one_succeeds(
     assert "postgres" not in (await readiness(shop.api))[2]
 
 
-async def test_a_redis_without_functions_is_named_in_readiness(shop: Nextbest) -> None:
+async def test_a_redis_without_functions_is_named_in_readiness_and_in_one_line(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
     redis: Any = shop.api.state.redis
     await redis.execute_command("ACL", "SETUSER", "plain", "on", ">pw", "~*", "&*", "+@all", "-@scripting")
     split = urlsplit(str(shop.settings.redis_url))
     try:
         async with shop.another(redis_url=f"redis://plain:pw@{split.hostname}:{split.port}/0") as instance:
+            functions, keep, rounds = instance.state.functions, instance.state.functions.keep, 0
+
+            async def keep_at_once() -> None:
+                nonlocal rounds
+                rounds += 1
+                instance.state.pipe.lacks_functions.set()
+                await keep()
 
             async def named() -> bool:
                 status, faults, _ = await readiness(instance)
                 return status == 503 and "functions" in faults.get("redis", "")
 
+            async def looked_at() -> bool:
+                return rounds > ROUNDS
+
+            monkeypatch.setattr(functions, "keep", keep_at_once)
             await eventually(named, "readiness to name the functions")
+            await eventually(looked_at, "the functions to be looked for again and again")
+            assert lines_of(log, "functions") == [f"functions cannot be used: {functions.fault}"]
             assert (await decide(instance))["degraded"]
     finally:
         await redis.execute_command("ACL", "DELUSER", "plain")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"version": "6.2.14"}, "redis 6.2.14 has no functions: use Redis 7"),
+        ({"maxmemory": 1 << 30, "maxmemory_policy": "allkeys-lru"}, "maxmemory-policy is allkeys-lru"),
+    ],
+)
+async def test_a_redis_that_is_not_fit_is_named_in_readiness_and_in_one_line(
+    shop: Nextbest,
+    monkeypatch: pytest.MonkeyPatch,
+    log: pytest.LogCaptureFixture,
+    told: dict[str, Any],
+    reason: str,
+) -> None:
+    parse, asked = RedisServer.parse, 0
+
+    def unfit(reply: bytes) -> RedisServer:
+        nonlocal asked
+        asked += 1
+        return replace(parse(reply), **told)
+
+    async def tried() -> bool:
+        return asked > ROUNDS
+
+    async def ready() -> bool:
+        return (await readiness(instance))[:2] == (200, {})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RedisServer, "parse", unfit)
+        async with shop.another() as instance:
+            await eventually(tried, "the connection to be tried again and again")
+            status, faults, _ = await readiness(instance)
+            assert (status, set(faults)) == (503, {"redis"})
+            assert reason in faults["redis"]
+            assert lines_of(log, reason) == [f"redis is not used: {faults['redis']}"]
+            patched.undo()
+            await eventually(ready, "another Redis to be used")
 
 
 async def test_an_eviction_policy_is_a_warning_until_there_is_a_maxmemory(shop: Nextbest) -> None:

@@ -1,9 +1,12 @@
 """An outage as an operator sees it: on the worker's own port, and in logs that stay short."""
 
+import asyncio
+
 import httpx
 import pytest
 
 from app.embedded.servers import EmbeddedServers
+from storage.postgres import connector
 from tests.support.installation import free_port, hardy_servers, installed, place, publish
 from tests.support.waiting import wait_until
 
@@ -52,6 +55,44 @@ def test_an_outage_is_seen_at_the_worker_and_takes_few_lines(
             assert 0 < len(lines) <= MAX_LINES, "\n".join(lines[:200])
         servers.revive()
         wait_until(lambda: answer(http)[0] == 200, "the worker to be ready again", explain=worker.printed)
+
+
+def test_a_worker_is_not_ready_while_postgres_refuses_writes(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    port = free_port()
+    with (
+        hardy_servers() as servers,
+        installed(*servers.urls, tmp_path_factory.mktemp("installation")) as installation,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        worker = installation.work(work_port=port)
+        wait_until(lambda: answer(http)[0] == 200, "the worker to be ready", explain=worker.printed)
+        asyncio.run(make_read_only(installation.postgres_url, "on"))
+        wait_until(
+            lambda: answer(http)[1].get("postgres", "").startswith("refuses writes: it is read only"),
+            "the worker to name Postgres",
+            explain=worker.printed,
+        )
+        status, checks = answer(http)
+        assert (status, checks["redis"], checks["start"]) == (503, "ok", "ok")
+        assert http.get("/livez").status_code == 200
+        asyncio.run(make_read_only(installation.postgres_url, "off"))
+        wait_until(lambda: answer(http)[0] == 200, "the worker to be ready again", explain=worker.printed)
+
+
+async def make_read_only(postgres_url: str, value: str) -> None:
+    """Let a database refuse writes, or take them again, and end all sessions, which would go on as before."""
+    connection = await connector(postgres_url, server_settings={"default_transaction_read_only": "off"})()
+    try:
+        name = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await connection.close()
 
 
 def stop(servers: EmbeddedServers) -> None:

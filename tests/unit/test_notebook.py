@@ -2,10 +2,13 @@
 
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -60,6 +63,19 @@ def decided(day: date, number: int) -> dict[str, Any]:
     }
 
 
+class Plots(ModuleType):
+    """A stand-in for ``matplotlib.pyplot``, which need not be installed: it keeps what is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__("matplotlib.pyplot")
+        self.axes: list[Mock] = []
+
+    def subplots(self) -> tuple[Mock, Mock]:
+        """Begin a figure."""
+        self.axes.append(Mock(spec=["plot", "bar", "set"]))
+        return Mock(), self.axes[-1]
+
+
 def cells() -> list[str]:
     """The code of the notebook, a text for each cell."""
     found = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
@@ -74,10 +90,22 @@ async def test_the_notebook_reads_an_export_and_repeats_an_evaluation(
     await export(ExportRequest("decisions"), Shop(), tmp_path, to_ms(datetime(2026, 3, 1, tzinfo=UTC)))
     monkeypatch.setenv("NEXTBEST_EXPORT", str(tmp_path / "decisions"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    plots = Plots()
+    monkeypatch.setitem(sys.modules, "matplotlib", ModuleType("matplotlib"))
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", plots)
     names: dict[str, Any] = {}
     for number, cell in enumerate(cells()):
         exec(compile(cell, f"{NOTEBOOK.name}, cell {number}", "exec"), names)
     assert f"{2 * DECISIONS} offers" in capsys.readouterr().out
+    calibration, lift = plots.axes
+    assert [call[0] for call in calibration.mock_calls] == ["plot", "plot", "set"]
+    (expected, accepted), _ = calibration.plot.call_args_list[0]
+    assert len(expected) == len(accepted) == 10
+    assert [call[0] for call in lift.mock_calls] == ["bar", "set"]
+    (tenths, heights), _ = lift.bar.call_args
+    assert list(tenths) == list(range(1, 11))
+    assert list(heights) == list(names["calibration"]["lift"])
+    assert [one.set.call_args.kwargs["title"] for one in plots.axes] == ["Calibration", "Lift"]
     assert names["error"] < 0.08  # what was expected was right
     assert names["calibration"]["lift"].iloc[-1] > 1.3
     assert {"control", "champion"} == set(names["groups"].index)

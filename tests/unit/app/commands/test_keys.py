@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app, main
+from app.commands.terminal import on_database
 from app.embedded.servers import EmbeddedServers
-from app.keys import ROLES, hash_key
+from app.keys import ROLES, KeyStore, hash_key, in_force
 from tests.support.databases import database_url
 
 
@@ -115,6 +116,37 @@ def test_a_publishable_key_and_its_secret_are_rotated(
     assert run("rotate", "shop") == (1, [])
     for listed in run("list")[1]:
         run("revoke", listed.split()[0])
+
+
+def test_a_secret_key_is_rotated_and_the_old_one_is_taken_for_its_grace(
+    runner: CliRunner, postgres_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEXTBEST_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("NEXTBEST_REDIS_URL", redis_url)
+
+    def run(*arguments: str) -> list[str]:
+        found = runner.invoke(app, ["keys", *arguments])
+        assert found.exit_code == 0, found.output
+        return found.stdout.splitlines()
+
+    def taken(*keys: str) -> list[bool]:
+        found = on_database(lambda engine: KeyStore(engine).load())
+        return [hash_key(key) in in_force(found, datetime.now(UTC)) for key in keys]
+
+    (old,) = run("create", "--role", "ops", "--name", "desk")
+    earliest = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=7200)
+    (new,) = run("rotate", "desk", "--grace", "7200")
+    assert new.startswith("nb_ops_")
+    assert taken(old, new) == [True, True]
+    ending, staying = run("list")
+    ends = datetime.strptime(ending.partition("  ends ")[2], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert earliest <= ends < earliest + timedelta(minutes=5)
+    assert "  ends " not in staying
+    (newest,) = run("rotate", "desk", "--grace", "0")
+    assert taken(old, new, newest) == [True, False, True]
+    for listed in run("list"):
+        run("revoke", listed.split()[0])
+    assert taken(old, new, newest) == [False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ from app.cli import app
         ["rebuild"],
         ["policies", "list"],
         ["policies", "show", "calibrated"],
+        ["export", "decisions", "--out", "export"],
+        ["customers", "export", "ann"],
+        ["customers", "consents", "ann"],
+        ["privacy", "trail"],
+        ["privacy", "retention", "--dry-run"],
+        ["triggers", "list"],
+        ["triggers", "send", "--all"],
         ["deadletters", "list"],
         ["deadletters", "retry"],
     ],
@@ -32,9 +39,10 @@ def test_a_command_that_needs_a_database_makes_none(
     for name in ("NEXTBEST_POSTGRES_URL", "NEXTBEST_REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NEXTBEST_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "there is no database in" in result.stderr
     assert "nextbest up" in result.stderr
-    assert not (tmp_path / "data").exists()
+    assert list(tmp_path.iterdir()) == []
