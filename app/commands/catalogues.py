@@ -14,6 +14,7 @@ from app.commands.remote import Remote
 from app.commands.terminal import author, describe_document, fail, on_database, read_file
 from app.config import get_settings
 from app.state import ApiState
+from decisioning.catalog.checking.store_unsent import find_unsent_warnings
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
@@ -21,7 +22,6 @@ from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore, told_alone
 from decisioning.catalog.summary import ChangedThing, Summary, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, DocumentError, read_document, to_yaml
-from decisioning.policies.store_facts import find_unsent_warnings
 from storage import clock
 
 T = TypeVar("T")

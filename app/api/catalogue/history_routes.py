@@ -19,13 +19,13 @@ from app.catalog_schema import document_schema
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
+from decisioning.catalog.checking.store_unsent import find_unsent_warnings
 from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.store import ANY_VERSION
 from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
 from decisioning.changesets.store_changesets import ChangesetStore
-from decisioning.policies.store_facts import find_unsent_warnings
 from storage import clock
 
 log = logging.getLogger(__name__)
