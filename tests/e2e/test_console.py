@@ -226,7 +226,8 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
                 page.expect_request("**/v1/decisions") as next_,
             ):
                 page.keyboard.press("1")
-            told, asked = sent.value.post_data_json, next_.value.post_data_json
+            told: Any = sent.value.post_data_json
+            asked: Any = next_.value.post_data_json
             assert (told["offer_id"], told["outcome"], told["reason"]) == (refused, "rejected", "no-more")
             assert asked["context"] == {"rejected_offer": refused}, "the context does not declare the reason"
             expect(page.get_by_test_id("difference")).to_be_visible()
@@ -252,7 +253,8 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             page.keyboard.press("r")
             with page.expect_request("**/v1/decisions") as next_:
                 page.keyboard.press("1")
-            assert next_.value.post_data_json["context"]["rejection_reason"] == "no-more"
+            asked = next_.value.post_data_json
+            assert asked["context"]["rejection_reason"] == "no-more"
             expect(page.get_by_test_id("difference")).to_be_visible()
     finally:
         world.http.delete("/v1/attributes/context.rejection_reason")
