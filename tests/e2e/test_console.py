@@ -221,6 +221,7 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             expect(page.get_by_role("group", name="Why not?").get_by_role("button")).to_have_text(
                 ["Wants nothing more1"]
             )
+            expect(page.get_by_role("button", name="Wants nothing more")).to_be_focused()
             with (
                 page.expect_request("**/v1/feedback") as sent,
                 page.expect_request("**/v1/decisions") as next_,
@@ -251,6 +252,7 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             page.keyboard.press("Enter")
             expect(page.locator("#offers-title")).to_be_focused()
             page.keyboard.press("r")
+            expect(page.get_by_role("button", name="Wants nothing more")).to_be_focused()
             with page.expect_request("**/v1/decisions") as next_:
                 page.keyboard.press("1")
             asked = next_.value.post_data_json
