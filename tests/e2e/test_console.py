@@ -222,13 +222,14 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             expect(page.get_by_role("group", name="Why not?").get_by_role("button")).to_have_text(
                 ["Wants nothing more1"]
             )
+            expect(page.get_by_role("button", name="Wants nothing more")).to_be_focused()
             with (
                 page.expect_request("**/v1/feedback") as sent,
                 page.expect_request("**/v1/decisions") as next_,
             ):
                 page.keyboard.press("1")
-            told: dict[str, Any] = sent.value.post_data_json or {}
-            asked: dict[str, Any] = next_.value.post_data_json or {}
+            told: Any = sent.value.post_data_json
+            asked: Any = next_.value.post_data_json
             assert (told["offer_id"], told["outcome"], told["reason"]) == (refused, "rejected", "no-more")
             assert asked["context"] == {"rejected_offer": refused}, "the context does not declare the reason"
             expect(page.get_by_test_id("difference")).to_be_visible()
@@ -252,10 +253,11 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             page.keyboard.press("Enter")
             expect(page.locator("#offers-title")).to_be_focused()
             page.keyboard.press("r")
+            expect(page.get_by_role("button", name="Wants nothing more")).to_be_focused()
             with page.expect_request("**/v1/decisions") as next_:
                 page.keyboard.press("1")
-            again: dict[str, Any] = next_.value.post_data_json or {}
-            assert again["context"]["rejection_reason"] == "no-more"
+            asked = next_.value.post_data_json
+            assert asked["context"]["rejection_reason"] == "no-more"
             expect(page.get_by_test_id("difference")).to_be_visible()
     finally:
         world.http.delete("/v1/attributes/context.rejection_reason")
