@@ -107,6 +107,41 @@ async def test_facts_that_were_never_logged_are_told(log: Nextbest) -> None:
     assert any("Never logged in these decisions: customer.age." in text for text in found["warnings"])
 
 
+async def test_a_fact_that_a_placement_logs_from_now_on_is_used_by_a_policy_registered_later(
+    shop: Nextbest,
+) -> None:
+    """New customers take gold, old ones silver: who does not know which is which earns less."""
+    api, wanted = shop.api, {"new": "gold", "old": "silver"}
+    feature = {"name": "tenure", "kind": "numeric", "path": "customer.tenure", "low": 0, "high": 60}
+    spec = {"algorithm": "linear_thompson", "features": [feature]}
+    await api.ok("PUT", "/v1/attributes/customer.tenure", json={"type": "int", "unit": "months"})
+    for customer, months in (("new", 1), ("old", 60)):
+        await api.ok("PUT", f"/v1/customers/{customer}", json={"attributes": {"tenure": months}})
+
+    async def asked(placement: str, **logged: Any) -> None:
+        await place(api, placement, policy="random", **logged)
+        for number in range(60):
+            customer = ("new", "old")[number % 2]
+            answer = await decide(api, customer, placement, decision_id=f"{placement}-{number}")
+            for offer in answer["offers"]:
+                outcome = "accepted" if offer["offer_id"] == wanted[customer] else "rejected"
+                await tell(api, answer["decision_id"], offer["offer_id"], outcome)
+
+    await asked("unkept")
+    await asked("kept", log_facts=["customer.tenure"])
+    await shop.worker.expire(ahead_s=8 * 86_400)
+    await shop.worker.archive()
+    await api.ok("POST", "/v1/policies", json=spec | {"name": "by_tenure"}, role="scientist")
+    found = {
+        placement: await evaluated(shop, {"policy": "by_tenure@1", "placement": placement, "start": "warm"})
+        for placement in ("unkept", "kept")
+    }
+    warned = {name: any("Never logged" in w for w in one["warnings"]) for name, one in found.items()}
+    assert warned == {"unkept": True, "kept": False}
+    earned = {name: one["estimates"]["snips"]["value"] for name, one in found.items()}
+    assert earned["kept"] > earned["unkept"] + 0.1
+
+
 async def test_rewards_may_be_money_and_the_newest_decisions_are_enough(log: Nextbest) -> None:
     found = await evaluated(log, {"policy": "random@1", "placement": "drawn", "reward": "value", "limit": 50})
     assert (found["decisions"], found["estimates"]["rows"]) == (50, 50)
