@@ -73,7 +73,7 @@ class ChangesetEdit:
         return AppliedOut(
             catalog_version=catalogue.version,
             changeset=self.out(changeset),
-            warnings=await warnings_of_stored(catalogue),
+            warnings=await warnings_of_stored(self.state, catalogue),
         )
 
 
@@ -203,7 +203,7 @@ async def check_changeset(
         ok=ok,
         errors=errors,
         overlaps=_overlaps_out(checked.overlaps),
-        warnings=[] if catalogue is None else await warnings_out(catalogue),
+        warnings=[] if catalogue is None else await warnings_out(state, catalogue),
         simulation=None
         if placement is None or errors
         else await _simulate(state, placement, checked.changes, sample),
