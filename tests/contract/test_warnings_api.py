@@ -116,6 +116,11 @@ async def test_facts_that_nobody_ever_sent_are_warned_of_where_they_are_logged_a
     for path in ("diff", "apply"):
         answer = await api.ok("POST", f"/v1/catalog/{path}", content=document, headers=headers)
         assert answer["warnings"] == everything
+    made = await api.ok("POST", "/v1/changesets", json={"title": "more"})
+    path = f"/v1/changesets/{made['changeset_id']}"
+    await api.ok("PATCH", f"{path}/items/placement/told", json={"slots": 2})
+    checked = await api.ok("POST", f"{path}/check")
+    assert set(found) <= {w["field"] for w in checked["warnings"]}
     await decide(api, context={"vists": 1, "months": 2})
     await shop.worker.drain()
     left = {w["field"] for w in await api.ok("GET", "/v1/catalog/warnings")}
