@@ -51,8 +51,7 @@ async def find_unsent_warnings(engine: AsyncEngine, catalogue: Catalogue) -> lis
 
     Raises ``PostgresUnavailable``.
     """
-    logged: list[tuple[str, str, str]] = []
-    keys: set[str] = set()
+    logged, keys = [], set()
     for placement_id, placement in sorted(catalogue.placements.items()):
         deployment = catalogue.deployment(placement_id)
         keys |= {champion_of(placement, deployment), *deployment.policies}
