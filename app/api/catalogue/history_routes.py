@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ from decisioning.catalog.summary import Application, plan_application
 from decisioning.catalog.yaml_document import MAX_BYTES, Document, read_document, to_yaml
 from decisioning.changesets.store_changesets import ChangesetStore
 from storage import clock
+from storage.errors import PostgresUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -374,9 +376,10 @@ async def warnings_of_stored(state: ApiState, catalogue: Catalogue) -> list[Warn
 
 
 async def warnings_out(state: ApiState, catalogue: Catalogue) -> list[WarningOut]:
-    """Find warnings of a whole catalogue for an answer. Raises ``PostgresUnavailable``."""
+    """Find warnings of a whole catalogue for an answer; without Postgres, those that can be told without it."""
     found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
-    found += await find_unsent_warnings(state.engine, catalogue)
+    with suppress(PostgresUnavailable):
+        found += await find_unsent_warnings(state.engine, catalogue)
     return [WarningOut.model_validate(warning) for warning in found]
 
 
