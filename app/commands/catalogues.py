@@ -14,7 +14,7 @@ from app.commands.remote import Remote
 from app.commands.terminal import author, describe_document, fail, on_database, read_file
 from app.config import get_settings
 from app.state import ApiState
-from decisioning.catalog.checking.store_unsent import find_unsent_warnings
+from decisioning.catalog.checking.store_sent_facts import find_fact_warnings
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
@@ -106,7 +106,7 @@ class DatabaseCatalogues:
             async with refusing(document, store, version, planned):
                 catalogue = await store.tried(version, planned.changes)
             warnings = catalogue_warnings(catalogue, clock.now_ms())
-            warnings += await find_unsent_warnings(engine, catalogue)
+            warnings += await find_fact_warnings(engine, catalogue)
             return Comparison(version, planned.differences, planned.summary, warnings, planned.changes)
 
         return self._run_on_engine(work, file)

@@ -11,7 +11,7 @@ from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.contact.own_history import LONG_WINDOW_S
 from rules.history import find_calls
 from rules.tokens import Token, compared_with, literal, tokens
-from rules.vocabulary import Vocabulary
+from rules.vocabulary import Attribute, Vocabulary
 
 _PARTS = {"startsWith": str.startswith, "endsWith": str.endswith, "contains": str.__contains__}
 _MAX_SHOWN = 10
@@ -172,6 +172,16 @@ def _texts_at(facts: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]:
     if isinstance(value, str):
         return (value,)
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else ()
+
+
+def is_as_declared(attribute: Attribute, value: Any) -> bool:
+    """Return whether a value in a context is one that its attribute can have."""
+    given = value if isinstance(value, list) else [value]
+    if attribute.values and any(
+        isinstance(v, str | int | float) and v not in attribute.values for v in given
+    ):
+        return False
+    return isinstance(value, list) == (attribute.type == "list")
 
 
 def context_warnings(vocabulary: Vocabulary, context: Mapping[str, Any]) -> list[CatalogueWarning]:

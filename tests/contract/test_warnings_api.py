@@ -127,6 +127,26 @@ async def test_facts_that_nobody_ever_sent_are_warned_of_where_they_are_logged_a
     assert not left & set(found)
 
 
+async def test_contexts_of_decisions_that_count_are_held_against_the_vocabulary_afterwards(
+    shop: Nextbest,
+) -> None:
+    api = shop.api
+    mood = {"type": "string", "values": ["calm", "angry"]}
+    await api.ok("PUT", "/v1/attributes/context.mood", json=mood)
+    await api.ok("PUT", "/v1/attributes/context.answers", json={"type": "list"})
+    for context in ({"mood": "furious"}, {"mood": "calm"}, {"mood": "cross", "answers": "yes"}):
+        answer = await decide(api, context=context)
+        assert "warnings" not in answer
+    await shop.worker.drain()
+    found = {w["field"]: w for w in await api.ok("GET", "/v1/catalog/warnings")}
+    told = "had a value or a type that is not declared in {} of the last "
+    assert found["context.mood"]["message"].startswith(told.format(2))
+    assert found["context.answers"]["message"].startswith(told.format(1))
+    assert "furious" not in str(found)
+    for name in ("mood", "answers"):
+        await api.ok("DELETE", f"/v1/attributes/context.{name}")
+
+
 async def test_a_context_that_is_tried_is_held_against_the_vocabulary(api: Instance) -> None:
     reasons = {"type": "string", "values": ["cancel", "browse"]}
     await api.ok("PUT", "/v1/attributes/context.reason", json=reasons)

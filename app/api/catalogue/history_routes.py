@@ -20,7 +20,7 @@ from app.catalog_schema import document_schema
 from app.errors import Problem
 from app.state import ApiState
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.catalog.checking.store_unsent import find_unsent_warnings
+from decisioning.catalog.checking.store_sent_facts import find_fact_warnings
 from decisioning.catalog.checking.warnings import catalogue_warnings
 from decisioning.catalog.diff import Difference, differences
 from decisioning.catalog.store import ANY_VERSION
@@ -379,7 +379,7 @@ async def warnings_out(state: ApiState, catalogue: Catalogue) -> list[WarningOut
     """Find warnings of a whole catalogue for an answer; without Postgres, those that can be told without it."""
     found = await asyncio.to_thread(catalogue_warnings, catalogue, clock.now_ms())
     with suppress(PostgresUnavailable):
-        found += await find_unsent_warnings(state.engine, catalogue)
+        found += await find_fact_warnings(state.engine, catalogue)
     return [WarningOut.model_validate(warning) for warning in found]
 
 
