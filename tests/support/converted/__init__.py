@@ -1,0 +1,1 @@
+"""Model files as converters write them, with what the libraries that trained them say."""
