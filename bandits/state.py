@@ -215,7 +215,7 @@ def fold_observations(
     policy: Policy, observations: Iterable[tuple[Observation, float]]
 ) -> Mapping[str, FloatArray]:
     """Sum the contributions of ``(observation, Unix seconds)`` pairs by field."""
-    learn_all: LearnAll | None = getattr(policy, "learn_all", None)
+    learn_all = _learn_all_of(policy)
     seen = iter(observations)
     sums: dict[str, FloatArray] = {}
     while part := list(islice(seen, TAUGHT_TOGETHER)):
@@ -226,6 +226,17 @@ def fold_observations(
         for field, delta in added:
             sums[field] = sums[field] + delta if field in sums else delta
     return sums
+
+
+def _learn_all_of(policy: Policy) -> LearnAll | None:
+    """Return a policy's ``learn_all``, unless it has a ``learn`` of its own and only inherits how to learn many."""
+    for class_ in type(policy).__mro__:
+        if "learn_all" in vars(class_):
+            learn_all: LearnAll = policy.learn_all  # type: ignore[attr-defined]
+            return learn_all
+        if "learn" in vars(class_):
+            break
+    return None
 
 
 def _add_each(policy: Policy, part: Sequence[tuple[Observation, float]]) -> Iterator[tuple[str, FloatArray]]:

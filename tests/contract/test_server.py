@@ -327,8 +327,8 @@ def test_catalogues_and_files_are_brought_in_from_anywhere(
     shown = nextbest("catalog", "simulate", file, "--placement", "afar").stdout
     assert "without any offer: 1 -> 0\n" in shown
     assert "    afar: 0 -> 1 (+1)\n" in shown
-    said = nextbest("catalog", "simulate", file, status=1).stderr
-    assert "placement: say which one: there are afar, far" in said
+    unsaid = nextbest("catalog", "simulate", file, status=1).stderr
+    assert "placement: say which one: there are afar, far" in unsaid
 
     wrong = CATALOGUE.replace("goal: grow", "gaol: grow") + offer.replace("group: remote", "group: nowhere")
     file.write_text(wrong, encoding="utf-8")

@@ -294,6 +294,7 @@ def test_customers_from_csv(rows: list[list[str]], quote_all: bool) -> None:
                 "holdings": items(holdings),
                 "interests": {},
                 "consents": {"ads": entries} if (entries := consent_entries(ads)) else {},
+                "household_id": None,
             }
         )
     loaded = [

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bandits.policy import Observation, Policy, PolicySpec
+from bandits.algorithms.thompson import ThompsonPolicy
+from bandits.policy import FloatArray, Observation, Policy, PolicySpec
 from bandits.registry import build_policy
 from bandits.state import ArmTable, arm_contributions, fold_observations
 from tests.support.bandits_fingerprint import NOW_S, POLICIES
@@ -46,3 +47,14 @@ def test_each_row_is_what_one_observation_teaches(spec: PolicySpec) -> None:
         seen = [observation for observation, _ in observations(policy, 200)]
         alone = np.array([policy.learn(observation) for observation in seen])
         assert (learn_all(seen) + 0.0).tobytes() == (alone + 0.0).tobytes()
+
+
+def test_who_learns_otherwise_and_inherits_how_to_learn_many_learns_one_by_one() -> None:
+    class Doubting(ThompsonPolicy):
+        def learn(self, observation: Observation) -> FloatArray:
+            return super().learn(observation) * 0.5
+
+    policy = Doubting(PolicySpec("doubting", 1, "thompson"))
+    seen = [(Observation(1, 1.0, 0.2, np.zeros(0)), NOW_S)] * 20
+    (field, *_), alone = arm_contributions(policy, *seen[0])
+    assert fold_observations(policy, seen)[field].tolist() == (20.0 * alone).tolist()

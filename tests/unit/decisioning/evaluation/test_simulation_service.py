@@ -41,7 +41,8 @@ class World:
         made = [Customer(f"c{n}", {"age": n}, {}, (), {}, {}) for n in range(min(size, self.customers))]
         return [Profile(customer, *known) for customer in made], self.customers
 
-    async def changed(self, version: int, changes: Iterable[Entry]) -> Catalogue:
+    async def changed(self, version: int, changes: Iterable[Entry], *, checked: bool) -> Catalogue:
+        assert checked
         assert (version, list(changes)) == (1, [])
         return self.changed_to
 

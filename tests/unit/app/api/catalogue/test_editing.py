@@ -7,6 +7,7 @@ import pytest
 from fastapi import Response
 
 from app.api.catalogue.editing import Edit, editing, find_thing
+from app.config import Settings
 from app.errors import Problem
 from app.keys import ApiKey
 from app.state import ApiState
@@ -21,6 +22,7 @@ class State:
 
     def __init__(self, new: bool = False) -> None:
         self.catalogues = self
+        self.settings = Settings()
         self.new = new
         self.puts: list[tuple[Any, ...]] = []
         self.adopted: list[int] = []
