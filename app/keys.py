@@ -44,7 +44,7 @@ class ApiKey:
 
     @property
     def person(self) -> str:
-        """Who acts with it: a provider's id of a person, or else the name, which keys of one owner share."""
+        """The person who acts with it: a provider's id of a person, or else the name, which keys of one owner share."""
         return self.key_id if self.is_signed_in else f"key:{self.name}"
 
 

@@ -78,7 +78,7 @@ class RejectBody(Body):
 
 
 class RebaseBody(Body):
-    """Whose values count that both sides have changed: those of the change set, or those of the catalogue."""
+    """The side whose values count where both have changed something: the change set, or the catalogue."""
 
     model_config = examples({}, {"keep": "mine"})
 

@@ -108,7 +108,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Receiver:
-    """Who is at an address: ``host`` is the name that the certificate must have, where ``tls`` is used."""
+    """The receiver at an address: ``host`` is the name that the certificate must have, where ``tls`` is used."""
 
     def __init__(self, host: str, address: str, port: int, *, tls: bool) -> None:
         self._host = host

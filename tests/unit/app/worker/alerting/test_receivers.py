@@ -1,7 +1,6 @@
 """Connections to receivers: kept, closed when they cannot be used again, and asked once more when they were closed."""
 
 import asyncio
-import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -118,7 +117,6 @@ async def test_requests_at_the_same_time_have_connections_of_their_own() -> None
         assert len(asked) == 5
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 async def test_the_certificate_must_be_that_of_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
