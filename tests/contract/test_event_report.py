@@ -53,6 +53,6 @@ async def test_events_are_counted_by_their_day_in_the_zone(
     monkeypatch.setattr(
         store_event_report,
         "_COUNTS",
-        text("SELECT pg_sleep(1), :zone, :since, :until, :type"),
+        text("SELECT pg_sleep(1), cast(:zone AS text), cast(:since AS timestamptz), :until, :type"),
     )
     problem_of(await api.call("GET", "/v1/reports/events"), 422, "since")
