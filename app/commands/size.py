@@ -7,7 +7,7 @@ import typer
 
 from app.commands.log import with_state
 from app.state import ApiState
-from decisioning.log.store_redis import GRACE_MS, owner_ttl_ms
+from decisioning.log.owners import GRACE_MS, owner_ttl_ms
 from decisioning.log.store_size import KeysOfKind, LastDay, SizeReader, read_last_day
 from storage.clock import DAY_MS
 from storage.postgres import PATIENT_S, make_engine

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.metrics import EXPIRED, RELEASED, SWEPT
 from decisioning.log.closing_service import ArchivedClosing
-from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.owners import GRACE_MS
 from decisioning.log.store_stream import LogReader
 from storage import clock
 

@@ -14,7 +14,7 @@ from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.policy_runner import Assignment, PolicyResult
 from decisioning.decide.ranking import Units
 from decisioning.decide.told import NOTHING_TOLD, Told
-from decisioning.log.store_redis import DecideReply
+from decisioning.log.ports import DecideReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from profiles.customer import Profile

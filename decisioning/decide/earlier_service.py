@@ -5,8 +5,8 @@ from contextlib import suppress
 from decisioning.decide.context import DecisionContext
 from decisioning.errors import Conflict
 from decisioning.log.lookup_service import archived_answer, decision_of
-from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import ReadReply, is_owner
+from decisioning.log.owners import is_owner
+from decisioning.log.ports import Archive, DecisionLog, ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from storage.errors import PostgresUnavailable, RedisUnavailable

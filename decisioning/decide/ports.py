@@ -7,7 +7,7 @@ from typing import Protocol
 from decisioning.capacity.lease import Reservation
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.decide.ranking import Units
-from decisioning.log.store_redis import DecideReply
+from decisioning.log.ports import DecideReply
 from decisioning.model.selection import Choice, UnitPrice
 from profiles.customer import Profile
 

@@ -42,8 +42,7 @@ from decisioning.decide.withdrawal_service import Withdrawals
 from decisioning.errors import Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
-from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.ports import Archive, DecisionLog, ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster

@@ -6,8 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from decisioning.decide.context import DecisionContext
-from decisioning.log.ports import DecisionLog
-from decisioning.log.store_redis import DecideReply
+from decisioning.log.ports import DecideReply, DecisionLog
 from decisioning.model.decision import Decision
 from storage.errors import RedisUnavailable
 from storage.failures import FailureLog

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from bandits.policy import NO_FACTS
 from decisioning.log.codec import base_propensity_text, expected_of, facts_text
+from decisioning.log.owners import GRACE_MS
 from decisioning.log.ports import Archive
-from decisioning.log.store_redis import GRACE_MS
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition

@@ -8,8 +8,7 @@ from typing import Literal, TypeVar
 from decisioning.contact.history import KIND_LETTERS, Contact, suppressing
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.codec import history_member, outcome_fields
-from decisioning.log.ports import Archive, DecisionLog
-from decisioning.log.store_redis import NO_CONTACTS, Contacts
+from decisioning.log.ports import NO_CONTACTS, Archive, Contacts, DecisionLog
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import BUILT_IN, NO_RULES, Consequences, Outcome, OutcomeRules

@@ -1,16 +1,67 @@
-"""The log as services need it. The stores implement these protocols."""
+"""The log as services need it, and what it replies. The stores implement these protocols."""
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
-from decisioning.log.store_redis import NO_CONTACTS, Contacts, DecideReply, ReadReply
 from decisioning.model.decision import Decision, LoggedDecision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id.
+
+    ``events``: what events told, if that was asked for, and there is anything.
+    ``here``: the earlier decision is in Redis. Its header (``earlier``) may be in the archive only. ``withdrawn``: the
+    earlier decision was taken back not long ago, which the archive may not know yet. ``moved``: the customer of whom
+    the one who was asked for is an alias: nothing else that was read counts but what is of the earlier decision.
+    """
+
+    profile: bytes | None
+    history: list[Contact]
+    owner: str | None = None
+    earlier: Decision | None = None
+    here: bool = False
+    withdrawn: bool = False
+    events: bytes | None = None
+    moved: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """Contacts of a customer, ``(time in ms, member)``, to be kept for ``keep_ms`` at least."""
+
+    customer_id: str
+    keep_ms: int
+    members: Sequence[tuple[int, str]]
+
+
+NO_CONTACTS = Contacts("", 0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class DecideReply:
+    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
+
+    ``here``: there is an earlier decision of the same id, whose header may be in the archive only. ``lapsed``: it came
+    too late for the units of capacity that it was to use, and was not written. ``lost``: an offer has a limit, and
+    Redis has lost contacts that are still to be put back. ``moved``: it was not written, since its customer has become
+    an alias of that one.
+    """
+
+    written: bool
+    earlier: Decision | None = None
+    here: bool = False
+    reached: tuple[str, ...] = ()
+    lapsed: bool = False
+    lost: bool = False
+    moved: str | None = None
 
 
 class CustomerReading(Protocol):

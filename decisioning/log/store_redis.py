@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from bandits.policy import NO_FACTS
@@ -25,6 +24,8 @@ from decisioning.log.codec import (
     parse_history,
 )
 from decisioning.log.households.store_contacts import HouseholdContacts
+from decisioning.log.owners import GRACE_MS, OWNER_TTL_MS, owner_note, owner_ttl_ms
+from decisioning.log.ports import NO_CONTACTS, Contacts, DecideReply, ReadReply
 from decisioning.model.decision import Decision, OfferContact
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
@@ -38,90 +39,12 @@ from storage.redis_pipe import Pipe, RedisReplyError
 
 log = logging.getLogger(__name__)
 
-GRACE_MS = DAY_MS
 WITHDRAWAL_TTL_MS = DAY_MS
-OWNER_TTL_MS = 30 * DAY_MS
-"""The least time for which it is remembered whose an own id is, and that a record was appended."""
-
-
 RECENT_S = 3.0
 """Longer than the second that Redis may lose with ``appendfsync everysec``, or a replica usually lags."""
 MAX_RECENT = 5_000
 OFFER_FIELDS, LIMITS_FIELD = 6, 4
 """The number of arguments of ``nb_decide`` for each offer, and the place of its limits among them."""
-
-
-def owner_ttl_ms(window_ms: int) -> int:
-    """Return how long it is remembered whose an own id is: for longer than the decision waits for outcomes."""
-    return max(OWNER_TTL_MS, window_ms + 2 * GRACE_MS)
-
-
-def owner_note(bucket: int, customer_id: str, own_id: str) -> str:
-    """Return what is remembered of whose an own id is, for up to ``owner_ttl_ms``: a digest, not the customer's id.
-
-    Notes of earlier versions are ``<bucket> <customer>``. A digest has a blank in front, which no customer's id has.
-    """
-    return f"{bucket} {_owner_digest(customer_id, own_id)}"
-
-
-def is_owner(note: str, customer_id: str, own_id: str) -> bool:
-    """Return whether a note of whose an own id is, also one of an earlier version, is about this customer."""
-    return note.partition(" ")[2] in (customer_id, _owner_digest(customer_id, own_id))
-
-
-def _owner_digest(customer_id: str, own_id: str) -> str:
-    return " " + blake2b(f"{own_id}\0{customer_id}".encode(), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class ReadReply:
-    """The reply to one read: the cached profile, the contact history, and an earlier decision under the same id.
-
-    ``events``: what events told, if that was asked for, and there is anything.
-    ``here``: the earlier decision is in Redis. Its header (``earlier``) may be in the archive only. ``withdrawn``: the
-    earlier decision was taken back not long ago, which the archive may not know yet. ``moved``: the customer of whom
-    the one who was asked for is an alias: nothing else that was read counts but what is of the earlier decision.
-    """
-
-    profile: bytes | None
-    history: list[Contact]
-    owner: str | None = None
-    earlier: Decision | None = None
-    here: bool = False
-    withdrawn: bool = False
-    events: bytes | None = None
-    moved: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Contacts:
-    """Contacts of a customer, ``(time in ms, member)``, to be kept for ``keep_ms`` at least."""
-
-    customer_id: str
-    keep_ms: int
-    members: Sequence[tuple[int, str]]
-
-
-NO_CONTACTS = Contacts("", 0, ())
-
-
-@dataclass(frozen=True, slots=True)
-class DecideReply:
-    """``written``, or the ``earlier`` decision of the same id, or the offers whose limit was ``reached`` meanwhile.
-
-    ``here``: there is an earlier decision of the same id, whose header may be in the archive only. ``lapsed``: it came
-    too late for the units of capacity that it was to use, and was not written. ``lost``: an offer has a limit, and
-    Redis has lost contacts that are still to be put back. ``moved``: it was not written, since its customer has become
-    an alias of that one.
-    """
-
-    written: bool
-    earlier: Decision | None = None
-    here: bool = False
-    reached: tuple[str, ...] = ()
-    lapsed: bool = False
-    lost: bool = False
-    moved: str | None = None
 
 
 class RecentWrites:
@@ -184,6 +107,34 @@ def _offer_arguments(
             expected_text(choice.expected, choice.factors.V),
         )
     return offers
+
+
+def _looked_back(decision: Decision, view: PlacementView) -> bool:
+    """Return whether rules looked at the history, or at what events told.
+
+    These are no limits, but must not be met by what is not whole either. What was lost may leave no value behind, so
+    that it counts what rules look at, not what they found.
+    """
+    snapshot = decision.customer_snapshot
+    return snapshot is not None and bool(
+        ((view.own_history is not None or view.asks_events) and snapshot.history is not None)
+        or snapshot.events
+        or snapshot.interests_told
+    )
+
+
+def _not_written(reply: Sequence[bytes]) -> DecideReply:
+    """Read why ``nb_decide`` did not write a decision."""
+    status, *found = reply
+    if status == b"late":
+        return DecideReply(False, lapsed=True)
+    if status == b"exists":
+        return DecideReply(False, decode_decision(found[0]) if found[0] else None, here=True)
+    if status == b"lost":
+        return DecideReply(False, lost=True)
+    if status == b"moved":
+        return DecideReply(False, moved=found[0].decode())
+    return DecideReply(False, reached=tuple(offer.decode() for offer in found))
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -365,15 +316,7 @@ class RedisLog:
         bucket = self.keys.bucket(customer_id)
         now_ms, until_ms, contacts = decision.decided_at_ms, decision.until_ms, decision.contacts
         assert contacts is not None
-        # Rules over the history and over events are no limits, but must not be met by what is not whole either. What
-        # was lost may leave no value behind, so that it counts what they look at, not what they found.
-        snapshot = decision.customer_snapshot
-        looked_back = snapshot is not None and (
-            ((view.own_history is not None or view.asks_events) and snapshot.history is not None)
-            or snapshot.events
-            or snapshot.interests_told
-        )
-        unlimited = NEVER_REACHED if looked_back else ""
+        unlimited = NEVER_REACHED if _looked_back(decision, view) else ""
         limits = [view.contact.checks(choice.row, customer) or unlimited for choice in selection.choices]
         offers = _offer_arguments(selection, contacts.offers, decision.channel or "", limits)
         confirm_ms = contacts.confirm_until_ms
@@ -412,15 +355,7 @@ class RedisLog:
                 "nb_decide", keys, *head, ("", facts, len(selection.choices)), _Unchecked(offers), tail
             )
             return DecideReply(True)
-        if reply[0] == b"late":
-            return DecideReply(False, lapsed=True)
-        if reply[0] == b"exists":
-            return DecideReply(False, decode_decision(reply[1]) if reply[1] else None, here=True)
-        if reply[0] == b"lost":
-            return DecideReply(False, lost=True)
-        if reply[0] == b"moved":
-            return DecideReply(False, moved=reply[1].decode())
-        return DecideReply(False, reached=tuple(offer.decode() for offer in reply[1:]))
+        return _not_written(reply)
 
     def _whole(self, view: PlacementView) -> str:
         """Return the run id of the server whose history must be whole for a placement; empty if it need not be."""

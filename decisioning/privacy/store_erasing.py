@@ -18,8 +18,8 @@ from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
 from decisioning.log.households.store_contacts import reservation_note
+from decisioning.log.owners import GRACE_MS, is_owner
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_redis import GRACE_MS, is_owner
 from decisioning.model.decision import Decision
 from decisioning.privacy.entries import StreamEntry, is_event_of
 from decisioning.privacy.generalising import Generaliser

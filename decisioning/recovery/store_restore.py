@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.contact.history import KeptContact, LoggedOutcome, contacts_of_decision
 from decisioning.log.codec import history_member, parse_causes, waiting_fields
 from decisioning.log.households.store_contacts import reservation_note
+from decisioning.log.owners import GRACE_MS, owner_note, owner_ttl_ms
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_redis import GRACE_MS, owner_note, owner_ttl_ms
 from decisioning.log.store_sql import decision_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import BUILT_IN

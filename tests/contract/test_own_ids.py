@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from app.state import ApiState
 from decisioning.decide.service import DecisionInputs, DecisionService
-from decisioning.log.store_redis import OWNER_TTL_MS
+from decisioning.log.owners import OWNER_TTL_MS
 from storage import clock
 from storage.clock import DAY_MS
 from tests.support.api import Instance, Nextbest, decide, put_offer, tell

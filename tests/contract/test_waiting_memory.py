@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from app.worker.archiver import RETAIN_MS, ArchiverJob
 from decisioning.decide.context import DecisionInputs
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.ports import ReadReply
 from storage import clock
 from storage.errors import PostgresUnavailable
 from storage.keys import FUNCTIONS

@@ -9,7 +9,7 @@ import pytest
 
 from decisioning.decide.service import DecisionInputs
 from decisioning.log.feedback_service import Feedback
-from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.owners import GRACE_MS
 from storage import clock
 from storage.clock import HOUR_MS
 from tests.support.inprocess import decision_service, feedback_service, state_of

@@ -8,7 +8,7 @@ import pytest
 
 from app.state import ApiState
 from decisioning.decide.service import DecisionInputs
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.ports import ReadReply
 from tests.support.inprocess import decision_service, state_of
 from tests.support.installation import Api, Installation, place, publish
 from tests.support.truth import Stores, look, stores, wait_caught_up

@@ -18,7 +18,8 @@ from bandits.registry import build_policy
 from decisioning.learning.fold import fold_outcomes
 from decisioning.log.codec import parse_entry
 from decisioning.log.feedback_service import SKEW_MS
-from decisioning.log.store_redis import GRACE_MS, RedisLog
+from decisioning.log.owners import GRACE_MS
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader, silences_of
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Consequences, DeclaredOutcome, Earned, Outcome, worth_text

@@ -29,8 +29,8 @@ from decisioning.evaluation.store_shadows import ShadowStore
 from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_warm_start import WarmStarter
+from decisioning.log.owners import GRACE_MS
 from decisioning.log.store_archive import Archiver, ArchiveReader
-from decisioning.log.store_redis import GRACE_MS
 from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import LogReader
 from decisioning.log.store_watch import note_worker

@@ -8,7 +8,8 @@ import numpy as np
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.log.store_redis import DecideReply, RedisLog
+from decisioning.log.ports import DecideReply
+from decisioning.log.store_redis import RedisLog
 from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors
 from decisioning.model.entities import (
     AfterRejection,

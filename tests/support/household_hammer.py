@@ -15,7 +15,7 @@ from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.households import store_contacts
-from decisioning.log.store_redis import DecideReply
+from decisioning.log.ports import DecideReply
 from decisioning.model.entities import ContactPolicy
 from tests.support import contact_world as world
 

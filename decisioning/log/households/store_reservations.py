@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from decisioning.log.store_redis import GRACE_MS
+from decisioning.log.owners import GRACE_MS
 from storage.functions import function_name
 from storage.keys import Keys
 from storage.redis import redis_errors

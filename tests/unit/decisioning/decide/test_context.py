@@ -10,7 +10,7 @@ import pytest
 
 from decisioning.decide.context import EligibleOffers, EvaluatedRequest, without_capacity, without_refused
 from decisioning.decide.eligibility import allowed
-from decisioning.log.store_redis import DecideReply
+from decisioning.log.ports import DecideReply
 from decisioning.model.entities import ContactPolicy
 from tests.support.shop import catalogue_with, inputs_of, offer
 

@@ -14,7 +14,8 @@ from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.holdouts.holdout import Holdout
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.store_redis import DecideReply, ReadReply, owner_note
+from decisioning.log.owners import owner_note
+from decisioning.log.ports import DecideReply, ReadReply
 from decisioning.model.decision import Decision
 from decisioning.model.deployment import Deployment
 from decisioning.model.entities import ContactLimit

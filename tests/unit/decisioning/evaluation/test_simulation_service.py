@@ -13,8 +13,7 @@ from decisioning.contact.history import Contact
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation_service import HISTORY_BATCH_SIZE, SimulationService
 from decisioning.learning.replica import ArmReplica
-from decisioning.log.ports import DecisionLog
-from decisioning.log.store_redis import ReadReply
+from decisioning.log.ports import DecisionLog, ReadReply
 from decisioning.model.entities import ContactLimit
 from decisioning.policies.roster import Roster
 from profiles.customer import Customer, Profile

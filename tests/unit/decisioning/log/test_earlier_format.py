@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 
 from decisioning.log.codec import answer_of, encode_decision, parse_entry
 from decisioning.log.lookup_service import record_of
+from decisioning.log.owners import GRACE_MS
 from decisioning.log.store_archive import Archiver, ArchiveReader
-from decisioning.log.store_redis import GRACE_MS, RedisLog
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import Batch, LogReader
 from decisioning.model.decision import LoggedDecision, OfferContact, SnapshotContact
 from decisioning.model.outcome import Outcome

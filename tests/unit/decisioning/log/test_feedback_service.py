@@ -8,8 +8,7 @@ from msgspec import structs
 
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.feedback_service import SKEW_MS, Feedback, FeedbackService
-from decisioning.log.ports import DecisionLog
-from decisioning.log.store_redis import Contacts
+from decisioning.log.ports import Contacts, DecisionLog
 from decisioning.model.decision import DecidedOffer, DecisionContacts, LoggedDecision, OfferContact
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import NOTHING_FOLLOWS, Outcome

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.households.store_reservations import Reservations
+from decisioning.log.owners import GRACE_MS
 from decisioning.log.store_archive import Archiver
-from decisioning.log.store_redis import GRACE_MS, RedisLog
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import ContactPolicy
 from decisioning.recovery.store_restore import DecisionRestorer

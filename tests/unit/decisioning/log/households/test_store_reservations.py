@@ -12,7 +12,8 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.households import store_contacts
 from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.households.store_reservations import Reservations
-from decisioning.log.store_redis import DecideReply, RedisLog
+from decisioning.log.ports import DecideReply
+from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
 from decisioning.model.entities import ContactPolicy
 from storage.keys import generated_id
