@@ -2,29 +2,24 @@
 
 import argparse
 import asyncio
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 
-import migrations
 from app.embedded.process import EmbeddedServersError
 from app.embedded.server_urls import ServerUrls
-from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
 from benchmarks.measure import Bench
 from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
-from benchmarks.processes import Site, api, worker
+from benchmarks.processes import Site, api, fresh_servers, worker
 from benchmarks.report import Results
 from profiles.store import ProfileStore
 from storage.installation import read_installation
@@ -86,20 +81,14 @@ def main() -> int:
 @contextmanager
 def site(plan: Plan, cores: Cores, say: Say) -> Iterator[Site]:
     """Servers of our own with offers and customers in them, until the block ends."""
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
-    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
-    try:
-        with EmbeddedServers(folder) as urls:
-            migrations.upgrade(urls.postgres_url)
-            say(f"loading {OFFERS} offers and {plan.customers:,} customers")
-            key, keys = asyncio.run(make_key(urls))
-            found = Site(folder, urls, key, cores)
-            with worker(found), api(found) as first:
-                world.publish_catalogue(first, key)
-            asyncio.run(furnish(urls, keys, plan))
-            yield found
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with fresh_servers() as (folder, urls):
+        say(f"loading {OFFERS} offers and {plan.customers:,} customers")
+        key, keys = asyncio.run(make_key(urls))
+        found = Site(folder, urls, key, cores)
+        with worker(found), api(found) as first:
+            world.publish_catalogue(first, key)
+        asyncio.run(furnish(urls, keys, plan))
+        yield found
 
 
 async def furnish(urls: ServerUrls, keys: Keys, plan: Plan) -> None:

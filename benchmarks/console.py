@@ -8,14 +8,11 @@ milliseconds, those of this process's own processor time, and bytes of the answe
 import argparse
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,14 +21,13 @@ from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import migrations
 from app.config import Settings
 from app.embedded.server_urls import ServerUrls
-from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from app.main import create_app
 from benchmarks.machine import BenchError, describe
 from benchmarks.plan import RESULTS
+from benchmarks.processes import fresh_servers
 from storage.postgres import make_engine, transaction
 
 GROUPS, DAYS, OUTCOMES = 40, 28, 100_000
@@ -80,14 +76,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__)
     parser.add_argument("--offers", type=int, default=2500)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
-    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
-    try:
-        with EmbeddedServers(folder) as urls:
-            migrations.upgrade(urls.postgres_url)
-            found = asyncio.run(measure(urls, options.offers))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with fresh_servers() as (_, urls):
+        found = asyncio.run(measure(urls, options.offers))
     console = Console(width=130)
     for one in found:
         numbers = f"{one['median_ms']:>9.1f}{one['cpu_ms']:>9.1f}{one['bytes']:>12,}{one['status']:>5}"

@@ -7,27 +7,23 @@ share is added.
 
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
 
-import migrations
 from app.config import Settings
 from app.embedded.server_urls import ServerUrls
-from app.embedded.servers import EmbeddedServers
 from app.keys import KeyStore
 from app.main import create_app
 from app.state import ApiState
 from benchmarks import world
 from benchmarks.machine import describe
 from benchmarks.plan import RESULTS, THREE_SLOTS, Plan
+from benchmarks.processes import fresh_servers
 from decisioning.decide.context import DecisionInputs
 from storage.postgres import make_engine
 
@@ -45,14 +41,8 @@ CONTEXTS: Mapping[str, Mapping[str, Any]] = {
 
 def main() -> int:
     """Measure, show, save."""
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
-    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
-    try:
-        with EmbeddedServers(folder) as urls:
-            migrations.upgrade(urls.postgres_url)
-            found = asyncio.run(measure(urls))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with fresh_servers() as (_, urls):
+        found = asyncio.run(measure(urls))
     console = Console()
     for name, size in found.items():
         console.print(f"{name:<60}{size:>8,.0f} B", highlight=False)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +17,9 @@ from pathlib import Path
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+import migrations
 from app.embedded.server_urls import ServerUrls
+from app.embedded.servers import EmbeddedServers
 from app.processes.supervise import Child, Command, logged
 from benchmarks.machine import BenchError, Cores
 from benchmarks.plan import ROOT
@@ -76,6 +80,19 @@ class ApiProcess:
                     value = sample.labels[label] if label else ""
                     found[value] = found.get(value, 0.0) + sample.value
         return found
+
+
+@contextmanager
+def fresh_servers() -> Iterator[tuple[Path, ServerUrls]]:
+    """Migrated servers of our own, in a folder that is removed when the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
+    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
+    try:
+        with EmbeddedServers(folder) as urls:
+            migrations.upgrade(urls.postgres_url)
+            yield folder, urls
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -7,25 +7,21 @@ the worker makes them. Then the arms at the last epoch are looked for from the l
 import argparse
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import migrations
 from app.embedded.server_urls import ServerUrls
-from app.embedded.servers import EmbeddedServers
 from app.worker.archiver import CHECKPOINT_OUTCOMES
 from bandits.state import ArmTable
 from benchmarks.machine import describe
 from benchmarks.plan import RESULTS
+from benchmarks.processes import fresh_servers
 from decisioning.evaluation.replay_service import arms_at
 from decisioning.learning.fold import fold_outcomes
 from decisioning.log.checkpoints import Checkpoint
@@ -51,14 +47,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
     parser.add_argument("--outcomes", type=int, default=1_000_000)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
-    folder.chmod(0o711)  # for root, whose PostgreSQL runs as another user
-    try:
-        with EmbeddedServers(folder) as urls:
-            migrations.upgrade(urls.postgres_url)
-            found = asyncio.run(measure(urls, options.outcomes))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with fresh_servers() as (_, urls):
+        found = asyncio.run(measure(urls, options.outcomes))
     for name, value in found.items():
         Console().print(f"{name:<50}{value:>14,.3f}", highlight=False)
     WRITTEN.write_text(json.dumps({**found, "machine": describe()}, indent=1) + "\n")
