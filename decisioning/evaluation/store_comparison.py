@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_sql import DECIDER_OF, RESULT_KNOWN
 from decisioning.model.deciders import CALLER
-from storage.postgres import transaction
+from storage.postgres import to_dicts, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +92,4 @@ class ComparisonReader:
 
     async def _rows(self, query: str, window: Window, **values: Any) -> list[dict[str, Any]]:
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(text(query), asdict(window) | values)
-            return [dict(row._mapping) for row in rows]
+            return to_dicts(await connection.execute(text(query), asdict(window) | values))

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.log.store_sql import GROUP_OF, OUTCOME_COUNTS
-from storage.postgres import transaction
+from storage.postgres import to_dicts, transaction
 
 DIMENSIONS = {
     "offer": "offer_id",
@@ -66,5 +66,4 @@ async def acceptance(
     ordinals = ", ".join(str(i) for i in range(1, len(by) + 1))
     statement = f"SELECT {groups}, {sums} FROM {source} {where} GROUP BY {ordinals} ORDER BY {ordinals}"
     async with transaction(engine) as connection:
-        rows = await connection.execute(text(statement), given)
-        return [dict(row._mapping) for row in rows]
+        return to_dicts(await connection.execute(text(statement), given))

@@ -17,7 +17,7 @@ from decisioning.privacy.entries import StreamEntry, pick_entries, plain_numbers
 from decisioning.privacy.store_set_aside import SetAside
 from storage.clock import to_datetime, to_ms
 from storage.keys import Keys
-from storage.postgres import transaction
+from storage.postgres import to_dicts, transaction
 from storage.redis import redis_errors
 
 CHUNK = 500
@@ -135,24 +135,19 @@ class CustomerLog:
     async def canary_tests(self, customer_id: str) -> list[dict[str, Any]]:
         """Read the running comparisons of policies in which the customer was counted."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(text(_TESTS), {"customer_id": customer_id})
-            return [dict(row._mapping) for row in rows]
+            return to_dicts(await connection.execute(text(_TESTS), {"customer_id": customer_id}))
 
     async def events(self, customer_id: str) -> list[dict[str, Any]]:
         """Read all archived events of the customer, the newest first."""
         async with transaction(self._engine) as connection:
-            rows = await connection.execute(_EVENTS, {"customer_id": customer_id})
-            found = [dict(row._mapping) for row in rows]
+            found = to_dicts(await connection.execute(_EVENTS, {"customer_id": customer_id}))
         return [one | {"recorded_at": to_datetime(one.pop("recorded_ms"))} for one in found]
 
     async def triggers(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         """Read what fired for the customer, the newest first, and what is waited for."""
         async with transaction(self._engine) as connection:
             return {
-                name: [
-                    dict(row._mapping)
-                    for row in await connection.execute(query, {"customer_id": customer_id})
-                ]
+                name: to_dicts(await connection.execute(query, {"customer_id": customer_id}))
                 for name, query in (("trigger_firings", _FIRINGS), ("trigger_waits", _WAITS))
             }
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from decisioning.errors import Invalid
 from decisioning.reporting.offer_report import ReportScope
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
+from storage.postgres import to_dicts
 
 MAX_ROWS = 10_000
 _COUNTS = text(f"""
@@ -29,7 +30,7 @@ async def count_events(
     """
     values = {"zone": scope.zone, "since": scope.since, "until": scope.until, "type": event_type}
     async with bounded(engine, TIMEOUT_S, "name less time with since and until") as connection:
-        rows = [dict(row._mapping) for row in await connection.execute(_COUNTS, values)]
+        rows = to_dicts(await connection.execute(_COUNTS, values))
     if len(rows) > MAX_ROWS:
         raise Invalid("since", f"the report has more than {MAX_ROWS} rows: name less time, or one type")
     return rows

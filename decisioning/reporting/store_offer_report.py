@@ -14,6 +14,7 @@ from decisioning.log.store_sql import GROUP_OF
 from decisioning.model.deciders import HISTORY
 from decisioning.reporting.offer_report import COUNTS, PERIODS, Dimension, ReportScope
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
+from storage.postgres import to_dicts
 
 MAX_ROWS = 10_000
 _CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
@@ -118,7 +119,7 @@ async def run_report(
     """
     async with bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}") as connection:
         needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
-        rows = [dict(row._mapping) for row in await connection.execute(statement, needed)]
+        rows = to_dicts(await connection.execute(statement, needed))
     if len(rows) > MAX_ROWS:
         raise Invalid(
             "by",

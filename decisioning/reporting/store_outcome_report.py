@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.model.outcome import ENDINGS
-from storage.postgres import transaction
+from storage.postgres import to_dicts, transaction
 
 MAX_ROWS = 10_000
 # ``earned`` begins with what had been earned before ("-" if nothing was counted) and what is earned now.
@@ -31,4 +31,4 @@ async def count_outcomes(
     """Count outcomes of decisions of a time, by offer, outcome and reason. Raises ``PostgresUnavailable``."""
     values = {"start": start, "end": end, "placement": placement, "endings": [*ENDINGS, "shown"]}
     async with transaction(engine) as connection:
-        return [dict(row._mapping) for row in await connection.execute(_COUNTS, values)]
+        return to_dicts(await connection.execute(_COUNTS, values))
