@@ -475,6 +475,9 @@ def test_reports_say_what_offering_is_worth(browser: Browser, world: World) -> N
             expect(card.get_by_role("columnheader", name="Held out")).to_be_visible()
             expect(card.get_by_role("cell", name="acceptances")).to_be_visible()
             expect(card.get_by_text("intervals are rough")).to_be_visible()
+            card.get_by_label("Customers by").select_option("placement")
+            expect(card.get_by_role("columnheader", name="Placement")).to_be_visible()
+            assert serious_violations(page) == []
     finally:
         world.http.delete("/v1/holdouts/few").raise_for_status()
 
