@@ -12,6 +12,7 @@ from decisioning.holdouts.holdout import Holdout
 from decisioning.reporting.holdout_report import (
     FIGURES,
     Moments,
+    Part,
     Revision,
     Side,
     Sides,
@@ -87,7 +88,7 @@ def test_a_row_has_all_figures_and_null_where_nothing_is_known() -> None:
 
 
 def test_parts_are_in_order_and_each_is_compared_by_itself() -> None:
-    parts = {
+    parts: dict[Part, Sides] = {
         None: Sides(side([1.0]), Side()),
         "web": Sides(side([3.0, 1.0]), side([1.0, 0.0])),
         "agent": Sides(Side(), side([2.0])),
@@ -108,7 +109,7 @@ def test_parts_are_in_order_and_each_is_compared_by_itself() -> None:
 
 
 def test_a_part_whose_sides_have_other_shares_says_so() -> None:
-    parts = {
+    parts: dict[Part, Sides] = {
         "web": Sides(side([1.0] * 500), side([1.0] * 500)),
         "agent": Sides(side([1.0] * 900), side([1.0] * 100)),
     }
@@ -122,7 +123,10 @@ def test_a_table_has_a_row_for_each_measure_of_each_part() -> None:
     columns = {name: values for name, _, values in table_columns(whole)}
     assert [*columns] == ["measure", *FIGURES]
     assert columns["measure"] == ["orders", "value"]
-    days = {date(2026, 3, 3): Sides(side([1.0]), Side()), date(2026, 3, 2): Sides(Side(), side([2.0]))}
+    days: dict[Part, Sides] = {
+        date(2026, 3, 3): Sides(side([1.0]), Side()),
+        date(2026, 3, 2): Sides(Side(), side([2.0])),
+    }
     rows = part_rows(days, "day", 0.5, ["orders", "value"], SPAN)
     columns = {name: values for name, _, values in table_columns(whole | {"by": "day", "rows": rows})}
     assert [*columns] == ["day", "measure", "treated", "held_out", "sample_ratio_p", "open", *FIGURES]
