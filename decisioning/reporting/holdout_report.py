@@ -1,16 +1,23 @@
 """The report on a hold-out: what customers did who were held out, and all others; differences with intervals. Pure.
 
-The customer is the independent unit: figures are sums for each customer.
+The customer is the independent unit: figures are sums for each customer. A report may be divided by what is known of a
+customer's first decision in its span, which comes before what offering does.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, Literal, NamedTuple, get_args
 
 from bandits.intervals import Z95
 from decisioning.holdouts.holdout import Holdout
+from decisioning.reporting.offer_report import PERIODS
 
+HoldoutDimension = Literal["day", "week", "month", "channel", "placement", "segment", "control_group"]
+HOLDOUT_DIMENSIONS: tuple[HoldoutDimension, ...] = get_args(HoldoutDimension)
+OF_OFFERS = ("offer", "group", "goal", "treatment")
+"""Dimensions of other reports under which nobody who is held out could be counted."""
 OUTCOMES = ("acceptances", "value")
 """The measures that every report has; those of events follow."""
 MIN_CUSTOMERS = 100
@@ -24,6 +31,8 @@ FIGURES = (
     *("ratio", "ratio_low", "ratio_high"),
 )
 """The figures of a measure, in the order of files."""
+Part = str | date | None
+"""The value of a dimension; ``None`` if the log does not tell it, or for customers who were in no segment."""
 Interval = tuple[float | None, float | None, float | None]
 """An estimate with the ends of its 95 % interval; ``None`` for what is not known."""
 
@@ -51,6 +60,13 @@ class Side:
     def mean(self, measure: str) -> float | None:
         """Return the mean for each customer; ``None`` without any."""
         return self.of(measure).total / self.customers if self.customers else None
+
+
+class Sides(NamedTuple):
+    """The customers who were treated, and those who were held out."""
+
+    treated: Side = Side()
+    held_out: Side = Side()
 
 
 class Revision(NamedTuple):
@@ -145,6 +161,48 @@ def measure_rows(treated: Side, held_out: Side, measures: Sequence[str]) -> list
         row |= _named("incremental", _scaled(difference, treated.customers))
         rows.append(row | _named("ratio", ratio_interval(treated, held_out, measure)))
     return rows
+
+
+def part_rows(
+    parts: Mapping[Part, Sides], by: HoldoutDimension, share: float, measures: Sequence[str], span: Span
+) -> list[dict[str, Any]]:
+    """Make a row for each part of the customers, in the order of its values: both sides, and ``measure_rows``."""
+    within = replace(span, changed=False)  # a change is said once, of the whole report
+    return [
+        {by: part} | side_figures(sides, share, measures, within)
+        for part, sides in sorted(parts.items(), key=lambda item: (item[0] is None, str(item[0])))
+    ]
+
+
+def side_figures(sides: Sides, share: float, measures: Sequence[str], span: Span) -> dict[str, Any]:
+    """Compare two sides: how many customers they have, the measures, and warnings."""
+    treated, held_out = sides
+    return {
+        "treated": treated.customers,
+        "held_out": held_out.customers,
+        "sample_ratio_p": ratio_test(treated.customers, held_out.customers, share),
+        "open": treated.open + held_out.open,
+        "measures": measure_rows(treated, held_out, measures),
+        "warnings": [
+            {"code": code, "message": message}
+            for code, message in warnings_of(treated, held_out, share, span)
+        ],
+    }
+
+
+def table_columns(found: Mapping[str, Any]) -> Iterator[tuple[str, type, list[Any]]]:
+    """Yield the columns of a report as a table, a row for each measure (of each part): name, type and values."""
+    by: HoldoutDimension | None = found.get("by")
+    parts = [found] if by is None else found["rows"]
+    rows = [(part, measure) for part in parts for measure in part["measures"]]
+    if by is not None:
+        yield by, date if by in PERIODS else str, [part[by] for part, _ in rows]
+    yield "measure", str, [measure["measure"] for _, measure in rows]
+    if by is not None:
+        for name, type_ in (("treated", int), ("held_out", int), ("sample_ratio_p", float), ("open", int)):
+            yield name, type_, [part[name] for part, _ in rows]
+    for name in FIGURES:
+        yield name, float, [measure[name] for _, measure in rows]
 
 
 def _named(name: str, interval: Interval) -> dict[str, float | None]:

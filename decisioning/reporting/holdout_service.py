@@ -1,9 +1,9 @@
 """Reports on a hold-out: finds since when it has held out the same customers, and compares them with all others."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from decisioning.aggregates.checks import check_event_number
 from decisioning.catalog.catalogue import Catalogue
@@ -13,21 +13,35 @@ from decisioning.errors import NotFound
 from decisioning.holdouts.holdout import HoldoutEvent
 from decisioning.reporting.holdout_report import (
     OUTCOMES,
+    HoldoutDimension,
+    Part,
     Revision,
-    Side,
+    Sides,
     Span,
     in_force_within,
-    measure_rows,
     others_excluded,
-    ratio_test,
+    part_rows,
+    side_figures,
     span_of,
-    warnings_of,
 )
 from storage.clock import to_iso, to_ms
 
 MAX_REVISIONS = 1000
-CountSides = Callable[[str, Sequence[str], Span, Sequence[HoldoutEvent]], Awaitable[tuple[Side, Side]]]
-"""Sums up who asked within a span, treated and held out from a hold-out, without those of other hold-outs."""
+
+
+class CountSides(Protocol):
+    """Sums up who asked within a span, treated and held out from a hold-out, without those of other hold-outs."""
+
+    async def __call__(
+        self,
+        holdout_id: str,
+        excluded: Sequence[str],
+        span: Span,
+        events: Sequence[HoldoutEvent],
+        by: HoldoutDimension | None,
+        zone: str,
+    ) -> tuple[Sides, Mapping[Part, Sides]]:
+        """Return both sides, and with ``by`` those of each of its values; ``zone``: of days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +59,12 @@ class HoldoutReports:
         since: datetime | None,
         until: datetime | None,
         events: Sequence[HoldoutEvent] | None,
+        by: HoldoutDimension | None = None,
+        zone: str = "UTC",
     ) -> dict[str, Any]:
         """Report on a hold-out from ``since`` to before ``until``; ``events``: its own if ``None``.
+
+        ``by``: what the customers are divided by, with a row for each part; ``zone``: of its days.
 
         Raises ``NotFound`` if there is no such hold-out, ``Invalid`` for events that nobody declared or if it takes too
         long, and ``PostgresUnavailable``.
@@ -66,26 +84,20 @@ class HoldoutReports:
         everything = await self.catalogues.trail(kind=HOLDOUT.name, limit=MAX_REVISIONS)
         ever = in_force_within(map(_revision, everything), span)
         excluded = others_excluded(holdout, [*live.holdouts.values(), *ever])
-        treated, held_out = await self.count_sides(holdout_id, excluded, span, asked)
+        sides, parts = await self.count_sides(holdout_id, excluded, span, asked, by, zone)
         measures = [*OUTCOMES, *(counted.label() for counted in asked)]
-        return {
+        found = {
             "holdout": holdout_id,
             "name": holdout.name,
             "goal": holdout.goal,
             "share": holdout.share,
             "counted_from": to_iso(span.start_ms),
             "counted_to": to_iso(span.stop_ms),
-            "treated": treated.customers,
-            "held_out": held_out.customers,
-            "sample_ratio_p": ratio_test(treated.customers, held_out.customers, holdout.share),
-            "open": treated.open + held_out.open,
             "excluded": excluded,
-            "measures": measure_rows(treated, held_out, measures),
-            "warnings": [
-                {"code": code, "message": message}
-                for code, message in warnings_of(treated, held_out, holdout.share, span)
-            ],
-        }
+        } | side_figures(sides, holdout.share, measures, span)
+        if by is not None:
+            found |= {"by": by, "rows": part_rows(parts, by, holdout.share, measures, span)}
+        return found
 
 
 def _revision(one: Trail) -> Revision:

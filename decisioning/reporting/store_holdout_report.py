@@ -1,13 +1,26 @@
-"""The report on a hold-out in Postgres: what the log says of each customer, summed up by side."""
+"""The report on a hold-out in Postgres: what the log says of each customer, summed up by side, and by part."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.holdouts.holdout import HoldoutEvent
-from decisioning.reporting.holdout_report import OUTCOMES, Moments, Side, Span
+from decisioning.log.store_sql import GROUP_OF
+from decisioning.model.deciders import FIRING_PREFIX, HISTORY
+from decisioning.reporting.holdout_report import (
+    OUTCOMES,
+    HoldoutDimension,
+    Moments,
+    Part,
+    Side,
+    Sides,
+    Span,
+)
+from decisioning.reporting.offer_report import PERIODS
 from decisioning.reporting.store_asked_days import COLUMNS, asked_rows, between_days, find_rolled_up
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.clock import to_datetime
@@ -23,13 +36,53 @@ FROM asked GROUP BY 1 HAVING min(first_at) IS NOT NULL
 """
 
 
+# Somebody may ask in several placements at once: the first by its name counts, on both sides alike.
+_FIRST_DECISIONS = f"""
+SELECT DISTINCT ON (d.customer_id) d.customer_id, d.placement, d.header ->> 'channel' AS channel,
+    d.header -> 'segments' AS segments, {GROUP_OF} AS control_group
+FROM decisions AS d JOIN customers AS c ON c.customer_id = d.customer_id AND c.first_at = d.decided_at
+WHERE d.decided_at >= cast(:start AS timestamptz) AND d.decided_at < cast(:stop AS timestamptz)
+    AND d.policy <> '{HISTORY}' AND NOT starts_with(d.decision_id, '{FIRING_PREFIX}')
+ORDER BY d.customer_id, d.placement, d.decision_id
+"""
+_JOIN_FIRST = "LEFT JOIN first_decisions AS f USING (customer_id)"
+_JOIN_SEGMENTS = (
+    f"{_JOIN_FIRST} LEFT JOIN LATERAL"
+    " jsonb_array_elements_text(coalesce(f.segments, '[]')) AS s (segment) ON true"
+)
+
+
+def _period(name: str) -> tuple[str, str]:
+    return f"to_char(date_trunc('{name}', m.first_at AT TIME ZONE cast(:zone AS text)), 'YYYY-MM-DD')", ""
+
+
+_PARTS: Mapping[HoldoutDimension, tuple[str, str]] = {
+    "day": _period("day"),
+    "week": _period("week"),
+    "month": _period("month"),
+    "channel": ("f.channel", _JOIN_FIRST),
+    "placement": ("f.placement", _JOIN_FIRST),
+    "segment": ("s.segment", _JOIN_SEGMENTS),
+    "control_group": ("f.control_group", _JOIN_FIRST),
+}
+"""The value of each dimension, and the joins that it needs."""
+
+
 async def holdout_sides(
-    engine: AsyncEngine, holdout_id: str, excluded: Sequence[str], span: Span, events: Sequence[HoldoutEvent]
-) -> tuple[Side, Side]:
+    engine: AsyncEngine,
+    holdout_id: str,
+    excluded: Sequence[str],
+    span: Span,
+    events: Sequence[HoldoutEvent],
+    by: HoldoutDimension | None = None,
+    zone: str = "UTC",
+) -> tuple[Sides, dict[Part, Sides]]:
     """Sum up the customers who asked within ``span``: who were treated, and who were held out.
 
     Events count from a customer's first decision in the span on. ``excluded``: hold-outs whose customers are left out.
-    Raises ``Invalid`` if it takes longer than ``TIMEOUT_S``, and ``PostgresUnavailable``.
+    With ``by``, they are summed up for each of its values as well: of the day of that decision in the time zone
+    ``zone``, or as its record says; who was in several segments counts in each. Raises ``Invalid`` if it takes longer
+    than ``TIMEOUT_S``, and ``PostgresUnavailable``.
     """
     values: dict[str, Any] = {
         "holdout": holdout_id,
@@ -37,6 +90,7 @@ async def holdout_sides(
         "version": span.version,
         "start": to_datetime(span.start_ms),
         "stop": to_datetime(span.stop_ms),
+        "zone": zone,
     }
     if events:
         values["types"] = sorted({counted.event for counted in events})
@@ -44,17 +98,33 @@ async def holdout_sides(
         values[f"type{place}"] = counted.event
         if counted.property is not None:
             values[f"property{place}"] = counted.property
-    async with bounded(engine, TIMEOUT_S, "name less time with since and until") as connection:
+    way_out = "name less time with since and until"
+    if by is not None and by not in PERIODS:
+        way_out += f", or leave out by={by}, for which first decisions are looked up in the log"
+    async with bounded(engine, TIMEOUT_S, way_out) as connection:
         # One snapshot: the rows of a day that has a mark must not be gone, or be another roll-up's, when they are read.
         await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
         ranges = between_days(values["start"], values["stop"], values["days"])
         for place, (start, stop) in enumerate(ranges):
             values |= {f"start{place}": start, f"stop{place}": stop}
-        rows = (await connection.execute(text(_statement(events, len(ranges))), values)).mappings().all()
+        statement = text(_statement(events, len(ranges), by))
+        rows = (await connection.execute(statement, values)).mappings().all()
     names = [*OUTCOMES, *(counted.label() for counted in events)]
-    sides = {row["held"]: _side(row, names) for row in rows}
-    return sides.get(False, Side()), sides.get(True, Side())
+    whole: dict[bool, Side] = {}
+    parts: dict[Part, dict[bool, Side]] = defaultdict(dict)
+    for row in rows:
+        sides = parts[_value(row["part"], by)] if row["is_part"] else whole
+        sides[row["held"]] = _side(row, names)
+    return _sides(whole), {part: _sides(sides) for part, sides in parts.items()}
+
+
+def _value(part: str | None, by: HoldoutDimension | None) -> Part:
+    return part if part is None or by not in PERIODS else date.fromisoformat(part)
+
+
+def _sides(by_held: Mapping[bool, Side]) -> Sides:
+    return Sides(by_held.get(False, Side()), by_held.get(True, Side()))
 
 
 def _side(row: Any, names: Sequence[str]) -> Side:
@@ -64,10 +134,11 @@ def _side(row: Any, names: Sequence[str]) -> Side:
     return Side(row["customers"], row["open"], row["closed"], moments)
 
 
-def _statement(events: Sequence[HoldoutEvent], ranges: int) -> str:
+def _statement(events: Sequence[HoldoutEvent], ranges: int, by: HoldoutDimension | None) -> str:
     """Write the statement. Nothing of the events but their number and kind becomes a part of it.
 
-    ``ranges``: how many times there are that are not rolled up, and are read from the log.
+    ``ranges``: how many times there are that are not rolled up, and are read from the log. Rows with ``is_part`` are of
+    the customers whose ``by`` is ``part``.
     """
     columns = ["c.acceptances", "c.value", *(f"h.figure{place}" for place in range(len(events)))]
     sums = ", ".join(
@@ -87,12 +158,21 @@ def _statement(events: Sequence[HoldoutEvent], ranges: int) -> str:
     if events:
         common += f", happened AS ({_happened(events)})"
         joins = "LEFT JOIN happened AS h USING (customer_id)"
-    return (
-        f"WITH {common} SELECT m.held, count(*) AS customers, cast(sum(m.offers - m.closed) AS bigint) AS open,"
-        f" cast(sum(m.closed) AS bigint) AS closed, {sums}"
-        f" FROM (SELECT c.held, c.offers, c.closed, {figures} FROM customers AS c {joins} WHERE NOT c.excluded) AS m"
-        " GROUP BY 1"
+    common += (
+        ", members AS (SELECT c.customer_id, c.first_at, c.held, c.offers, c.closed,"
+        f" {figures} FROM customers AS c {joins} WHERE NOT c.excluded)"
     )
+    summed = (
+        "m.held, count(*) AS customers, cast(sum(m.offers - m.closed) AS bigint) AS open,"
+        f" cast(sum(m.closed) AS bigint) AS closed, {sums} FROM members AS m"
+    )
+    whole = f"SELECT false AS is_part, cast(NULL AS text) AS part, {summed} GROUP BY m.held"
+    if by is None:
+        return f"WITH {common} {whole}"
+    value, joins = _PARTS[by]
+    if joins:
+        common += f", first_decisions AS ({_FIRST_DECISIONS})"
+    return f"WITH {common} {whole} UNION ALL SELECT true, {value}, {summed} {joins} GROUP BY 2, m.held"
 
 
 def _in_range(table: str, place: int) -> str:

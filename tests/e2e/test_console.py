@@ -511,6 +511,12 @@ def test_home_shows_what_offering_earns_where_somebody_is_held_out(browser: Brow
             assert serious_violations(page) == []
             page.get_by_role("button", name="Español").click()
             expect(card.get_by_role("heading", name="Lo que aportan las ofertas")).to_be_visible()
+            visit(page, "/console/reports")
+            divided = page.locator("section", has_text="Grupos sin contacto: Without contact")
+            divided.get_by_label("Clientes por").select_option("placement")
+            expect(divided.get_by_role("columnheader", name="Ubicación")).to_be_visible()
+            expect(divided.get_by_role("cell", name="in-a-call").first).to_be_visible()
+            assert serious_violations(page) == []
     finally:
         http.delete("/v1/holdouts/third").raise_for_status()
 

@@ -1,5 +1,6 @@
 """The report on a hold-out, as it travels."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
@@ -10,6 +11,7 @@ from app.api.reports.offer_schemas import day_in_range, later_than_since, split_
 from app.api.schemas import Parameters, shown, storable
 from decisioning.holdouts.holdout import MAX_EVENTS, HoldoutEvent
 from decisioning.model.entities import Goal
+from decisioning.reporting.holdout_report import HOLDOUT_DIMENSIONS, OF_OFFERS, HoldoutDimension
 
 
 def _event(value: str) -> str:
@@ -18,8 +20,32 @@ def _event(value: str) -> str:
     return storable(value)
 
 
+def _of_both_sides(value: object) -> object:
+    dimensions = ", ".join(HOLDOUT_DIMENSIONS)
+    if isinstance(value, str) and "," in value:
+        raise ValueError(f"is one of {dimensions}: ask once for each")
+    if value in OF_OFFERS:
+        raise ValueError(
+            f"{value} is of offers, and customers who are held out have none to be counted under: for the worth of a"
+            " goal, declare a hold-out of that goal alone (its field goal) and read its report; for what customers do"
+            f" about one product, count events with event=; customers can be divided by {dimensions}"
+        )
+    if value == "policy":
+        raise ValueError(
+            "a policy decides nothing for customers who are held out: by=control_group tells apart the groups that"
+            " policies decide for"
+        )
+    return value
+
+
 class HoldoutReportQuery(Parameters):
-    """The time of a report, and the events that it compares."""
+    """The time of a report, the events that it compares, and what it is divided by."""
+
+    by: Annotated[HoldoutDimension | None, BeforeValidator(_of_both_sides)] = Field(
+        None,
+        description="divides the customers by their first decision in the span: its day, week or month, its channel or"
+        " placement, the segments that they were in, or their group; not divided if left out",
+    )
 
     since: Annotated[Day | None, AfterValidator(day_in_range)] = Field(
         None, description="the first day, in the time zone; since the last change of the hold-out if left out"
@@ -27,7 +53,7 @@ class HoldoutReportQuery(Parameters):
     until: Annotated[Day | None, AfterValidator(day_in_range), AfterValidator(later_than_since)] = Field(
         None, description="the first day that is left out, in the time zone"
     )
-    time_zone: TimeZone = Field("UTC", description="of days")
+    time_zone: TimeZone = Field("UTC", description="of days, weeks (from Monday) and months")
     event: Annotated[list[Annotated[str, AfterValidator(_event)]] | None, BeforeValidator(split_list)] = (
         Field(
             None,
@@ -72,6 +98,30 @@ class HoldoutWarning(BaseModel):
 
     code: str = Field(description="`changed`, `few`, `sample_ratio` or `open`")
     message: str
+
+
+class HoldoutPart(BaseModel):
+    """A part of the customers, of both sides. The first fields are there if the report is divided by them."""
+
+    day: date | None = Field(None, description="of their first decision in the span, in the time zone")
+    week: date | None = Field(None, description="its Monday")
+    month: date | None = Field(None, description="its first day")
+    channel: str | None = Field(None, description="of that decision; null: the log does not tell")
+    placement: str | None = Field(
+        None, description="of that decision; of several at once the first by its id"
+    )
+    segment: str | None = Field(
+        None, description="at that decision; who was in several counts in each, null: who was in none"
+    )
+    control_group: str | None = Field(
+        None, description="of that decision: champion, canary, caller, or a control group"
+    )
+    treated: int = Field(description="customers of this part who were not held out")
+    held_out: int
+    sample_ratio_p: float | None = Field(description="p-value of these numbers under the share")
+    open: int = Field(description="offers of these customers whose reward window is still open")
+    measures: list[HoldoutMeasure]
+    warnings: list[HoldoutWarning] = Field(description="of this part: `few`, `sample_ratio` or `open`")
 
 
 class HoldoutReport(BaseModel):
@@ -129,3 +179,5 @@ class HoldoutReport(BaseModel):
     )
     measures: list[HoldoutMeasure]
     warnings: list[HoldoutWarning]
+    by: HoldoutDimension | None = Field(None, description="what the rows divide the customers by, if asked")
+    rows: list[HoldoutPart] | None = Field(None, description="a part of the customers each, if asked")

@@ -1,6 +1,7 @@
 """The report on a hold-out: intervals as other libraries compute them, what may be counted, and warnings."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,20 @@ from decisioning.holdouts.holdout import Holdout
 from decisioning.reporting.holdout_report import (
     FIGURES,
     Moments,
+    Part,
     Revision,
     Side,
+    Sides,
     Span,
     in_force_within,
     measure_rows,
     others_excluded,
+    part_rows,
     ratio_interval,
     ratio_test,
+    side_figures,
     span_of,
+    table_columns,
     warnings_of,
     welch_interval,
 )
@@ -79,6 +85,54 @@ def test_a_row_has_all_figures_and_null_where_nothing_is_known() -> None:
     assert (row["treated_mean"], row["difference"], row["incremental"], row["ratio"]) == (None,) * 4
     (row,) = measure_rows(side([1.0]), side([1.0, 2.0]), ["orders"])
     assert (row["difference"], row["difference_low"], row["ratio_high"]) == (-0.5, None, None)
+
+
+def test_parts_are_in_order_and_each_is_compared_by_itself() -> None:
+    parts: dict[Part, Sides] = {
+        None: Sides(side([1.0]), Side()),
+        "web": Sides(side([3.0, 1.0]), side([1.0, 0.0])),
+        "agent": Sides(Side(), side([2.0])),
+    }
+    changed = replace(SPAN, changed=True)
+    rows = part_rows(parts, "channel", 0.5, ["orders"], changed)
+    assert [row["channel"] for row in rows] == ["agent", "web", None]
+    assert [(row["treated"], row["held_out"], row["open"]) for row in rows] == [
+        (0, 1, 0),
+        (2, 2, 0),
+        (1, 0, 0),
+    ]
+    assert [row["measures"][0]["difference"] for row in rows] == [None, 1.5, None]
+    # A change of the hold-out is said of the whole report alone.
+    assert {warning["code"] for row in rows for warning in row["warnings"]} == {"few"}
+    whole = side_figures(parts["web"], 0.5, ["orders"], changed)
+    assert [warning["code"] for warning in whole["warnings"]] == ["changed", "few"]
+
+
+def test_a_part_whose_sides_have_other_shares_says_so() -> None:
+    parts: dict[Part, Sides] = {
+        "web": Sides(side([1.0] * 500), side([1.0] * 500)),
+        "agent": Sides(side([1.0] * 900), side([1.0] * 100)),
+    }
+    agent, web = part_rows(parts, "channel", 0.1, ["orders"], SPAN)
+    assert (agent["warnings"], agent["sample_ratio_p"]) == ([], 1.0)
+    assert [warning["code"] for warning in web["warnings"]] == ["sample_ratio"]
+
+
+def test_a_table_has_a_row_for_each_measure_of_each_part() -> None:
+    whole = side_figures(Sides(side([1.0]), side([2.0])), 0.5, ["orders", "value"], SPAN)
+    columns = {name: values for name, _, values in table_columns(whole)}
+    assert [*columns] == ["measure", *FIGURES]
+    assert columns["measure"] == ["orders", "value"]
+    days: dict[Part, Sides] = {
+        date(2026, 3, 3): Sides(side([1.0]), Side()),
+        date(2026, 3, 2): Sides(Side(), side([2.0])),
+    }
+    rows = part_rows(days, "day", 0.5, ["orders", "value"], SPAN)
+    columns = {name: values for name, _, values in table_columns(whole | {"by": "day", "rows": rows})}
+    assert [*columns] == ["day", "measure", "treated", "held_out", "sample_ratio_p", "open", *FIGURES]
+    assert columns["day"] == [date(2026, 3, 2)] * 2 + [date(2026, 3, 3)] * 2
+    assert columns["treated"] == [0, 0, 1, 1]
+    assert columns["treated_total"] == [0.0, 0.0, 1.0, 0.0]
 
 
 def test_the_numbers_of_customers_are_tested_as_pearson_does() -> None:
