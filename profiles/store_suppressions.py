@@ -106,7 +106,10 @@ class SuppressionStore:
             return list(await connection.execute(query, values))
 
     async def delete(self, list_id: str, customer_id: str) -> bool:
-        """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``."""
+        """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``.
+
+        Of a visitor who was merged, the customer is taken off it.
+        """
         # What cannot be stored is not there.
         try:
             customer_id = checked_id(customer_id)
@@ -115,12 +118,15 @@ class SuppressionStore:
         if id_problem(list_id):
             return False
         async with (
-            self.cache.changing([customer_id]),
+            AsyncExitStack() as guarded,
             postgres_errors("remove the suppression from Postgres"),
             asyncio.timeout(WRITE_TIMEOUT_S),
             self.engine.begin() as connection,
         ):
-            result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": customer_id})
+            await connection.execute(LOCK_ALIASES)
+            owner = str(await connection.scalar(STANDS_FOR, {"customer_id": customer_id}))
+            await guarded.enter_async_context(self.cache.changing([owner]))
+            result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": owner})
             return bool(result.rowcount)
 
 

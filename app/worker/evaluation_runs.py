@@ -44,20 +44,21 @@ class EvaluationRunner:
             return INTERVAL_S
         status = await self.run(taken)
         if status:
-            await self._fail(taken, f"its process ended with {status}")
+            await fail_ended(self.store, taken, f"its process ended with {status}")
         return 0.0
 
-    async def _fail(self, evaluation_id: str, why: str) -> None:
-        """Say why there is no result, unless somebody else has taken the evaluation over meanwhile."""
-        # The server may notice only after a moment that the process, which had claimed it, is no more.
-        until_s = time.monotonic() + CLAIM_S
-        while True:
-            async with self.store.claim(evaluation_id) as mine:
-                if mine:
-                    await self.store.fail(evaluation_id, why)
-            if mine or time.monotonic() >= until_s:
-                return
-            await asyncio.sleep(CLAIM_EVERY_S)
+
+async def fail_ended(store: JobStore, job_id: str, why: str) -> None:
+    """Say why there is no result of a job whose process has ended, unless somebody else has taken it over meanwhile."""
+    # The server may notice only after a moment that the process, which had claimed it, is no more.
+    until_s = time.monotonic() + CLAIM_S
+    while True:
+        async with store.claim(job_id) as mine:
+            if mine:
+                await store.fail(job_id, why)
+        if mine or time.monotonic() >= until_s:
+            return
+        await asyncio.sleep(CLAIM_EVERY_S)
 
 
 async def run_in_process(evaluation_id: str) -> int:

@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
-import math
 import re
 import shutil
 import sys
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from app.config import ConfigError, Settings, get_settings
-from app.worker.evaluation_runs import run_module, telling_progress
+from app.worker.evaluation_runs import fail_ended, run_module, telling_progress
 from decisioning.catalog.store import CatalogueStore
 from decisioning.errors import Busy, DecisioningError
 from decisioning.exporting.day_files import load_notes
@@ -42,29 +40,33 @@ FOLDER = re.compile(r"(ex-[0-9a-f]{16})-(.+)")
 
 @dataclass
 class ExportRunner:
-    """Run what was asked for, one at a time, and remove what is too old from ``folder``.
-
-    ``run`` does an export, and returns 0 if it came to an end.
-    """
+    """Run what was asked for, one at a time. ``run`` does an export, and returns 0 if it came to an end."""
 
     store: ExportStore
     run: Callable[[str], Awaitable[int]]
-    folder: Path
-    _swept_s: float = field(default=-math.inf, init=False)
 
     async def round(self) -> float:
         """Run the next export; return how long to sleep. Raises ``PostgresUnavailable``."""
-        now_s = time.monotonic()
-        if now_s - self._swept_s >= SWEEP_INTERVAL_S:
-            await sweep(self.store, self.folder)
-            self._swept_s = now_s
         taken = await self.store.take()
         if taken is None:
             return INTERVAL_S
         status = await self.run(taken)
         if status:
-            await self.store.fail(taken, f"its process ended with {status}")
+            await fail_ended(self.store, taken, f"its process ended with {status}")
         return 0.0
+
+
+@dataclass
+class ExportSweeper:
+    """Remove what is too old, or of somebody who was erased, from ``folder``: also while a long export is running."""
+
+    store: ExportStore
+    folder: Path
+
+    async def round(self) -> float:
+        """Remove it; return how long to sleep. Raises ``PostgresUnavailable``."""
+        await sweep(self.store, self.folder)
+        return SWEEP_INTERVAL_S
 
 
 async def run_in_process(export_id: str) -> int:
@@ -80,8 +82,20 @@ async def run_export(settings: Settings, export_id: str) -> None:
     """
     if settings.postgres_url is None:
         raise ConfigError("set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL")
-    engine = make_engine(settings.postgres_url, pool_size=2)
+    # Three: the claim keeps a connection until the end.
+    engine = make_engine(settings.postgres_url, pool_size=3)
     store = ExportStore(engine)
+    try:
+        async with store.claim(export_id) as mine:
+            if mine:
+                await _run_claimed(settings, store, export_id)
+            else:
+                log.warning("the export %s is left: another process runs it, or has ended it", export_id)
+    finally:
+        await engine.dispose()
+
+
+async def _run_claimed(settings: Settings, store: ExportStore, export_id: str) -> None:
     try:
         request = from_json((await store.get(export_id)).request)
         folder = settings.export_dir / folder_name(export_id, await store.installation())
@@ -95,8 +109,6 @@ async def run_export(settings: Settings, export_id: str) -> None:
         log.warning("the export %s is left to the process that writes it already", export_id)
     except (DecisioningError, StorageError, OSError) as error:
         await store.fail(export_id, str(error))
-    finally:
-        await engine.dispose()
 
 
 def files_in(folder: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.event_inbox import EventInbox
 from app.worker.expirer import Expirer
-from app.worker.export_runs import ExportRunner
+from app.worker.export_runs import ExportRunner, ExportSweeper
 from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
 from app.worker.jobs import HEALTH, repeat
@@ -124,7 +124,8 @@ async def run_worker(settings: Settings) -> None:
         "deliveries": deliveries.round,
         "shadows": shadows.round,
         "evaluations": EvaluationRunner(EvaluationStore(to.engine), run_in_process).round,
-        "exports": ExportRunner(ExportStore(to.engine), export_in_process, settings.export_dir).round,
+        "exports": ExportRunner(ExportStore(to.engine), export_in_process).round,
+        "files of exports": ExportSweeper(ExportStore(to.engine), settings.export_dir).round,
         "retention": RetentionJob(
             Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
         ).round,

@@ -11,7 +11,7 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.catalog.yaml_document import Document
 from decisioning.changesets.changeset import Actor, Changeset
 from decisioning.changesets.overlap import Overlap, due_changes, find_overlaps, refuse_overlaps
-from decisioning.changesets.store_changesets import REBASE, ChangesetStore
+from decisioning.changesets.store_changesets import ChangesetStore, way_out_of
 from decisioning.errors import Invalid, NotFound
 
 
@@ -46,7 +46,7 @@ class ChangesetService:
         changeset = await self.store.find(changeset_id)
         if changeset.state == "draft":
             checked = await self.check(changeset)
-            refuse_overlaps(checked.overlaps, REBASE)
+            refuse_overlaps(checked.overlaps, way_out_of(changeset))
             _refuse(checked.mistakes)
         # Of the revision that was checked, unless another one is expected.
         seen = changeset.revision if expected is None else expected

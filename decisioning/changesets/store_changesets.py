@@ -35,8 +35,14 @@ from decisioning.changesets.store_rows import (
 from decisioning.errors import Conflict, Invalid, NotFound
 from storage.postgres import transaction
 
-REBASE = "POST .../rebase brings the change set to the catalogue as it is"
+_REBASE = "POST .../rebase brings the change set to the catalogue as it is"
+_REDO = "withdraw it, and make another inverse of the same change set, with force if that is to be lost"
 FORCE = "with force what they have changed is lost"
+
+
+def way_out_of(changeset: Changeset) -> str:
+    """Say what can be done when others have changed the same meanwhile."""
+    return _REBASE if changeset.inverse_of is None else _REDO
 
 
 class ChangesetStore:
@@ -156,7 +162,7 @@ class ChangesetStore:
             base = await _bodies(connection, changeset.base_version)
             now = await _bodies(connection, await read_version(connection))
             overlaps = await asyncio.to_thread(find_overlaps, base, now, changeset.items)
-            refuse_overlaps(overlaps, REBASE)
+            refuse_overlaps(overlaps, way_out_of(changeset))
             changes = await asyncio.to_thread(due_changes, now, changeset.items)
             if not changes:
                 raise Conflict(f"{changeset.called} changes nothing any more: withdraw it")

@@ -1,7 +1,5 @@
 """Answers that were given before under a caller's own id, which a request that is sent again gets once more."""
 
-from contextlib import suppress
-
 from decisioning.decide.context import DecisionContext
 from decisioning.errors import Conflict
 from decisioning.log.lookup_service import archived_answer, decision_of
@@ -35,12 +33,12 @@ class EarlierAnswers:
             raise Conflict(f"the decision id {context.decision_id!r} was used for another placement")
         return earlier
 
-    async def _find_of_visitor(self, context: DecisionContext, customer_id: str) -> Decision:
+    async def _find_of_visitor(self, context: DecisionContext, customer_id: str) -> Decision | None:
         """Find the earlier answer under the caller's own id that a visitor got who is the customer by now.
 
-        Raises ``Conflict`` if it was somebody else's.
+        If it cannot be told whose it was: ``None``, degraded. Raises ``Conflict`` if it was somebody else's.
         """
-        with suppress(PostgresUnavailable, RedisUnavailable):
+        try:
             found = await decision_of(context.decision_id, self._log, self._archive)
             if found is not None and await self._log.resolve(found.customer_id) == customer_id:
                 status, _ = await self._log.claim(found.customer_id, found.decision_id)
@@ -49,6 +47,9 @@ class EarlierAnswers:
                 answer = await archived_answer(found.decision_id, self._archive)
                 if answer is not None and status == "none":
                     return answer
+        except (PostgresUnavailable, RedisUnavailable):
+            context.degrade(DegradedReason.EARLIER_ANSWER_UNAVAILABLE)
+            return None
         raise Conflict(f"the decision id {context.decision_id!r} was used for another customer")
 
     async def find_archived(self, context: DecisionContext, *, is_claimed: bool) -> Decision | None:

@@ -154,7 +154,9 @@ class DecisionService:
         profile = await self._load_profile(context, reading)
         if profile is None:
             return self._decide_defaults(context, DegradedReason.PROFILE_UNAVAILABLE)
-        is_here = reading is not None and reading.here
+        is_here = reading is not None and (
+            reading.here or DegradedReason.EARLIER_ANSWER_UNAVAILABLE in context.degraded
+        )
         customer_id = profile.customer.customer_id
         if customer_id != context.request.customer_id and not is_here:  # an alias that Redis cannot tell of
             raise MovedCustomer(customer_id) if reading is None else await self._move(context, customer_id)

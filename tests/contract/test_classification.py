@@ -119,6 +119,12 @@ async def test_exports_have_what_is_sensitive_only_if_it_is_asked_for(
     problem_of(await shown.api.call("POST", "/v1/exports", json=body, role="scientist"), 403, "include")
     asked = await shown.api.ok("POST", "/v1/exports", json=body)
     assert asked["include"] == ["sensitive"]
+    await shown.worker.export()
+    done = await shown.api.ok("GET", f"/v1/exports/{asked['export_id']}", role="scientist")
+    one = done["files"][0]
+    path = f"/v1/exports/{asked['export_id']}/files/{one['day']}/{one['name']}"
+    problem_of(await shown.api.call("GET", path, role="scientist"), 403)
+    assert (await shown.api.call("GET", path)).status_code == 200
     problem_of(
         await shown.api.call("POST", "/v1/exports", json=body | {"include": ["all"]}), 422, "include.0"
     )

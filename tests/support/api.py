@@ -18,7 +18,7 @@ from app.state import ApiState
 from app.tracing.opening import OnFolded, Tracing
 from app.worker.archiver import ArchiverJob
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation
-from app.worker.export_runs import ExportRunner, run_export
+from app.worker.export_runs import ExportRunner, ExportSweeper, run_export
 from app.worker.learning.learner import Learner
 from app.worker.learning.relinearising import RelinearisingJob
 from app.worker.policy_jobs import WarmStartJob
@@ -185,7 +185,8 @@ class Worker:
             await run_export(self._settings, export_id)
             return 0
 
-        job = ExportRunner(ExportStore(self._engine), run, self._settings.export_dir)
+        await ExportSweeper(ExportStore(self._engine), self._settings.export_dir).round()
+        job = ExportRunner(ExportStore(self._engine), run)
         deadline = Deadline("the exports to be done", timeout_s=MAX_WAIT_S)
         while await job.round() == 0.0:
             deadline.check()

@@ -31,6 +31,7 @@ COVERED = {
     "app/api/catalogue/schemas.py": "contract/test_catalogue_api.py",
     "app/api/customers/lists_routes.py": "contract/test_customer_lists.py",
     "app/api/customers/lists_schemas.py": "contract/test_customer_lists.py",
+    "app/api/exports/routes.py": "contract/test_exports.py",
     "app/api/decisions/routes.py": "contract/test_decisions_api.py",
     "app/api/deployments/routes.py": "contract/test_policies_api.py",
     "app/api/deployments/schemas.py": "contract/test_policies_api.py",

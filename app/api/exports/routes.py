@@ -20,6 +20,7 @@ from decisioning.exporting.store_jobs import as_json, folder_name
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"], route_class=JsonRoute)
 
+_ADMIN_ALONE = "sensitive values are exported for an admin alone"
 PARQUET = "application/vnd.apache.parquet"
 DSJSON = "application/x-ndjson"
 _FILE: dict[int | str, dict[str, Any]] = {
@@ -40,7 +41,7 @@ async def ask_export(body: ExportBody, state: State, key: Scientist) -> ExportOu
     A worker writes them, in the background: ask for the list at `GET /v1/exports/{export_id}`.
     """
     if body.include and key.role != "admin":
-        raise Problem(403, "sensitive values are exported for an admin alone: leave them out", "include")
+        raise Problem(403, f"{_ADMIN_ALONE}: leave them out", "include")
     request = ExportRequest(body.kind, body.since, body.until, body.format, include=tuple(body.include))
     request.check()
     return _export_out(await state.exports.ask(f"ex-{secrets.token_hex(8)}", as_json(request), key.name))
@@ -56,8 +57,10 @@ async def read_export(export_id: Id, state: State, key: Scientist) -> ExportOut:
 async def download_export(
     export_id: Id, day: DayName, name: PartName, state: State, key: Scientist
 ) -> FileResponse:
-    """Download a file of an export that is done."""
+    """Download a file of an export that is done; one with sensitive values takes a key of the role `admin`."""
     found = await state.exports.get(export_id)
+    if found.request.get("include") and key.role != "admin":
+        raise Problem(403, f"{_ADMIN_ALONE}: ask for an export without them")
     files = (found.result or {}).get("files", ())
     if not any((file["day"], file["name"]) == (day, name) for file in files):
         raise NotFound("file of this export", f"{day}/{name}")

@@ -59,7 +59,6 @@ async def read_suppressions(
 @router.delete(f"/{{list_id}}/{CUSTOMER_ID}", status_code=204, responses=problems(404))
 async def delete_suppression(list_id: Id, customer_id: PathCustomerId, state: State, key: Ops) -> Response:
     """Take a customer off a list."""
-    customer_id = await state.profiles.stands_for(customer_id)
     if not await state.suppressions.delete(list_id, customer_id):
         raise NotFound("suppression", f"{list_id}/{customer_id}")
     return Response(status_code=204)

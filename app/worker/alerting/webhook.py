@@ -31,8 +31,10 @@ MAX_RECEIVERS = 100
 """Receivers whose connections are kept."""
 RESOLVED_S = 5.0
 """For so long the address of a name is used before it is asked for again."""
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
-"""IPv4 addresses behind a translator, private ones too."""
+_TRANSLATED = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"))
+)
+"""IPv4 addresses behind a translator (RFC 6052, 8215, 2765), or written as IPv6 ones, private ones too."""
 
 
 class WebhookFailed(Exception):
@@ -65,7 +67,12 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             found = found.ipv4_mapped
-        elif found in _TRANSLATED or found.sixtofour is not None or found.teredo is not None:
+        elif (
+            any(found in network for network in _TRANSLATED)
+            or found.sixtofour is not None
+            or found.teredo is not None
+            or found.is_site_local
+        ):
             return False
     return found.is_global and not found.is_multicast
 

@@ -238,6 +238,24 @@ async def test_a_visitor_who_signed_in_is_the_customer_where_redis_cannot_tell(f
     assert [decision.customer_id for decision in decisions] == ["ann"]
 
 
+class LateArchive(Archive):
+    """Does not answer."""
+
+    async def decision(self, decision_id: str) -> None:
+        """Fail."""
+        raise PostgresUnavailable("gone")
+
+
+async def test_whose_an_own_id_was_that_cannot_be_looked_up_is_no_conflict_and_nothing_is_logged() -> None:
+    log = Log()
+    log.read_reply = ReadReply(None, [], owner=owner_note(3, "visitor:page", "mine"))
+    answer = await service(log, archive=LateArchive()).decide(request(decision_id="mine"))
+    assert answer["degraded"] == ["earlier_answer_unavailable"]
+    assert (answer["feedback_until"], log.written) == (None, [])
+    with pytest.raises(Conflict, match="another customer"):
+        await service(log).decide(request(decision_id="mine"))
+
+
 async def test_without_both_stores_the_defaults_are_answered() -> None:
     log = Log()
     log.read_reply = RedisUnavailable("gone")
