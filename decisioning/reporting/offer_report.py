@@ -139,8 +139,8 @@ def report_rows(
         control = controls.get(tuple(row[name] for name in alike), [0, 0])
         row |= _compare(treated.get(key, [0, 0]), control)
         value_squares, unsquared = squares[key]
-        mean, low, high = mean_interval(row["value"], None if unsquared else value_squares, observed)
-        row |= {"value_mean": mean, "value_low": low, "value_high": high}
+        of_value = mean_interval(row["value"], None if unsquared else value_squares, observed)
+        row |= zip(("value_mean", "value_low", "value_high"), of_value, strict=True)
         rows.append(row)
     return rows
 
