@@ -1,4 +1,4 @@
-"""Confidence intervals for proportions and their differences."""
+"""Confidence intervals for proportions, their differences, and means."""
 
 import math
 
@@ -36,3 +36,22 @@ def newcombe_interval(
     down = math.hypot(rate - low, other_high - other)
     up = math.hypot(high - rate, other - other_low)
     return difference, max(difference - down, -1.0), min(difference + up, 1.0)
+
+
+def mean_interval(
+    total: float, squares: float | None, count: int, z: float = Z95
+) -> tuple[float | None, float | None, float | None]:
+    """Return a mean and its normal interval from a sum and a sum of squares: ``(mean, low, high)``.
+
+    The variance is that of a sample, with ``count - 1``. ``None`` for what is not known: all without anything counted,
+    the interval of fewer than two, or without ``squares``. It is too narrow while few of ``count`` are not zero.
+    """
+    if count <= 0:
+        return None, None, None
+    mean = total / count
+    if squares is None or count < 2:
+        return mean, None, None
+    # Rounding may make it negative where all are alike.
+    variance = max(squares - total * mean, 0.0) / (count - 1)
+    half = z * math.sqrt(variance / count)
+    return mean, mean - half, mean + half

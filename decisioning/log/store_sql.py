@@ -142,11 +142,21 @@ ON CONFLICT ({ROLLED_UP}) DO UPDATE SET decided = a.decided + excluded.decided
 _CLOSER = f"(o.outcome IN ('closed', 'expired') OR {_ANSWERED_IN_HISTORY})"
 """True for the outcome `o` that closes the window of an offer: there is one for each offer of a decision."""
 
+
+def square_of(number: str) -> str:
+    """Write the square of a float. Postgres refuses what is too small for its type, so that is 0."""
+    return f"CASE WHEN abs({number}) < 1e-150 THEN 0 ELSE {number} * {number} END"
+
+
 # What the outcome that closes a window adds: what had been told of the offer by then, which nothing in time can follow.
 CLOSED_COUNTS = {
     "presented_closed": f"count(*) FILTER (WHERE {_CLOSER} AND t.presented)",
     "clicked_closed": f"count(*) FILTER (WHERE {_CLOSER} AND t.clicked)",
     "value_closed": f"coalesce(sum(t.value) FILTER (WHERE {_CLOSER}), 0)",
+    # Of each offer of a decision, what it brought in all, squared.
+    "value_squares_closed": f"coalesce(sum({square_of('t.value')}) FILTER (WHERE {_CLOSER}), 0)",
+    # Processes of versions without squares close windows as well: fewer than are closed, and the sum is not known.
+    "squared_closed": f"count(*) FILTER (WHERE {_CLOSER})",
 }
 _TOLD_UNTIL_CLOSED = f"""
     SELECT x.decision_id, x.decided_at, x.offer_id, x.outcome, x.value, x.late

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from bandits.intervals import Z95, newcombe_interval, wilson_interval
+from bandits.intervals import Z95, mean_interval, newcombe_interval, wilson_interval
 
 Dimension = Literal[
     "day",
@@ -36,6 +36,8 @@ COUNTS = (
     "unobserved",
     "value",
 )
+SQUARES = ("value_squares", "unsquared")
+"""The sum of the squares of what each offer of a decision brought, and how many closed offers it does not cover."""
 FIGURES: Mapping[str, type] = {
     **dict.fromkeys(COUNTS[:-1], int),
     "value": float,
@@ -44,6 +46,7 @@ FIGURES: Mapping[str, type] = {
     **dict.fromkeys(("control_observed", "control_accepted"), int),
     **dict.fromkeys(("lift", "lift_low", "lift_high"), float),
     **dict.fromkeys(("difference", "difference_low", "difference_high"), float),
+    **dict.fromkeys(("value_mean", "value_low", "value_high"), float),
 }
 """The figures of a row with their types, in the order of files."""
 TREATED = ("champion", "canary")
@@ -107,9 +110,11 @@ def report_rows(
 
     Each row gets ``observed``, the rate accepted / observed with Wilson's 95 % interval, and its lift against the
     rows of the control group ``against`` that are alike in all else but the policy. Where ``by`` lacks the control
-    group, ``champion`` and ``canary`` together are compared with it.
+    group, ``champion`` and ``canary`` together are compared with it. The mean value of an observed offer has an
+    interval if the squares of all closed offers are known.
     """
     own: dict[tuple[Any, ...], dict[str, Any]] = {}
+    squares: dict[tuple[Any, ...], list[float]] = {}
     treated: dict[tuple[Any, ...], list[int]] = {}
     controls: dict[tuple[Any, ...], list[int]] = {}
     alike = [name for name in by if name not in _DECIDES_APART]
@@ -118,6 +123,9 @@ def report_rows(
         into = own.setdefault(key, {name: row[name] for name in by} | dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
             into[name] += row[name]
+        squares[key] = [
+            sum_ + row[name] for sum_, name in zip(squares.get(key, (0, 0)), SQUARES, strict=True)
+        ]
         observed = row["accepted"] + row["rejected"] + row["ignored"]
         if row["control_group"] == against:
             _add(controls, tuple(row[name] for name in alike), row["accepted"], observed)
@@ -130,6 +138,9 @@ def report_rows(
         row |= {"observed": observed, "rate": rate, "low": low, "high": high}
         control = controls.get(tuple(row[name] for name in alike), [0, 0])
         row |= _compare(treated.get(key, [0, 0]), control)
+        value_squares, unsquared = squares[key]
+        of_value = mean_interval(row["value"], None if unsquared else value_squares, observed)
+        row |= zip(("value_mean", "value_low", "value_high"), of_value, strict=True)
         rows.append(row)
     return rows
 

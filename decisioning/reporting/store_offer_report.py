@@ -10,9 +10,9 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import Invalid
-from decisioning.log.store_sql import GROUP_OF
+from decisioning.log.store_sql import GROUP_OF, square_of
 from decisioning.model.deciders import HISTORY
-from decisioning.reporting.offer_report import COUNTS, PERIODS, Dimension, ReportScope
+from decisioning.reporting.offer_report import COUNTS, PERIODS, SQUARES, Dimension, ReportScope
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.postgres import to_dicts
 
@@ -21,7 +21,8 @@ _CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
 _ROLLED_UP = f"""
 SELECT hour AS at, placement, policy, offer_id, grp,
     {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented_closed AS presented, clicked_closed AS clicked,
-    accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value
+    accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value,
+    value_squares_closed AS value_squares, {_CLOSED} - squared_closed AS unsquared
 FROM acceptance WHERE {{range}}
 """
 SPAN = """
@@ -35,7 +36,8 @@ SELECT d.decided_at AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offe
     cast(c.closed AND t.presented AS integer) AS presented, cast(c.closed AND t.clicked AS integer) AS clicked,
     cast(c.closed AND t.accepted AS integer) AS accepted, cast(c.closed AND t.rejected AS integer) AS rejected,
     cast(c.closed AND t.ignored AS integer) AS ignored, cast(c.closed AND t.unobserved AS integer) AS unobserved,
-    CASE WHEN c.closed THEN t.value ELSE 0 END AS value
+    CASE WHEN c.closed THEN t.value ELSE 0 END AS value,
+    CASE WHEN c.closed THEN {square_of("t.value")} ELSE 0 END AS value_squares, 0 AS unsquared
 FROM decisions AS d CROSS JOIN LATERAL jsonb_array_elements(d.header -> 'offers') AS o (offer)
 LEFT JOIN told AS t ON t.decision_id = d.decision_id AND t.decided_at = d.decided_at
     AND t.offer_id = o.offer ->> 'offer_id'
@@ -74,6 +76,7 @@ _COLUMNS: Mapping[Dimension, str] = {
     "policy": "r.policy",
     "control_group": "r.grp",
 }
+_FLOATS = {"value", "value_squares"}
 _FILTERS = {"offer": "offer_id", "placement": "placement"}
 
 
@@ -87,8 +90,8 @@ async def offer_counts(
     """Count what became of the decided offers within ``scope``, by ``by`` and always by ``control_group``.
 
     ``offers``: group and goal by offer id. ``channels``: by placement. Returns rows with the dimensions by name and
-    ``COUNTS``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS`` rows, and
-    ``PostgresUnavailable``.
+    ``COUNTS`` and ``SQUARES``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS``
+    rows, and ``PostgresUnavailable``.
     """
     names = [*by] if "control_group" in by else [*by, "control_group"]
     statement = text(_statement(names, scope))
@@ -153,7 +156,7 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
         joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
     columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)
     ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
-    sums = ", ".join(f"sum({c})::{'float' if c == 'value' else 'bigint'} AS {c}" for c in COUNTS)
+    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in (*COUNTS, *SQUARES))
     return (
         f"{common}SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
         f" HAVING sum(decided) + sum(open) > 0 ORDER BY {ordinals} LIMIT :most"

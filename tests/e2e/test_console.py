@@ -429,11 +429,13 @@ def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World
         visit(page, "/console/reports")
         page.get_by_label("and by").select_option("offer")
         expect(page.get_by_role("columnheader", name="Offer")).to_be_visible()
+        expect(page.get_by_role("columnheader", name="Value of each")).to_be_visible()
         expect(page.locator("canvas")).to_be_visible()
         with page.expect_download() as download:
             page.get_by_role("link", name="Download CSV").click()
         header = download.value.path().read_text(encoding="utf-8").splitlines()[0]
         assert header.startswith("day,offer,decided")
+        assert "value_mean,value_low,value_high" in header
 
 
 def test_predictions_are_held_against_what_came_of_them(browser: Browser, world: World) -> None:

@@ -40,6 +40,8 @@ COUNTS = (
     "presented_closed",
     "clicked_closed",
     "value_closed",
+    "value_squares_closed",
+    "squared_closed",
 )
 
 
@@ -161,6 +163,8 @@ async def check_roll_ups(found: Stores) -> None:
         if row.outcome in {"closed", "expired"}:
             for name in ("presented", "clicked", "value"):
                 counts[f"{name}_closed"] += told[row.decision_id, row.offer_id][name]
+            counts["value_squares_closed"] += told[row.decision_id, row.offer_id]["value"] ** 2
+            counts["squared_closed"] += 1
         if row.outcome == "withdrawn":
             counts["decided"] -= 1
         elif row.outcome == "expired":

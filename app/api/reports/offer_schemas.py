@@ -102,6 +102,14 @@ class OfferReportRow(BaseModel):
     difference: float | None = Field(description="the rate less the control's")
     difference_low: float | None = Field(description="lower end of Newcombe's 95 % interval")
     difference_high: float | None
+    value_mean: float | None = Field(
+        description="value / observed; null while nothing is closed and observed"
+    )
+    value_low: float | None = Field(
+        description="lower end of the normal 95 % interval of the mean; null with fewer than two observed, and where "
+        "squares of values are not known of all closed offers"
+    )
+    value_high: float | None
 
 
 class OfferReport(BaseModel):
@@ -140,6 +148,9 @@ class OfferReport(BaseModel):
                     "difference": 0.1125,
                     "difference_low": -0.1688,
                     "difference_high": 0.1998,
+                    "value_mean": 4.0,
+                    "value_low": 1.5069,
+                    "value_high": 6.4931,
                 }
             ],
         }

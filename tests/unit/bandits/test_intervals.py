@@ -1,11 +1,11 @@
-"""Wilson's interval: identities, and the coverage that it is used for."""
+"""Wilson's interval and that of a mean: identities, and the coverage that they are used for."""
 
 import math
 
 import numpy as np
 import pytest
 
-from bandits.intervals import Z95, wilson_interval
+from bandits.intervals import Z95, mean_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 10), (5, 10), (30, 1000), (0.25, 3.7), (999, 1000)])
@@ -61,3 +61,29 @@ def test_its_coverage_is_near_nominal_on_average(rate: float) -> None:
         ]
         covered.append(float(chance @ np.array(inside)))
     assert 0.94 < np.mean(covered) < 0.97
+
+
+def test_the_interval_of_a_mean_is_that_of_its_values() -> None:
+    values = np.array([0, 0, 3.5, 0, 12, -2.25, 0])
+    half = Z95 * np.std(values, ddof=1) / math.sqrt(len(values))
+    found = mean_interval(values.sum(), (values**2).sum(), len(values))
+    assert found == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
+
+
+def test_the_interval_of_a_mean_needs_two_values_and_their_squares() -> None:
+    assert mean_interval(0, 0, 0) == (None, None, None)
+    assert mean_interval(3, 9, 1) == (3, None, None)
+    assert mean_interval(6, None, 2) == (3, None, None)
+    mean, low, high = mean_interval(0.1 * 3, 0.1**2 * 3, 3)  # rounding must not make the variance negative
+    assert (mean, low, high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_the_interval_of_a_mean_covers_the_truth_where_values_are_mostly_nothing() -> None:
+    rng = np.random.default_rng(5)
+    values = rng.binomial(1, 0.1, (2000, 1000)) * rng.exponential(20, (2000, 1000))
+    found = [
+        mean_interval(total, squares, 1000)
+        for total, squares in zip(values.sum(1), (values**2).sum(1), strict=True)
+    ]
+    _, low, high = np.array(found, float).T
+    assert np.mean((low <= 2) & (high >= 2)) == pytest.approx(0.95, abs=0.02)

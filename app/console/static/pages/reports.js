@@ -48,6 +48,10 @@ function lines(rows, by) {
   return { names, data: [times.map((at) => Date.parse(at) / 1000), ...names.map((name) => times.map((at) => rate(name, at)))] };
 }
 
+function meanValue({ value_mean: mean, value_low: low, value_high: high }) {
+  return low === null ? number(mean, 2) : `${number(mean, 2)} (${number(low, 2)} – ${number(high, 2)})`;
+}
+
 const COLOURS = ["--accent", "--good", "--warn", "--bad", "--muted"];
 
 function Shown({ report, by }) {
@@ -62,6 +66,7 @@ function Shown({ report, by }) {
     { label: t("acceptance"), number: true, cell: (row) => share(row.rate) },
     { label: t("interval95short"), cell: (row) => html`<${Interval} ...${row} most=${most} />` },
     { label: t("liftShort"), number: true, cell: (row) => signed(row.lift) },
+    { label: t("valueMean"), number: true, cell: meanValue },
   ];
   const { names, data } = hasTime ? lines(rows, by) : {};
   return html`

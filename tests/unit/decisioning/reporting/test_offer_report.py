@@ -8,6 +8,7 @@ import pytest
 from decisioning.reporting.offer_report import (
     COUNTS,
     FIGURES,
+    SQUARES,
     ReportScope,
     lift_interval,
     report_rows,
@@ -17,7 +18,7 @@ from decisioning.reporting.offer_report import (
 
 def counted(group: str, accepted: int, ignored: int, **dimensions: Any) -> dict[str, Any]:
     """A row of counts of a control group."""
-    counts = dict.fromkeys(COUNTS, 0) | {"accepted": accepted, "ignored": ignored}
+    counts = dict.fromkeys((*COUNTS, *SQUARES), 0) | {"accepted": accepted, "ignored": ignored}
     return counts | {"decided": accepted + ignored, "control_group": group} | dimensions
 
 
@@ -89,3 +90,18 @@ def test_tables_have_all_figures_in_one_order() -> None:
     columns = list(table_columns(rows, ["day"]))
     assert [name for name, _, _ in columns] == ["day", *FIGURES]
     assert columns[0] == ("day", date, [date(2026, 1, 1)])
+
+
+def test_values_have_an_interval_if_the_squares_of_all_are_known() -> None:
+    known = counted("champion", 2, 6, offer="gold") | {"value": 30.0, "value_squares": 500.0}
+    also = counted("control", 1, 1, offer="gold") | {"value": 5.0, "value_squares": 25.0}
+    (row,) = report_rows([known, also], ["offer"], "control")
+    # 10, 20, 5 and seven times 0: variance (525 - 35 * 3.5) / 9, worked out apart from the code.
+    assert [row[name] for name in ("value_mean", "value_low", "value_high")] == pytest.approx(
+        [3.5, 3.5 - 4.144859, 3.5 + 4.144859], abs=1e-5
+    )
+    assert not set(SQUARES) & row.keys()
+    (row,) = report_rows([known, also | {"unsquared": 1}], ["offer"], "control")
+    assert (row["value_mean"], row["value_low"], row["value_high"]) == (3.5, None, None)
+    (row,) = report_rows([counted("champion", 0, 0, offer="gold")], ["offer"], "control")
+    assert (row["value_mean"], row["value_low"], row["value_high"]) == (None, None, None)
