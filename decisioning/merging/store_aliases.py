@@ -49,22 +49,33 @@ WITH RECURSIVE behind AS (
 _REMOVE = text("DELETE FROM aliases WHERE alias = ANY(:names)")
 _READ = text("SELECT * FROM aliases WHERE alias = :alias")
 _ADD = text(
-    "INSERT INTO aliases (alias, customer_id, author) VALUES (:alias, :customer_id, :author) RETURNING *"
+    "INSERT INTO aliases (alias, customer_id, author, household_id) VALUES (:alias, :customer_id, :author,"
+    " (SELECT household_id FROM customers WHERE customer_id = :customer_id)) RETURNING *"
 )
 _UNFINISHED = text("""
 SELECT * FROM aliases WHERE finished_at IS NULL AND merged_at < now() - make_interval(secs => :older_s)
 ORDER BY merged_at LIMIT :most
+""")
+_HOMES = text("""
+WITH RECURSIVE behind AS (
+    SELECT alias AS name, customer_id, household_id FROM aliases WHERE alias = ANY(:names)
+    UNION ALL SELECT b.name, a.customer_id, a.household_id FROM behind b JOIN aliases a ON a.alias = b.customer_id
+) SELECT name, household_id FROM behind WHERE household_id IS NOT NULL
 """)
 _FINISH = text("UPDATE aliases SET finished_at = now() WHERE alias = ANY(:aliases)")
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """``alias`` is ``customer_id``, which may be an alias in its turn."""
+    """``alias`` is ``customer_id``, which may be an alias in its turn.
+
+    ``household_id``: which the customer belonged to then. What the alias was contacted with counts in it.
+    """
 
     alias: str
     customer_id: str
     merged_at: datetime
+    household_id: str | None = None
 
 
 class AliasStore:
@@ -144,6 +155,12 @@ class AliasStore:
         async with transaction(self._engine) as connection:
             return await _chain(connection, customer_id)
 
+    async def homes(self, names: Collection[str]) -> dict[str, str]:
+        """Read in whose households contacts of aliases count; those of no household are left out."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_HOMES, {"names": list(names)})
+            return {row.name: row.household_id for row in rows}
+
     async def remove(self, names: Sequence[str]) -> int:
         """Forget aliases; returns how many of these there were."""
         async with postgres_errors("remove aliases in Postgres"), self._engine.begin() as connection:
@@ -183,4 +200,4 @@ async def _chain(connection: AsyncConnection, customer_id: str) -> list[str]:
 
 
 def _alias(row: object) -> Alias:
-    return Alias(row.alias, row.customer_id, row.merged_at)  # type: ignore[attr-defined]
+    return Alias(row.alias, row.customer_id, row.merged_at, row.household_id)  # type: ignore[attr-defined]
