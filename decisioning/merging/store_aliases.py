@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, Invalid
+from profiles.privacy.store_actions import note_action
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from profiles.privacy.store_notes import move_notes
 from profiles.store import became
@@ -120,6 +121,7 @@ class AliasStore:
             added = (await connection.execute(_ADD, values)).one()
             await move_suppressions(connection, {visitor: chain[0]})
             await move_notes(connection, visitor, chain[0])
+            await note_action(connection, "merged", chain[0], author, "", {"visitors": 1})
             return _alias(added), chain[0], True
 
     @staticmethod
