@@ -106,7 +106,8 @@ class Handover:
 
         await _to_the_last(unite, alias[b"to"].decode())
         keys = (self._keys.alias(visitor), self._handovers(visitor))
-        return await self._call("nb_handed_over", keys, visitor, alias[b"v"]) == b"ok"
+        reply: bytes = await self._call("nb_handed_over", keys, visitor, alias[b"v"])
+        return reply == b"ok"
 
     async def _share(
         self,
