@@ -41,6 +41,7 @@ from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_follow import ArmFollower
 from decisioning.learning.store_selections import selections
 from decisioning.log.feedback_service import FeedbackService
+from decisioning.log.households.store_homes import Homes
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
@@ -193,7 +194,8 @@ class ApiState:
             on_recorded,
             lambda: self.current_catalogue().outcome_rules,
         )
-        self.events = EventIntake(self.current_catalogue, EventLog(self.pipe, self.keys), clock.now_ms)
+        event_log = EventLog(self.pipe, self.keys, Homes(self.engine).of)
+        self.events = EventIntake(self.current_catalogue, event_log, clock.now_ms)
         self.log_reader = LogReader(self.redis, self.keys)
         handover = Handover(self.redis, self.keys)
         self.decision_log.hand_over = handover.hand_over_contacts

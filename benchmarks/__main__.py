@@ -124,6 +124,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             ready_s = time.perf_counter() - started
             say("freshness, idle")
             fresh = freshness.measure(first, second, found.key, plan.samples)
+            # An even number: the last event must leave things as they were.
+            told = freshness.measure_events(first, second, found.key, plan.samples // 2 * 2)
             say("freshness, while decisions are asked for")
             with bench.busy():
                 busy = freshness.measure(first, second, found.key, plan.samples // 3)
@@ -161,6 +163,7 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),
             "freshness": asdict(fresh),
             "freshness_while_deciding": asdict(busy),
+            report.EVENTS: asdict(told),
             "placement_of_processes": found.cores.describe(),
             "degraded_share": bench.degraded,
             "runs": {f"{mode} {n}": load.describe() for (mode, n), load in loads.items()},

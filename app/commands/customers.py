@@ -1,4 +1,4 @@
-"""`nextbest customers`: what is held on a person, taken out as a file, or erased; consents with their history."""
+"""`nextbest customers`: what is held on a person, taken out, put right or erased; consents with their history."""
 
 import json
 import sys
@@ -6,17 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from fastapi import Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import from_json
 
 from app.api.customers.consents_routes import consents_of
+from app.api.customers.editing import CustomerEdit
 from app.api.privacy.schemas import PersonOut
 from app.api.privacy.services import eraser_of, erasures_of, exporter_of, lifting_of
 from app.commands.log import with_state
-from app.commands.terminal import author, fail
+from app.commands.terminal import author, fail, read_file
+from app.errors import Problem
 from app.state import ApiState
 from decisioning.privacy.erasure_service import Erased
 from decisioning.privacy.export_service import MAX_DECISIONS
+from profiles.customer_id import checked_id
 
 app = typer.Typer()
+
+MAX_PATCH_BYTES = 1 << 20
 
 
 @app.command("export")
@@ -59,6 +67,80 @@ def consents(
     """Show the consents and objections in force, and who stated what, when, where and with what proof (JSON)."""
     found = with_state(lambda state: consents_of(state, customer_id, None, limit))
     typer.echo(json.dumps(found.model_dump(mode="json", exclude={"next"}), ensure_ascii=False, indent=2))
+
+
+@app.command()
+def rectify(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    file: Path = typer.Argument(
+        ...,
+        help="what is right, as a JSON Merge Patch such as PATCH /v1/customers/{id} takes; - for the input",
+    ),
+) -> None:
+    """Put right what is held on a person: what the file names is replaced, null takes away, all else stays."""
+
+    def parse(content: str) -> dict[str, Any]:
+        try:
+            patch = from_json(content, allow_inf_nan=False)
+        except ValueError as error:
+            fail(f"{file}: is not JSON: {error}")
+        if not isinstance(patch, dict):
+            fail(f'{file}: must be a JSON object, such as {{"attributes": {{"age": 42}}}}')
+        return patch
+
+    _change(customer_id, read_file(file, parse, MAX_PATCH_BYTES))
+    typer.echo("stored: the next decision knows it")
+
+
+@app.command()
+def consent(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    purpose: str = typer.Option(..., help="what for, such as marketing"),
+    channel: str = typer.Option(..., help="a channel of the catalogue, * for all"),
+    given: bool | None = typer.Option(
+        None,
+        "--given/--withdrawn",
+        help="whether it is given; an objection that is withdrawn is lifted",
+        show_default=False,
+    ),
+    objection: bool = typer.Option(False, "--objection", help="it is no consent but an objection"),
+    at: str | None = typer.Option(None, help="when it was stated, with its zone; now if left out"),
+    source: str = typer.Option("", help="where it was stated, such as a branch"),
+    proof: str = typer.Option("", help="where that can be looked up: a reference, a hash, a URL"),
+    expires_at: str | None = typer.Option(None, help="when a consent ends, with its zone"),
+) -> None:
+    """State a consent or an objection of a customer who is stored; it comes to those that there are."""
+    if given is None:
+        fail("say --given or --withdrawn")
+    stated = {
+        "kind": "objection" if objection else "consent",
+        "purpose": purpose,
+        "channel": channel,
+        "given": given,
+        "source": source,
+        "proof": proof,
+    }
+    times = {"at": at, "expires_at": expires_at}
+    stated |= {name: value for name, value in times.items() if value is not None}
+    _change(customer_id, {"consent_records": [stated]})
+    typer.echo("stored: the next decision knows it")
+
+
+def _change(customer_id: str, patch: dict[str, Any]) -> None:
+    """Change the record of a customer as a request does; what is wrong is said in a line, with exit status 1."""
+
+    async def work(state: ApiState) -> None:
+        await state.refresh()
+        try:
+            await CustomerEdit(state, Response(), author(), None).patch(checked_id(customer_id), patch)
+        except Problem as error:
+            fail(f"{error.field}: {error.detail}" if error.field else str(error.detail))
+        except RequestValidationError as error:
+            wrong = error.errors()[0]
+            field = ".".join(str(part) for part in wrong["loc"][1:])
+            fail(f"{field}: {wrong['msg']}")
+
+    with_state(work)
 
 
 @app.command()

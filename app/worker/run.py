@@ -58,6 +58,7 @@ from decisioning.exporting.store_jobs import ExportStore
 from decisioning.learning.store_arms import ArmStore, ModelStore
 from decisioning.learning.store_warm_start import WarmStarter
 from decisioning.log.closing_service import ArchivedClosing
+from decisioning.log.households.store_homes import Homes
 from decisioning.log.households.store_reservations import Reservations
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_dead_letters import DeadLetters
@@ -304,7 +305,8 @@ def _make_event_jobs(
     if not settings.event_stream:
         return {"merges": merges.round}
     inbox = Inbox(to.blocking, settings.event_stream, uuid4().hex)
-    job = EventInbox(inbox, EventLog(to.pipe, keys), DeadLetters(to.engine), catalogues.load_newer)
+    event_log = EventLog(to.pipe, keys, Homes(to.engine).of)
+    job = EventInbox(inbox, event_log, DeadLetters(to.engine), catalogues.load_newer)
     return {"merges": merges.round, "events": job.round}
 
 

@@ -221,6 +221,11 @@ class Catalogue:
         return max(longest_window_ms(self.offers.values(), self.contact_policies.values()), *asked, 0)
 
     @cached_property
+    def limits_households(self) -> bool:
+        """True if contact policies count the members of a household together."""
+        return any(policy.per == "household" for policy in self.contact_policies.values())
+
+    @cached_property
     def outcome_rules(self) -> OutcomeRules:
         """The outcomes and reasons that are declared."""
         return OutcomeRules(self.outcomes, self.reasons)

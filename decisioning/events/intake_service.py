@@ -9,7 +9,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.contact.history import KIND_LETTERS, Contact
 from decisioning.errors import Invalid
 from decisioning.events.store_events import HORIZON_MS, EventEffects, EventLog, Status, kept_ms
-from decisioning.log.codec import history_member
+from decisioning.log.codec import event_mark, history_member
 from decisioning.log.feedback_service import SKEW_MS
 from profiles.events.event import Event
 from profiles.events.event_type import EventContact, EventType, PropertyCheck, known_properties
@@ -49,7 +49,7 @@ class EventIntake:
 
         Raises ``Invalid`` if its type is not declared, a property is not as the type says, or the time is impossible or
         too long ago; ``RedisUnavailable`` if it could not be stored; ``PostgresUnavailable`` while there is no
-        catalogue.
+        catalogue, or if the household cannot be found in which a contact counts.
         """
         catalogue, now_ms = self._catalogue(), self._clock_ms()
         event_type = self._type_of(catalogue, received.type)
@@ -65,6 +65,7 @@ class EventIntake:
             kept_ms(catalogue.event_definitions),
             () if event_type.contact is None else contact_members(catalogue, event_type.contact, event),
             catalogue.history_ms,
+            catalogue.limits_households,
         )
         return await self._log.record(event, effects, now_ms)
 
@@ -116,7 +117,7 @@ def contact_members(catalogue: Catalogue, contact: EventContact, event: Event) -
     return tuple(
         history_member(
             Contact(number, event.at_ms, group_id, goal, KIND_LETTERS[kind], contact.channel),
-            f"event:{event.event_id}",
+            event_mark(event.event_id),
         )
         for kind in CONTACT_KINDS
     )

@@ -1,11 +1,13 @@
 """Events on their way into Redis: one atomic step for each; and what they have told of a customer."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from decisioning.log.codec import is_decided
+from decisioning.log.households.store_contacts import HouseholdContacts
 from decisioning.log.store_redis import RecentWrites
 from decisioning.model.logged_event import properties_text
 from profiles.events.declared import MAX_WINDOW_MS
@@ -24,18 +26,23 @@ REMEMBER_MS = HORIZON_MS + HOUR_MS
 
 Status = Literal["recorded", "duplicate"]
 
+HomeOf = Callable[[str], Awaitable[str | None]]
+"""Finds the household that a customer belongs to."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventEffects:
     """The changes that an event makes: increments of the customer's state, and contacts (members of the history).
 
-    ``state_ms``, ``contact_ms``: how long these are kept.
+    ``state_ms``, ``contact_ms``: how long these are kept. ``shared``: the contacts count in the customer's household,
+    too.
     """
 
     increments: Sequence[Increment] = ()
     state_ms: int = DAY_MS
     contacts: Sequence[str] = ()
     contact_ms: int = 0
+    shared: bool = False
 
 
 def kept_ms(definitions: EventDefinitions) -> int:
@@ -55,13 +62,16 @@ def id_mark(event_id: str) -> bytes:
 class EventLog:
     """Records events. Methods raise ``RedisUnavailable``.
 
-    Made after whatever else tells a new server of ``pipe`` what it may not know (``Pipe.on_server``).
+    ``home_of``: where contacts that are shared count as well; ``None``: nowhere. Made after whatever else tells a new
+    server of ``pipe`` what it may not know (``Pipe.on_server``).
     """
 
-    def __init__(self, pipe: Pipe, keys: Keys) -> None:
+    def __init__(self, pipe: Pipe, keys: Keys, home_of: HomeOf | None = None) -> None:
         self._pipe = pipe
         self._keys = keys
         self._recent = RecentWrites()
+        self._home_of = home_of
+        self._households = HouseholdContacts(pipe, keys, self._recent)
         others = pipe.on_server
 
         def tell_again(send: "Callable[[tuple[Any, ...]], asyncio.Future[Any]]") -> None:
@@ -74,9 +84,12 @@ class EventLog:
     async def record(self, event: Event, effects: EventEffects, now_ms: int) -> Status:
         """Record an event once: its id, its entry in the log and all its effects, or none of these.
 
-        Of a visitor who is an alias by now, it is an event of the customer.
+        Of a visitor who is an alias by now, it is an event of the customer. Contacts that are shared are in the
+        household before: whatever is cut off in between, a limit may be too strict, and is never exceeded. Raises
+        ``PostgresUnavailable``, too, if the household cannot be found: nothing is recorded then.
         """
         customer_id = event.customer_id
+        household = await self._share(event, effects, now_ms)
         keys: tuple[str, ...] = (
             self._keys.log(self._keys.bucket(customer_id)),
             self._keys.events(customer_id),
@@ -96,6 +109,7 @@ class EventLog:
             now_ms - REMEMBER_MS,
             effects.state_ms,
             effects.contact_ms,
+            household or "",
             len(effects.contacts),
             *effects.contacts,
         ]
@@ -108,3 +122,19 @@ class EventLog:
             return await self.record(replace(event, customer_id=reply[1].decode()), effects, now_ms)
         self._recent.note("nb_event", keys, arguments)
         return "recorded"
+
+    async def _share(self, event: Event, effects: EventEffects, now_ms: int) -> str | None:
+        """Add the contacts that an event is to the customer's household; returns it, ``None`` if there is none."""
+        decided = [member for member in effects.contacts if is_decided(member)]
+        if not (effects.shared and effects.contact_ms > 0 and decided) or self._home_of is None:
+            return None
+        known = await self._pipe.call(
+            "ZSCORE", self._keys.event_ids(event.customer_id), id_mark(event.event_id)
+        )
+        if known is not None:  # so it counts, in the household of then
+            return None
+        household = await self._home_of(event.customer_id)
+        if household is not None:
+            at_ms = min(event.at_ms, now_ms)
+            await self._households.share(household, effects.contact_ms, [(at_ms, one) for one in decided])
+        return household

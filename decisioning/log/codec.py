@@ -385,6 +385,23 @@ def history_member(contact: Contact, decision_id: str) -> str:
     )
 
 
+def event_mark(event_id: str) -> str:
+    """Return what stands in the place of the decision's id in a contact that an event is."""
+    return f"event:{event_id}"
+
+
+def maker_of(member: bytes) -> str | None:
+    """Return the id of the decision, or the mark of the event, that a member of a history came of, if any."""
+    parts = member.decode().split(":", 5)
+    return parts[5] if len(parts) == 6 else None
+
+
+def is_decided(member: str) -> bool:
+    """Return whether a member of a history says that a contact was decided, which limits per household count."""
+    parts = member.split(":", 5)
+    return len(parts) == 6 and parts[3] == "d"
+
+
 def parse_history(reply: Sequence[bytes], but_of: tuple[str, int] | None = None) -> list[Contact]:
     """Parse the reply of ``ZRANGE key 0 -1 WITHSCORES``: alternating members and scores, the oldest contact first.
 

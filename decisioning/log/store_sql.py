@@ -64,6 +64,7 @@ EVENT_COLUMNS = (
     "contacts",
     "bucket",
     "position",
+    "household_id",
 )
 
 STAGING = (
@@ -301,13 +302,15 @@ def event_row(e: LoggedEvent) -> tuple[Any, ...]:
         list(e.contacts),
         e.bucket,
         e.position,
+        e.household,
     )
 
 
 def event_of_row(row: Row[Any]) -> LoggedEvent:
     """Return an event from its archived columns."""
     event = Event(row.event_id, row.customer_id, row.type, to_ms(row.occurred_at), row.properties)
-    return LoggedEvent(row.bucket, StreamPosition(row.position), event, row.recorded_ms, tuple(row.contacts))
+    position, contacts = StreamPosition(row.position), tuple(row.contacts)
+    return LoggedEvent(row.bucket, position, event, row.recorded_ms, contacts, row.household_id)
 
 
 def decision_of_row(row: Row[Any]) -> LoggedDecision:

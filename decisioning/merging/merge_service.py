@@ -75,7 +75,7 @@ class MergeService:
         if stands_for not in changed:  # merged meanwhile
             async with self.profiles.changing([stands_for]):
                 pass
-        await self.handover.redirect([(visitor, alias.customer_id)], self.clock_ms())
+        await self.handover.redirect([(visitor, alias.customer_id, alias.household_id)], self.clock_ms())
         await self._hand_over(visitor)
         return Merged(visitor, stands_for, alias.merged_at, fresh)
 
@@ -85,7 +85,8 @@ class MergeService:
         Raises ``Unavailable``, after all others, if one of them cannot be finished.
         """
         found = await self.aliases.unfinished(older_s, BATCH_SIZE)
-        await self.handover.redirect([(one.alias, one.customer_id) for one in found], self.clock_ms())
+        redirects = [(one.alias, one.customer_id, one.household_id) for one in found]
+        await self.handover.redirect(redirects, self.clock_ms())
         done, failed = await _each([one.alias for one in found], self._finish)
         if done:
             await self.aliases.finish(done)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, Invalid
+from profiles.privacy.store_actions import note_action
 from profiles.privacy.store_erasures import LOCK_STORING, refuse_erased
 from profiles.privacy.store_notes import move_notes
 from profiles.store import became
@@ -49,22 +50,33 @@ WITH RECURSIVE behind AS (
 _REMOVE = text("DELETE FROM aliases WHERE alias = ANY(:names)")
 _READ = text("SELECT * FROM aliases WHERE alias = :alias")
 _ADD = text(
-    "INSERT INTO aliases (alias, customer_id, author) VALUES (:alias, :customer_id, :author) RETURNING *"
+    "INSERT INTO aliases (alias, customer_id, author, household_id) VALUES (:alias, :customer_id, :author,"
+    " (SELECT household_id FROM customers WHERE customer_id = :customer_id)) RETURNING *"
 )
 _UNFINISHED = text("""
 SELECT * FROM aliases WHERE finished_at IS NULL AND merged_at < now() - make_interval(secs => :older_s)
 ORDER BY merged_at LIMIT :most
+""")
+_HOMES = text("""
+WITH RECURSIVE behind AS (
+    SELECT alias AS name, customer_id, household_id FROM aliases WHERE alias = ANY(:names)
+    UNION ALL SELECT b.name, a.customer_id, a.household_id FROM behind b JOIN aliases a ON a.alias = b.customer_id
+) SELECT name, household_id FROM behind WHERE household_id IS NOT NULL
 """)
 _FINISH = text("UPDATE aliases SET finished_at = now() WHERE alias = ANY(:aliases)")
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """``alias`` is ``customer_id``, which may be an alias in its turn."""
+    """``alias`` is ``customer_id``, which may be an alias in its turn.
+
+    ``household_id``: which the customer belonged to then. What the alias was contacted with counts in it.
+    """
 
     alias: str
     customer_id: str
     merged_at: datetime
+    household_id: str | None = None
 
 
 class AliasStore:
@@ -109,6 +121,7 @@ class AliasStore:
             added = (await connection.execute(_ADD, values)).one()
             await move_suppressions(connection, {visitor: chain[0]})
             await move_notes(connection, visitor, chain[0])
+            await note_action(connection, "merged", chain[0], author, "", {"visitors": 1})
             return _alias(added), chain[0], True
 
     @staticmethod
@@ -143,6 +156,12 @@ class AliasStore:
         """Read whose alias somebody is, one behind the other, from the customer in the end to themselves."""
         async with transaction(self._engine) as connection:
             return await _chain(connection, customer_id)
+
+    async def homes(self, names: Collection[str]) -> dict[str, str]:
+        """Read in whose households contacts of aliases count; those of no household are left out."""
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(_HOMES, {"names": list(names)})
+            return {row.name: row.household_id for row in rows}
 
     async def remove(self, names: Sequence[str]) -> int:
         """Forget aliases; returns how many of these there were."""
@@ -183,4 +202,4 @@ async def _chain(connection: AsyncConnection, customer_id: str) -> list[str]:
 
 
 def _alias(row: object) -> Alias:
-    return Alias(row.alias, row.customer_id, row.merged_at)  # type: ignore[attr-defined]
+    return Alias(row.alias, row.customer_id, row.merged_at, row.household_id)  # type: ignore[attr-defined]

@@ -4,8 +4,9 @@ No step spans two buckets, so there are several, and each may be repeated at any
 
 1. ``redirect``, in the bucket of the alias: from then on its state does not change, and whoever asks is sent on;
 2. ``hand_over_events``: the state is added in the customer's bucket, together with a note that it was;
-3. ``hand_over_contacts``: contacts are a set, so the customer's become the union. The bucket of the alias goes on
-   making some, by outcomes of decisions that wait there: each such step notes that there are new ones.
+3. ``hand_over_contacts``: contacts are a set, so the customer's become the union, and so do those of the household to
+   which the customer belonged at the merge. The bucket of the alias goes on making some, by outcomes of decisions that
+   wait there: each such step notes that there are new ones.
 
 Where the customer is an alias in its turn, both go on to whose alias it is, unless it had added them before, and so
 handed them on.
@@ -19,6 +20,7 @@ from msgspec import DecodeError, msgpack
 from redis.asyncio import Redis
 
 from decisioning.events.store_events import REMEMBER_MS
+from decisioning.log.codec import is_decided
 from profiles.events.definitions import EventDefinitions
 from profiles.events.fold import Increment, State
 from profiles.events.merging import merge, subtract
@@ -54,19 +56,28 @@ class Handover:
         self._redis: Any = redis
         self._keys = keys
 
-    async def redirect(self, aliases: Sequence[tuple[str, str]], now_ms: int) -> None:
-        """Make visitors aliases, ``(visitor, customer)``; whoever is one stays what it is."""
+    async def redirect(self, aliases: Sequence[tuple[str, str, str | None]], now_ms: int) -> None:
+        """Make visitors aliases, ``(visitor, customer, the customer's household)``; whoever is one stays so."""
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for visitor, customer_id in aliases:
+            for visitor, customer_id, household_id in aliases:
                 keys = (self._keys.alias(visitor), self._handovers(visitor))
-                pipe.fcall(function_name("nb_redirect"), 2, *keys, visitor, customer_id, now_ms)
+                arguments = (visitor, customer_id, now_ms, household_id or "")
+                pipe.fcall(function_name("nb_redirect"), 2, *keys, *arguments)
             await pipe.execute()
 
     async def hand_over_contacts(self, visitor: str, *, again: bool = False) -> None:
-        """Add the contacts of an alias to those of its customer; nothing to do for who is no alias.
+        """Add the contacts of an alias to its customer's and the household's; nothing to do for who is no alias.
 
         ``again``: also if none has changed since that was done last.
         """
+        for _ in range(MAX_TRIES):
+            if await self._hand_over_contacts(visitor, again=again):
+                return
+            again = False
+        raise RedisUnavailable("contacts of the visitor changed whenever they were handed over; try again")
+
+    async def _hand_over_contacts(self, visitor: str, *, again: bool) -> bool:
+        """Hand over once; returns false if contacts have changed meanwhile, so that old ones may have been added."""
         contact = self._keys.contact(visitor)
         async with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
             if again:
@@ -76,11 +87,13 @@ class Handover:
             pipe.pttl(contact)
             alias, contacts, keep_ms = (await pipe.execute())[-3:]
         if b"to" not in alias:
-            return
+            return True
         arguments: list[Any] = [visitor, alias[b"v"], max(keep_ms, 0), NOTED_MS, len(contacts)]
         for member, at_ms in contacts:
             arguments += (int(at_ms), member)
-        arguments += [name[1:] for name in alias if name.startswith(b"-")]
+        gone = [name[1:] for name in alias if name.startswith(b"-")]
+        arguments += gone
+        await self._share(alias, [one for one in contacts if is_decided(one[0].decode())], keep_ms, gone)
 
         async def unite(customer_id: str) -> list[bytes]:
             keys = (
@@ -93,7 +106,29 @@ class Handover:
 
         await _to_the_last(unite, alias[b"to"].decode())
         keys = (self._keys.alias(visitor), self._handovers(visitor))
-        await self._call("nb_handed_over", keys, visitor, alias[b"v"])
+        reply: bytes = await self._call("nb_handed_over", keys, visitor, alias[b"v"])
+        return reply == b"ok"
+
+    async def _share(
+        self,
+        alias: Mapping[bytes, bytes],
+        contacts: Sequence[tuple[bytes, float]],
+        keep_ms: int,
+        gone: Sequence[bytes],
+    ) -> None:
+        """Add contacts of an alias to the household of its customer, who may be one of another customer in turn."""
+        if not contacts and not gone:
+            return
+        arguments: list[Any] = [max(keep_ms, 0), len(contacts)]
+        for member, at_ms in contacts:
+            arguments += (int(at_ms), member)
+        for _ in range(MAX_TRIES):
+            if b"hh" in alias:
+                await self._call("nb_share", [self._keys.household(alias[b"hh"].decode())], *arguments, *gone)
+            if b"to" not in alias:
+                return
+            async with redis_errors():
+                alias = await self._redis.hgetall(self._keys.alias(alias[b"to"].decode()))
 
     async def hand_over_events(
         self, visitor: str, definitions: EventDefinitions, state_ms: int, now_ms: int, find: EventFinder

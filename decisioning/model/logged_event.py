@@ -1,7 +1,8 @@
 """Events as they stand in the log, and their form there.
 
 Fields of an ``event`` entry: ``id``, ``cu`` customer, ``k`` type, ``at`` happened at, ``ts`` recorded at (Unix ms),
-``pr`` properties (JSON), ``cm`` the contacts that it is, as members of the customer's history, a line each.
+``pr`` properties (JSON), ``cm`` the contacts that it is, as members of the customer's history, a line each, ``hh`` the
+household in whose history they are as well, if any.
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,17 @@ EventKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event at ``position`` in the stream of ``bucket``. ``contacts``: members of the customer's contact history."""
+    """An event at ``position`` in the stream of ``bucket``. ``contacts``: members of the customer's contact history.
+
+    ``household``: in whose history they are as well, if any.
+    """
 
     bucket: int
     position: StreamPosition
     event: Event
     recorded_ms: int
     contacts: tuple[str, ...] = ()
+    household: str | None = None
 
     @property
     def key(self) -> EventKey:
@@ -52,4 +57,5 @@ def event_of_fields(bucket: int, position: StreamPosition, fields: Mapping[bytes
         properties=from_json(fields[b"pr"]),
     )
     contacts = tuple(name for name in fields.get(b"cm", b"").decode().split("\n") if name)
-    return LoggedEvent(bucket, position, event, int(fields[b"ts"]), contacts)
+    household = fields[b"hh"].decode() if b"hh" in fields else None
+    return LoggedEvent(bucket, position, event, int(fields[b"ts"]), contacts, household)

@@ -16,10 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bandits.policy import NO_FACTS
 from decisioning.errors import LogCodecError
-from decisioning.log.codec import decode_decision, encode_decision, facts_text, parse_facts
+from decisioning.log.codec import (
+    decode_decision,
+    encode_decision,
+    event_mark,
+    facts_text,
+    maker_of,
+    parse_facts,
+)
 from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.owners import GRACE_MS, is_owner
 from decisioning.log.store_partitions import in_months
+from decisioning.merging.store_aliases import AliasStore
 from decisioning.model.decision import Decision
 from decisioning.privacy.entries import StreamEntry, is_event_of
 from decisioning.privacy.generalising import Generaliser
@@ -60,6 +68,9 @@ _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE custom
 _UNMARK_DAYS = text("DELETE FROM rolled_up_days WHERE NOT done")
 _DAYS = text("UPDATE asked_days SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 _EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
+_SHARED_EVENTS = text(
+    "SELECT event_id, household_id FROM events WHERE customer_id = :customer_id AND household_id IS NOT NULL"
+)
 _TRIGGERS = ("trigger_firings", "trigger_waits")
 _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
 
@@ -86,7 +97,7 @@ class ErasedLog:
 class _Erasing:
     """One erasure. ``ids``: all decisions of the customer; ``waiting``: header and facts of those that may wait.
 
-    ``shared``: the decisions in histories of households, by household, with the ids that they get there.
+    ``shared``: the decisions and events in histories of households, by household, with the ids that they get there.
     """
 
     customer_id: str
@@ -97,6 +108,10 @@ class _Erasing:
     ids: set[str] = field(default_factory=set)
     waiting: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     shared: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+
+    def share(self, household_id: str, contact_id: str) -> None:
+        """Note that contacts of a decision or an event are in the history of a household."""
+        self.shared[household_id].setdefault(contact_id, PREFIX + os.urandom(16).hex())
 
 
 class LogEraser:
@@ -109,6 +124,7 @@ class LogEraser:
         self._log = CustomerLog(engine, redis, keys)
         self._set_aside = SetAside(engine)
         self._outboxes = Outboxes(redis)
+        self._aliases = AliasStore(engine)
         self._generaliser = generaliser
 
     async def erase(self, customer_id: str, now_ms: int) -> tuple[ErasedLog, set[str]]:
@@ -119,6 +135,7 @@ class LogEraser:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
             await self._erase_archived(connection, job)
             await self._read_set_aside(job)
+            await self._find_shared(connection, job)
             await self._erase_shared(job)
             values = {"pseudonym": job.pseudonym, "customer_id": customer_id}
             await connection.execute(_UNMARK_DAYS)
@@ -227,6 +244,8 @@ class LogEraser:
     def _erase_entry(self, job: _Erasing, entry: StreamEntry) -> Mapping[bytes, bytes]:
         fields = dict(entry.fields)
         if is_event_of(fields, job.customer_id):
+            if b"hh" in fields:
+                job.share(fields[b"hh"].decode(), event_mark(fields[b"id"].decode()))
             return {b"t": b"start"}  # which says nothing
         if b"h" in fields:
             fields[b"h"] = self._erase_header(job, entry.decision_id, fields[b"h"])
@@ -244,7 +263,7 @@ class LogEraser:
         except LogCodecError:
             return self._erase_unreadable(job, header)
         if decision.household is not None:
-            job.shared[decision.household].setdefault(decision_id, PREFIX + os.urandom(16).hex())
+            job.share(decision.household, decision_id)
         general = self._generaliser.generalise(decision.facts or NO_FACTS, decision.decided_at_ms)
         job.done.inexact += general.inexact
         erased = encode_decision(pseudonymise(decision, job.pseudonym, general.facts))
@@ -261,6 +280,19 @@ class LogEraser:
 
     def _general_facts(self, encoded: bytes, at_ms: int) -> str | None:
         return facts_text(self._generaliser.generalise(parse_facts(encoded), at_ms).facts) or None
+
+    async def _find_shared(self, connection: AsyncConnection, job: _Erasing) -> None:
+        """Take note of contacts by events, and of all those of a visitor, in the households where they count."""
+        for row in await connection.execute(_SHARED_EVENTS, {"customer_id": job.customer_id}):
+            job.share(row.household_id, event_mark(row.event_id))
+        homes = set((await self._aliases.homes([job.customer_id])).values())
+        if not homes:
+            return
+        async with redis_errors():
+            members = await self._redis.zrange(self._keys.contact(job.customer_id), 0, -1)
+        for household_id in homes:
+            for contact_id in filter(None, map(maker_of, members)):
+                job.share(household_id, contact_id)
 
     async def _erase_shared(self, job: _Erasing) -> None:
         """Give the contacts in histories of households ids of their own: other members' limits go on counting them."""

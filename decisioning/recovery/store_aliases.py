@@ -31,7 +31,8 @@ class AliasRestorer:
             await self._redirect(part)
 
     async def _redirect(self, part: Sequence[Alias]) -> None:
-        await self._handover.redirect([(one.alias, one.customer_id) for one in part], self._clock_ms())
+        redirects = [(one.alias, one.customer_id, one.household_id) for one in part]
+        await self._handover.redirect(redirects, self._clock_ms())
 
     async def recent(self) -> dict[str, Alias]:
         """Read the aliases of the last while, by their names."""

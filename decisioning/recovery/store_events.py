@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from decisioning.events.store_archive import EventArchive
 from decisioning.events.store_events import HORIZON_MS, REMEMBER_MS, id_mark
+from decisioning.log.codec import is_decided
 from decisioning.log.store_stream import LogReader
 from decisioning.merging.store_aliases import AliasStore
 from decisioning.merging.store_handover import NOTED_MS
@@ -123,6 +124,13 @@ class EventRestorer:
             states = await pipe.execute()
         for bucket in {self._keys.bucket(name) for one in customers for name in (one.name, *one.aliases)}:
             await self._read_on(bucket)
+        homes = await self._aliases.homes([name for one in customers for name in one.aliases])
+        async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            # Households first: contacts are a set, and may be put back whatever becomes of the rest.
+            for one in customers:
+                for event in self._events(one):
+                    self._share(pipe, event, homes)
+            await pipe.execute()
         async with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
             for one, state in zip(customers, states, strict=True):
                 keys = (
@@ -151,11 +159,7 @@ class EventRestorer:
 
     def _arguments(self, person: _Person, state: bytes | None) -> list[Any]:
         """Make the arguments of ``nb_restore_events``."""
-        names = (*person.aliases, person.name)
-        behind = [one for name in names for one in self._behind[self._keys.bucket(name)].events.get(name, ())]
-        # Of an event that both a visitor and the customer had, the customer's is the one.
-        found = sorted([*behind, *person.archived], key=lambda one: one.event.customer_id == person.name)
-        events = list({one.event.event_id: one for one in found}.values())
+        events = self._events(person)
         told = self._fold([one.event for one in events])
         since_ms = self._now_ms - HORIZON_MS
         ids = [one.event for one in events if one.event.at_ms > since_ms]
@@ -177,3 +181,22 @@ class EventRestorer:
                 for member in one.contacts:
                     arguments += (one.contact_ms, member)
         return arguments
+
+    def _share(self, pipe: Any, logged: LoggedEvent, homes: Mapping[str, str]) -> None:
+        """Put contacts back into the household in which they counted, or that of whom the visitor became."""
+        household = logged.household or homes.get(logged.event.customer_id)
+        decided = [member for member in logged.contacts if is_decided(member)]
+        if household is None or not decided or logged.contact_ms <= self._now_ms - self._kept.contact_ms:
+            return
+        arguments: list[Any] = [self._kept.contact_ms, len(decided)]
+        for member in decided:
+            arguments += (logged.contact_ms, member)
+        pipe.fcall(function_name("nb_share"), 1, self._keys.household(household), *arguments)
+
+    def _events(self, person: _Person) -> list[LoggedEvent]:
+        """Return the events of a customer, those of all aliases among them, each once."""
+        names = (*person.aliases, person.name)
+        behind = [one for name in names for one in self._behind[self._keys.bucket(name)].events.get(name, ())]
+        # Of an event that both a visitor and the customer had, the customer's is the one.
+        found = sorted([*behind, *person.archived], key=lambda one: one.event.customer_id == person.name)
+        return list({one.event.event_id: one for one in found}.values())

@@ -1,5 +1,5 @@
 -- Visitors who became part of a customer, in another bucket. The hash of such an alias has
---   to the customer, v a number that grows with each change of the contacts that the visitor's bucket still makes,
+--   to the customer, hh the household that the customer belonged to then, if any, v a number that grows with each change of the contacts that the visitor's bucket still makes,
 --   -<member> 1 for each contact that was taken back since.
 -- Names of visitors whose contacts the customer does not have yet stand in the set of the bucket's handovers.
 
@@ -26,15 +26,16 @@ end
 
 -- Makes a visitor an alias: from now on, nothing is added to what the visitor's events told.
 -- keys: alias, handovers
--- args: visitor, customer, now
+-- args: visitor, customer, now, household of the customer ("" for none)
 -- returns the customer whose alias it is
 local function redirect(keys, args)
   local alias, handovers = unpack(keys)
-  local visitor, customer, now = unpack(args)
+  local visitor, customer, now, household = unpack(args)
   local known = merged_into(alias)
   if known then return known end
   -- It begins with the time, so that it grows also where Redis has lost what it was.
   redis.call('HSET', alias, 'to', customer, 'v', now)
+  if household ~= '' then redis.call('HSET', alias, 'hh', household) end
   redis.call('SADD', handovers, visitor)
   return customer
 end
@@ -96,9 +97,11 @@ end
 -- Notes that a customer has the contacts of an alias, unless they have changed since.
 -- keys: alias, handovers
 -- args: visitor, version of what was handed over
+-- returns "ok" | "changed"
 local function handed_over(keys, args)
   local alias, handovers = unpack(keys)
   local visitor, version = unpack(args)
-  if redis.call('HGET', alias, 'v') == version then redis.call('SREM', handovers, visitor) end
+  if redis.call('HGET', alias, 'v') ~= version then return 'changed' end
+  redis.call('SREM', handovers, visitor)
   return 'ok'
 end

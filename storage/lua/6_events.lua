@@ -63,13 +63,14 @@ end
 -- Records an event: remembers its id, appends it to the log, changes what is known of the customer.
 -- keys: log, state, ids (of the customer's events, by time), contact, alias (of visitors alone)
 -- args: mark of the id, id, customer, type, occurred at, now, properties (JSON), time from which ids are remembered (ms),
---       how long the state (ms) and contacts (ms, 0 for none) are kept, contacts, then each contact (member of the history),
+--       how long the state (ms) and contacts (ms, 0 for none) are kept, the household that has the contacts as well ("" for
+--       none), contacts, then each contact (member of the history),
 --       and for each increment: field, index, amount, keep, value ("" for a sum)
 -- returns "recorded" | "duplicate" | {"moved", customer} (the visitor is an alias by now)
 local function record_event(keys, args)
   local log, state, ids, contact, alias = unpack(keys)
-  local mark, id, customer, kind, at, now, properties, since, state_ms, contact_ms, contacts = unpack(args, 1, 11)
-  local first = 12 + tonumber(contacts)
+  local mark, id, customer, kind, at, now, properties, since, state_ms, contact_ms, household, contacts = unpack(args, 1, 12)
+  local first = 13 + tonumber(contacts)
   local to = merged_into(alias)
   if to then return redis.call('ZSCORE', ids, mark) and 'duplicate' or { 'moved', to } end
   local known = #args >= first and unpacked(redis.call('GET', state)) or {}
@@ -77,10 +78,10 @@ local function record_event(keys, args)
   redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. since)
   redis.call('PEXPIREAT', ids, string.format('%.0f', tonumber(now) + (tonumber(now) - tonumber(since))))
   local members = {}
-  if first > 12 and tonumber(contact_ms) > 0 then
+  if first > 13 and tonumber(contact_ms) > 0 then
     redis.call('ZREMRANGEBYSCORE', contact, '-inf', string.format('%.0f', tonumber(now) - tonumber(contact_ms)))
   end
-  for i = 12, first - 1 do
+  for i = 13, first - 1 do
     members[#members + 1] = args[i]
     if tonumber(contact_ms) > 0 then
       remember(contact, string.format('%.0f', math.min(tonumber(at), tonumber(now))), args[i], tonumber(contact_ms))
@@ -88,6 +89,7 @@ local function record_event(keys, args)
   end
   local record = { 't', 'event', 'id', id, 'cu', customer, 'k', kind, 'at', at, 'ts', now, 'pr', properties }
   if #members > 0 then record[#record + 1], record[#record + 2] = 'cm', table.concat(members, '\n') end
+  if household ~= '' then record[#record + 1], record[#record + 2] = 'hh', household end
   redis.call('XADD', log, '*', unpack(record))
   if #args < first then return 'recorded' end
 

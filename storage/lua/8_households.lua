@@ -98,6 +98,18 @@ local function keep_in_household(keys, args)
   return 'ok'
 end
 
+-- Adds contacts that no decision reserved in the household, as far as they are not there, and takes away others.
+-- keys: household
+-- args: how long contacts are kept (ms), contacts, then each as time and member, then members that are gone
+local function share(keys, args)
+  local household = keys[1]
+  local keep_ms, count = unpack(args, 1, 2)
+  local first = 3 + 2 * tonumber(count)
+  for i = 3, first - 1, 2 do remember(household, args[i], args[i + 1], tonumber(keep_ms)) end
+  for i = first, #args do redis.call('ZREM', household, args[i]) end
+  return 'ok'
+end
+
 -- Gives contacts of decisions other ids, by which nobody finds these, and does not compare them any more.
 -- keys: household, reservations
 -- args: note, id and other id of each decision

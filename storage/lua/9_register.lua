@@ -29,6 +29,7 @@ redis.register_function('nb_reserve', reserve)
 redis.register_function{ function_name = 'nb_standing', callback = standing, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'nb_settle_household', callback = settle_household, flags = { 'allow-oom' } }
 redis.register_function('nb_keep_in_household', keep_in_household)
+redis.register_function('nb_share', share)
 redis.register_function('nb_disguise', disguise)
 redis.register_function('nb_resume', resume)
 redis.register_function{ function_name = 'nb_mark_whole', callback = mark_whole, flags = { 'allow-oom' } }

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from decisioning.evaluation.replay_service import replay
+from decisioning.events.intake_service import ReceivedEvent
 from decisioning.log.households import store_contacts
 from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.households.store_reservations import Reservations
@@ -17,7 +18,7 @@ from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
-from storage.errors import RedisUnavailable
+from storage.errors import PostgresUnavailable, RedisUnavailable
 from tests.support.api import Instance, Nextbest, decide, problem_of, tell
 from tests.support.waiting import eventually
 
@@ -422,3 +423,154 @@ async def test_what_is_held_on_a_person_names_the_household_and_an_erasure_forge
     assert await api.state.redis.pttl(keys.household("H-gone")) > LATER_MS
     assert letters_of(await decide(api, "left", "post")) == []
     assert "H-gone" not in (await api.call("GET", f"/v1/decisions/{decided['decision_id']}")).text
+
+
+async def contacted(api: Instance, customer_id: str, event_id: str, **fields: Any) -> str:
+    """Tell of a letter that another system sent."""
+    body = {"event_id": event_id, "customer_id": customer_id, "type": "mailed"} | fields
+    return str((await api.ok("POST", "/v1/events", json=body, role="frontend"))["status"])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mailed(api: Instance, letters: None) -> None:
+    """A type of events that are letters of another system."""
+    body = {"name": "Mailed", "contact": {"channel": "letter", "group": "letters"}}
+    await api.ok("PUT", "/v1/event-types/mailed", json=body)
+
+
+async def rebuild_households(shop: Nextbest, *households: str) -> None:
+    """Lose the histories of households, and rebuild them from the archive."""
+    state = shop.api.state
+    await shop.worker.drain()
+    await state.redis.delete(*(state.keys.household(one) for one in households))
+    await Rebuilder(
+        state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
+    ).rebuild()
+
+
+async def test_a_letter_of_another_system_counts_for_the_household_once(shop: Nextbest, mailed: None) -> None:
+    api = shop.api
+    first, other, *_ = members(api, "told")
+    await move(api, "told", first, other)
+    assert await contacted(api, first, "letter-1") == "recorded"
+    assert letters_of(await decide(api, other, "post")) == []
+    (before,) = [await contacts_in(api, "told")]
+    assert list(before) != []
+    assert [b":letters:grow:d:letter:event:letter-1" in name for name in before if b"event:" in name] == [
+        True
+    ]
+    # Told again after a move, it counts where it did.
+    await move(api, "told-2", first)
+    assert await contacted(api, first, "letter-1") == "duplicate"
+    assert await contacts_in(api, "told-2") == {}
+    await settle(api)
+    assert await contacts_in(api, "told") == before
+    await rebuild_households(shop, "told", "told-2")
+    assert await contacts_in(api, "told") == before
+    assert await contacts_in(api, "told-2") == {}
+    assert letters_of(await decide(api, other, "post")) == []
+
+
+async def test_a_letter_is_not_taken_while_its_household_cannot_be_found(
+    api: Instance, mailed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "unfound", "lost", "found")
+
+    async def unreadable(customer_id: str) -> str | None:
+        raise PostgresUnavailable("no")
+
+    event = {"event_id": "l-1", "customer_id": "lost", "type": "mailed"}
+    with monkeypatch.context() as patched:
+        patched.setattr(api.state.events._log, "_home_of", unreadable)
+        refused = await api.call("POST", "/v1/events", json=event, role="frontend")
+    assert refused.status_code == 503
+    assert await contacted(api, "lost", "l-1") == "recorded"
+    assert letters_of(await decide(api, "found", "post")) == []
+
+
+async def test_a_letter_counts_also_if_its_sender_is_killed_before_it_is_recorded(
+    api: Instance, mailed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await move(api, "cut", "cutter", "cut-off")
+    pipe, events = api.state.pipe, api.state.events
+    function = pipe.function
+
+    async def broken(name: str, *arguments: Any) -> Any:
+        if name == "nb_event":
+            raise RedisUnavailable("no")
+        return await function(name, *arguments)
+
+    event = ReceivedEvent("k-1", "cutter", "mailed", {})
+    with monkeypatch.context() as patched:
+        patched.setattr(pipe, "function", broken)
+        with pytest.raises(RedisUnavailable):
+            await events.record(event)
+    assert await events.record(event) == "recorded"
+    assert len(await contacts_in(api, "cut")) == 1
+    assert letters_of(await decide(api, "cut-off", "post")) == []
+
+
+async def test_what_a_visitor_was_offered_counts_for_the_household_of_the_customer(
+    shop: Nextbest, mailed: None
+) -> None:
+    api = shop.api
+    await move(api, "joined", "customer-j", "partner-j")
+    answer = await decide(api, "visitor:joined-0", "post")
+    assert len(letters_of(answer)) == 1
+    assert letters_of(await decide(api, "partner-j", "post", dry_run=True))
+    await contacted(api, "visitor:joined-0", "letter-2")
+    body = {"visitor_id": "visitor:joined-0"}
+    await api.ok("POST", "/v1/customers/customer-j/merge", json=body, role="frontend")
+    assert letters_of(await decide(api, "partner-j", "post")) == []
+    before = await contacts_in(api, "joined")
+    told = [name for name in before if b":letters:" in name]
+    assert len(told) == 2  # the decision's and the event's
+    await settle(api)
+    await move(api, "joined-2", "customer-j")  # what counted stays where it was
+    await rebuild_households(shop, "joined", "joined-2")
+    assert await contacts_in(api, "joined") == before
+    assert await contacts_in(api, "joined-2") == {}
+    # Not even where the visitor's own history is gone as well.
+    await api.state.redis.delete(api.state.keys.contact("visitor:joined-0"))
+    await rebuild_households(shop, "joined")
+    assert await contacts_in(api, "joined") == before
+
+
+async def test_what_a_visitor_did_not_see_leaves_the_household(shop: Nextbest) -> None:
+    api, state = shop.api, shop.api.state
+    await move(api, "unseen", "customer-u", "partner-u")
+    called = await decide(api, "visitor:unseen-0", "call")
+    # Through another visitor, whose household is none.
+    for who, visitor in (("visitor:unseen-1", "unseen-0"), ("customer-u", "unseen-1")):
+        await api.ok("POST", f"/v1/customers/{who}/merge", json={"visitor_id": visitor}, role="frontend")
+    assert letters_of(await decide(api, "partner-u", "post")) == []
+    bucket, reader = state.keys.bucket("visitor:unseen-0"), LogReader(state.redis, state.keys)
+
+    async def released() -> bool:
+        await reader.release([(bucket, called["decision_id"])], clock.now_ms())
+        await state.merging.finish()
+        return not [name for name in await contacts_in(api, "unseen") if b":letters:" in name]
+
+    await eventually(released, "what was not seen to leave the household")
+    assert letters_of(await decide(api, "partner-u", "post"))
+
+
+async def test_an_erasure_disguises_letters_of_others_and_of_visitors(shop: Nextbest, mailed: None) -> None:
+    api = shop.api
+    await move(api, "parted", "leaver-2", "left-2")
+    answer = await decide(api, "visitor:parted-0", "post")
+    body = {"visitor_id": "visitor:parted-0"}
+    await api.ok("POST", "/v1/customers/leaver-2/merge", json=body, role="frontend")
+    await contacted(api, "leaver-2", "archived-letter")
+    await shop.worker.drain()
+    await contacted(api, "leaver-2", "streamed-letter")
+    before = await contacts_in(api, "parted")
+    await api.ok("POST", "/v1/customers/leaver-2/erase", json={})
+    await shop.worker.drain()
+    after = await contacts_in(api, "parted")
+    assert sorted(after.values()) == sorted(before.values()) != []
+    names = b"".join(after)
+    for name in (b"archived-letter", b"streamed-letter", answer["decision_id"].encode()):
+        assert name in b"".join(before)
+        assert name not in names
+    assert letters_of(await decide(api, "left-2", "post")) == []

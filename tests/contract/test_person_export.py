@@ -117,3 +117,78 @@ async def test_the_command_writes_all_pages_into_one_file(
     assert result.exit_code == 0, result.output
     assert len(json.loads(out.read_text())["decisions"]) == 3
     assert out.stat().st_mode & 0o077 == 0
+
+
+async def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    """Run a command on this database."""
+    for name in ("postgres_url", "redis_url", "buckets"):
+        monkeypatch.setenv(f"NEXTBEST_{name.upper()}", str(getattr(settings, name)))
+    return await asyncio.to_thread(CliRunner().invoke, app, ["customers", *words])
+
+
+async def test_a_record_is_put_right_on_the_command_line(
+    shop: Nextbest, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    body = {"attributes": {"age": 41, "city": "Lugo"}, "household_id": "H-1"}
+    await shop.api.ok("PUT", "/v1/customers/wrong", json=body)
+    file = tmp_path / "right.json"
+    file.write_text('{"attributes": {"age": 42, "city": null}}')
+    result = await run(settings, monkeypatch, "rectify", "wrong", str(file))
+    assert result.exit_code == 0, result.output
+    found = await shop.api.ok("GET", "/v1/customers/wrong")
+    assert (found["attributes"], found["household_id"]) == ({"age": 42}, "H-1")
+    trail = await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": "wrong"})
+    assert trail["actions"][0]["action"] == "rectified"
+    assert trail["actions"][0]["author"].endswith("command line)")
+    for content, said in (
+        ("{", "is not JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"atributes": {}}', "atributes"),
+        ('{"household_id": ""}', "household_id"),
+        ('{"propensities": {"gold": 0.5}}', "propensities"),
+    ):
+        file.write_text(content)
+        result = await run(settings, monkeypatch, "rectify", "wrong", str(file))
+        assert result.exit_code == 1
+        assert said in result.output
+    file.write_text("{}")
+    result = await run(settings, monkeypatch, "rectify", "nobody-stored", str(file))
+    assert result.exit_code == 1
+    assert "nobody-stored" in result.output
+    assert await shop.api.ok("GET", "/v1/customers/wrong") == found
+
+
+async def test_a_consent_is_stated_on_the_command_line(
+    shop: Nextbest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.api.ok("PUT", "/v1/customers/agreed", json={"attributes": {"age": 41}})
+    words = ["consent", "agreed", "--purpose", "marketing", "--channel", "*", "--source", "branch 7"]
+    unsaid = await run(settings, monkeypatch, *words)
+    assert (unsaid.exit_code, "--given or --withdrawn" in unsaid.output) == (1, True)
+    for more in (["--given"], ["--given", "--objection"], ["--withdrawn", "--objection"]):
+        result = await run(settings, monkeypatch, *words, *more)
+        assert result.exit_code == 0, result.output
+    found = await shop.api.ok("GET", "/v1/customers/agreed/consents")
+    assert found["consents"] == {"marketing": ["*"]}
+    assert found["objections"] == {}
+    stated = [(one["kind"], one["given"], one["source"]) for one in found["records"]]
+    assert stated == [
+        ("objection", False, "branch 7"),
+        ("objection", True, "branch 7"),
+        ("consent", True, "branch 7"),
+    ]
+    for wrong, said in ((["--at", "yesterday"], "at"), (["--channel", "pigeon"], "channel")):
+        result = await run(settings, monkeypatch, *words, "--given", *wrong)
+        assert result.exit_code == 1
+        assert said in result.output
+    assert len((await shop.api.ok("GET", "/v1/customers/agreed/consents"))["records"]) == 3
+
+
+async def test_the_trail_says_that_a_visitor_was_merged_once(shop: Nextbest) -> None:
+    for _ in range(2):
+        body = {"visitor_id": "visitor:trailed-0"}
+        await shop.api.ok("POST", "/v1/customers/signed-in/merge", json=body, role="frontend")
+    found = await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": "signed-in"})
+    assert [(one["action"], one["author"], one["details"]) for one in found["actions"]] == [
+        ("merged", "test frontend", {"visitors": 1})
+    ]

@@ -94,7 +94,7 @@ class Lived:
         """Take the first ``steps`` steps of a merge."""
         alias = self.names[one.alias]
         if steps > 0:
-            await self.handover.redirect([(alias, self.names[one.into])], NOW_MS)
+            await self.handover.redirect([(alias, self.names[one.into], None)], NOW_MS)
         if steps > 1:
             await self.handover.hand_over_contacts(alias)
         if steps > 2:

@@ -1,12 +1,14 @@
 """The benchmark reads its generator right, its results have their form, and the README says what was measured."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from benchmarks import report, rules, world, wrk
+from benchmarks.freshness import Freshness
 from benchmarks.machine import BenchError
 from benchmarks.plan import OFFERS, RESULTS, ROOT
 from benchmarks.report import Results, Row
@@ -99,6 +101,16 @@ def test_results_have_the_form_that_is_published(tmp_path: Path) -> None:
             assert all(r.p50_ms <= r.p95_ms <= r.p99_ms <= r.p999_ms for r in rows)
         assert results.ratio == pytest.approx(results.decide[1].rps / results.noop[1].rps, abs=0.001)
         assert (results.offers, results.customers) == (200, 100_000)
+
+
+def test_the_freshness_of_events_is_said_where_it_was_measured() -> None:
+    said = "from an event's acknowledgement"
+    results = some_results()
+    assert said not in report.markdown(results)
+    fresh = Freshness(p50_ms=1.24, p99_ms=7.66, poll_ms=1.0, samples=300)
+    results.extra[report.EVENTS] = asdict(fresh)
+    (line,) = [line for line in report.markdown(results).splitlines() if said in line]
+    assert "p50 1.2 ms, p99 7.7 ms" in line
 
 
 def test_readme_says_what_was_measured_and_nothing_else() -> None:

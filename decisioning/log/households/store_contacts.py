@@ -100,5 +100,17 @@ class HouseholdContacts:
         await self._pipe.function("nb_keep_in_household", keys, *arguments)
         self._recent.note("nb_keep_in_household", keys, arguments)
 
+    async def share(
+        self, household_id: str, keep_ms: int, contacts: Sequence[tuple[int, Any]], gone: Sequence[Any] = ()
+    ) -> None:
+        """Add contacts that no decision reserved here, ``(time, member)``, and take away those that are ``gone``.
+
+        It may be repeated: each contact counts once.
+        """
+        keys = (self._keys.household(household_id),)
+        arguments = (keep_ms, len(contacts), *(part for one in contacts for part in one), *gone)
+        await self._pipe.function("nb_share", keys, *arguments)
+        self._recent.note("nb_share", keys, arguments)
+
     def _keys_of(self, household_id: str) -> tuple[str, str]:
         return self._keys.household(household_id), self._keys.reservations(self._keys.bucket(household_id))
