@@ -49,6 +49,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "find_scripts": {"frontend", "agent", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
+    "report_offer_funnel": READERS,
     "read_publishable_keys": {"admin"},
     "rotate_publishable_key": {"admin"},
     "rotate_customer_tokens": {"admin"},

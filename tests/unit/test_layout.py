@@ -54,6 +54,7 @@ COVERED = {
     "app/api/reports/offer_schemas.py": "contract/test_offer_report.py",
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/holdout_schemas.py": "contract/test_holdout_report.py",
+    "app/api/reports/funnel_schemas.py": "contract/test_offer_funnel.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
