@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,29 @@ def test_an_edited_offer_is_live_and_its_acceptance_moves_home(browser: Browser,
         expect(page.get_by_test_id("accepted-total")).to_contain_text(str(before + 1))
         trail = world.http.get("/v1/catalog?kind=offer&id=tv-pack").json()
         assert trail[0]["reason"] == "new season"
+
+
+def test_an_offer_shows_what_becomes_of_it_now(browser: Browser, world: World) -> None:
+    path = "/v1/reports/offers/mobile-plus/funnel"
+    asked = {"customer_id": "c350", "placement": "call-centre"}
+    answer = world.http.post("/v1/decisions", json=asked).json()
+    decided_at = world.http.get(f"/v1/decisions/{answer['decision_id']}").json()["decided_at_ms"]
+
+    def archived() -> bool:
+        until = world.http.get(path).json()["until"]
+        return until is not None and datetime.fromisoformat(until).timestamp() * 1000 >= decided_at
+
+    wait_until(archived, "the decision to be archived")
+    found = world.http.get(path).json()
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/mobile-plus")
+        card = page.get_by_test_id("recent-funnel")
+        expect(card.get_by_role("img", name=f"decisions looked at: {found['sampled']}")).to_be_visible()
+        expect(card.get_by_role("img", name=f"shown: {found['shown']}")).to_be_visible()
+        expect(card.get_by_role("region", name="Stopped by").locator("tbody tr").first).to_contain_text(
+            str(found["rules"][0]["decisions"])
+        )
+        assert serious_violations(page) == []
 
 
 def accepted(text: str) -> int:
