@@ -79,8 +79,8 @@ AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, changesets, capacity, firings, catalog_kinds,
     customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
     registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration, holdout_report,
-    event_report, without_offer, interests, alerts, live, monitoring, arms, policies, deployments, evaluations, rules, scripts,
-    publishable_keys, health,
+    event_report, without_offer, interests, alerts, live, monitoring, arms, policies, deployments, evaluations, rules,
+    scripts, publishable_keys, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

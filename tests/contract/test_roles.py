@@ -77,6 +77,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "download_export": {"scientist", "admin"},
     "compare_policies": {"ops", "scientist", "admin"},
     "explain_decision": READERS,
+    "replay_decision": READERS,
     "preview_rule": {"ops", "scientist", "admin"},
     "simulate_changes": {"ops", "admin"},
     "delete_group": {"ops", "admin"},

@@ -205,6 +205,20 @@ def test_an_offer_shows_what_becomes_of_it_now(browser: Browser, world: World) -
         assert serious_violations(page) == []
 
 
+def test_a_decision_is_made_again_and_compared(browser: Browser, world: World) -> None:
+    asked = {"customer_id": "c351", "placement": "call-centre"}
+    path = f"/v1/decisions/{world.http.post('/v1/decisions', json=asked).json()['decision_id']}"
+    wait_until(lambda: world.http.get(f"{path}/replay").is_success, "the decision to be archived")
+    with opened(browser, world, "scientist") as page:
+        visit(page, f"/console/decisions/{path.rpartition('/')[2]}")
+        card = page.get_by_test_id("replay")
+        card.get_by_role("button", name="Make it again").click()
+        expect(card.get_by_text("Identical, bit for bit")).to_be_visible()
+        offers = world.http.get(path).json()["offers"]
+        expect(card.get_by_role("region", name="Replay").locator("tbody tr")).to_have_count(len(offers))
+        assert serious_violations(page) == []
+
+
 def accepted(text: str) -> int:
     """The number at the beginning of a text."""
     return int(text.split()[0].replace(",", ""))
