@@ -50,6 +50,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
     "report_offer_funnel": READERS,
+    "report_contact_limits": READERS,
     "read_publishable_keys": {"admin"},
     "rotate_publishable_key": {"admin"},
     "rotate_customer_tokens": {"admin"},

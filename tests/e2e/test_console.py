@@ -219,6 +219,22 @@ def test_a_decision_is_made_again_and_compared(browser: Browser, world: World) -
         assert serious_violations(page) == []
 
 
+def test_customers_at_a_limit_are_counted_by_policy(browser: Browser, world: World) -> None:
+    for n in range(4):
+        asked = {"customer_id": "c352", "placement": "web-home", "context": {"reason": f"visit {n}"}}
+        world.http.post("/v1/decisions", json=asked).raise_for_status()
+    report = world.http.get("/v1/reports/contact-limits").json()
+    (weekly,) = report["policies"]
+    assert weekly["customers"] >= 1
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/capacity")
+        card = page.get_by_test_id("at-limits")
+        expect(card.get_by_text(f"All {report['customers']} customers looked at")).to_be_visible()
+        shown = card.get_by_role("img", name=f"Three a week: {weekly['customers']} at the limit now")
+        expect(shown).to_be_visible()
+        assert serious_violations(page) == []
+
+
 def accepted(text: str) -> int:
     """The number at the beginning of a text."""
     return int(text.split()[0].replace(",", ""))
