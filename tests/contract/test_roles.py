@@ -68,6 +68,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_firing": READERS,
     "send_firing": {"ops", "admin"},
     "read_capacity_value": {"ops", "scientist", "admin"},
+    "read_capacity_hours": READERS,
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
     "read_arms": {"ops", "scientist", "admin"},

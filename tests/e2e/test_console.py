@@ -219,7 +219,7 @@ def test_a_decision_is_made_again_and_compared(browser: Browser, world: World) -
         assert serious_violations(page) == []
 
 
-def test_customers_at_a_limit_are_counted_by_policy(browser: Browser, world: World) -> None:
+def test_customers_at_a_limit_and_the_day_of_a_capacity_are_shown(browser: Browser, world: World) -> None:
     for n in range(4):
         asked = {"customer_id": "c352", "placement": "web-home", "context": {"reason": f"visit {n}"}}
         world.http.post("/v1/decisions", json=asked).raise_for_status()
@@ -232,6 +232,11 @@ def test_customers_at_a_limit_are_counted_by_policy(browser: Browser, world: Wor
         expect(card.get_by_text(f"All {report['customers']} customers looked at")).to_be_visible()
         shown = card.get_by_role("img", name=f"Three a week: {weekly['customers']} at the limit now")
         expect(shown).to_be_visible()
+        hours = world.http.get("/v1/reports/capacity/callbacks/hours").json()["hours"]
+        assert hours
+        page.get_by_text("The day's curve").click()
+        curve = page.get_by_role("img", name="Call-backs: Used since")
+        expect(curve.locator("canvas")).to_be_visible()
         assert serious_violations(page) == []
 
 

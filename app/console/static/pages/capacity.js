@@ -5,6 +5,7 @@ import { duration, number, share, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Badge, Bar, Card, Loaded, Page } from "../lib/widgets.js";
 import { AtLimits } from "./at_limits.js";
+import { DayCurve } from "./capacity_curve.js";
 
 async function load() {
   const [policies, quiet, usage, capacities] = await Promise.all([
@@ -57,5 +58,6 @@ function Usage({ of, capacity }) {
     <${Bar} of=${used} kind=${used > 0.9 ? "bad" : used > 0.75 ? "warn" : ""} label=${t("used", { share: share(used) })} />
     <div class="small">${t("leftOf", { left: number(of.remaining), max: number(of.max) })}${of.held > 0 ? ` · ${t("held", { n: number(of.held) })}` : ""}
       <span class="muted"> ${of.ends_at ? t("nextPeriod", { at: time(of.ends_at) }) : ""}</span></div>
+    <${DayCurve} id=${of.capacity_id} name=${of.name} />
   </li>`;
 }

@@ -18,7 +18,7 @@ CATALOGUE = catalogue_of((1, 2, 3))
 
 def logged(*candidates: int, **fields: Any) -> LoggedDecision:
     """A decision with these candidates."""
-    numbers = np.array(candidates, dtype=np.int64)
+    numbers = np.array(candidates, dtype=np.uint32)
     propensities = np.zeros(len(numbers), dtype=np.float32)
     return LoggedDecision(0, StreamPosition("1-1"), decision(**fields), numbers, propensities)
 
