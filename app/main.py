@@ -41,8 +41,10 @@ from app.api.publishable_keys import routes as publishable_keys
 from app.api.registers import routes as registers
 from app.api.reports import calibration_routes as calibration
 from app.api.reports import event_routes as event_report
+from app.api.reports import funnel_routes as offer_funnel
 from app.api.reports import holdout_routes as holdout_report
 from app.api.reports import interest_routes as interests
+from app.api.reports import limit_routes as contact_limits
 from app.api.reports import offer_routes as offer_reports
 from app.api.reports import routes as reports
 from app.api.reports import without_offer_routes as without_offer
@@ -77,9 +79,9 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, changesets, capacity, firings, catalog_kinds,
     customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
-    registers, erasure, imports, exports, reports, offer_reports, calibration, holdout_report, event_report,
-    without_offer, interests, alerts, live, monitoring, arms, policies, deployments, evaluations, rules, scripts,
-    publishable_keys, health,
+    registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration, holdout_report,
+    event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies, deployments,
+    evaluations, rules, scripts, publishable_keys, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},

@@ -25,7 +25,7 @@ FORECAST_MS = 7 * DAY_MS
 REST_FACTOR = 20.0
 """A reading that takes a second is made again after so many: what it costs stays below a twentieth."""
 
-_USING = {
+USING = {
     "presented": "('presented', 'clicked', 'accepted', 'rejected')",
     "accepted": "('accepted')",
 }
@@ -35,10 +35,10 @@ _ENDING_BEFORE_USE = {
     "presented": _ENDING,
     "accepted": "('accepted', 'rejected', 'withdrawn', 'released', 'expired', 'closed')",
 }
-_SAME = "x.decision_id = d.decision_id AND x.decided_at = d.decided_at"
+SAME = "x.decision_id = d.decision_id AND x.decided_at = d.decided_at"
 # Where nobody has to confirm it, an offer counts as presented when it is decided.
-_SHOWN = "d.header ->> 'presentation' = 'implicit'"
-_OF_CAPACITY = """
+SHOWN = "d.header ->> 'presentation' = 'implicit'"
+OF_CAPACITY = """
 decisions d, jsonb_array_elements(d.header -> 'capacity') AS unit
 WHERE d.header ? 'capacity' AND unit ->> 'capacity_id' = :capacity
 """
@@ -49,15 +49,15 @@ def _reading_sql(capacity: Capacity, with_previous: bool) -> str:
 
     ``with_previous``: what the period before has given out matters still.
     """
-    using, is_presented = _USING[capacity.counting], capacity.counting == "presented"
+    using, is_presented = USING[capacity.counting], capacity.counting == "presented"
     key = "(customer_id, offer_id)" if capacity.once_per_customer else "(decision_id, decided_at, offer_id)"
     shown = f"""
     UNION ALL SELECT d.customer_id, d.decision_id, d.decided_at, unit ->> 'offer_id'
-    FROM {_OF_CAPACITY} AND {_SHOWN} AND d.decided_at >= :starts AND unit ->> 'period' = :period
-        AND NOT EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.outcome = 'withdrawn')
+    FROM {OF_CAPACITY} AND {SHOWN} AND d.decided_at >= :starts AND unit ->> 'period' = :period
+        AND NOT EXISTS (SELECT FROM outcomes x WHERE {SAME} AND x.outcome = 'withdrawn')
     """
     before = f"""
-    SELECT count(*) FROM {_OF_CAPACITY} AND unit ->> 'period' = :previous AND d.decided_at >= :previous_starts
+    SELECT count(*) FROM {OF_CAPACITY} AND unit ->> 'period' = :previous AND d.decided_at >= :previous_starts
     """
     if not with_previous:
         before = "SELECT 0"
@@ -71,20 +71,20 @@ WITH used AS (
     WHERE o.outcome IN {using} AND o.recorded_ms >= :starts_ms AND o.recorded_ms < :ends_ms
         AND d.header ? 'capacity' AND d.header -> 'capacity'
             @> jsonb_build_array(jsonb_build_object('capacity_id', CAST(:capacity AS text), 'offer_id', o.offer_id))
-        AND NOT EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.offer_id = o.offer_id
+        AND NOT EXISTS (SELECT FROM outcomes x WHERE {SAME} AND x.offer_id = o.offer_id
             AND x.outcome IN {using} AND x.recorded_ms < :starts_ms)
-        {f"AND NOT {_SHOWN}" if is_presented else ""}
+        {f"AND NOT {SHOWN}" if is_presented else ""}
     {shown if is_presented else ""}
 ), held AS (
     SELECT d.customer_id, d.decision_id, d.decided_at, unit ->> 'offer_id' AS offer_id, unit ->> 'period' AS period
-    FROM {_OF_CAPACITY} AND d.decided_at > :held_since
-        AND NOT EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.offer_id = unit ->> 'offer_id'
+    FROM {OF_CAPACITY} AND d.decided_at > :held_since
+        AND NOT EXISTS (SELECT FROM outcomes x WHERE {SAME} AND x.offer_id = unit ->> 'offer_id'
             AND x.outcome IN {_ENDING_BEFORE_USE[capacity.counting]})
-        {f"AND NOT {_SHOWN}" if is_presented else ""}
+        {f"AND NOT {SHOWN}" if is_presented else ""}
         {used_before if capacity.once_per_customer else ""}
 )
 SELECT
-    (SELECT count(*) FROM {_OF_CAPACITY} AND unit ->> 'period' = :period AND d.decided_at >= :starts) AS units,
+    (SELECT count(*) FROM {OF_CAPACITY} AND unit ->> 'period' = :period AND d.decided_at >= :starts) AS units,
     (SELECT count(DISTINCT {key}) FROM held WHERE period = :period) AS held,
     (SELECT count(DISTINCT {key}) FROM held) AS held_in_all,
     (SELECT count(DISTINCT {key}) FROM used) AS counted,
@@ -95,17 +95,17 @@ SELECT
 def _share_sql(capacity: Capacity) -> str:
     """Build the statement of a forecast: what came, in time, of the newest decisions whose time is over."""
     key = "customer_id, offer_id" if capacity.once_per_customer else "decision_id, decided_at, offer_id"
-    used = f"""EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.offer_id = unit ->> 'offer_id'
-        AND x.outcome IN {_USING[capacity.counting]}
+    used = f"""EXISTS (SELECT FROM outcomes x WHERE {SAME} AND x.offer_id = unit ->> 'offer_id'
+        AND x.outcome IN {USING[capacity.counting]}
         AND x.recorded_ms <= extract(epoch FROM d.decided_at) * 1000 + :hold_ms)"""
     if capacity.counting == "presented":
-        used = f"({_SHOWN} OR {used})"
+        used = f"({SHOWN} OR {used})"
     return f"""
 SELECT count(*) AS tried, count(*) FILTER (WHERE is_used) AS used FROM (
     SELECT bool_or(is_used) AS is_used FROM (
         SELECT d.customer_id, d.decision_id, d.decided_at, unit ->> 'offer_id' AS offer_id, {used} AS is_used
-        FROM {_OF_CAPACITY} AND d.decided_at > :since AND d.decided_at <= :held_since
-            AND NOT EXISTS (SELECT FROM outcomes x WHERE {_SAME} AND x.outcome = 'withdrawn')
+        FROM {OF_CAPACITY} AND d.decided_at > :since AND d.decided_at <= :held_since
+            AND NOT EXISTS (SELECT FROM outcomes x WHERE {SAME} AND x.outcome = 'withdrawn')
         ORDER BY d.decided_at DESC LIMIT :most
     ) AS newest GROUP BY {key}
 ) AS things

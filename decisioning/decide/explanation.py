@@ -47,7 +47,7 @@ def explain(situation: Situation) -> list[dict[str, Any]]:
     for offer in sorted(catalogue.offers.values(), key=lambda o: o.number):
         row = rows.get(offer.offer_id)
         if row is None:
-            explained.append(_stopped(offer, _stops_outside_view(offer, view)))
+            explained.append(_stopped(offer, stops_outside_view(offer, view)))
             continue
         stops = stops_of(situation.inputs, row) or _stops_after_stages(situation, row, left)
         if stops:
@@ -73,7 +73,7 @@ def _stops_after_stages(situation: Situation, row: int, left: set[int]) -> list[
     return [Stop("contact", "a limit that was reached by another decision meanwhile")]
 
 
-def _stops_outside_view(offer: Offer, view: PlacementView) -> list[Stop]:
+def stops_outside_view(offer: Offer, view: PlacementView) -> list[Stop]:
     """Explain why an offer is not in the placement's view at all."""
     stops = []
     if offer.status not in ("live", "scheduled"):

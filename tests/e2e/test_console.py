@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,64 @@ def test_an_edited_offer_is_live_and_its_acceptance_moves_home(browser: Browser,
         expect(page.get_by_test_id("accepted-total")).to_contain_text(str(before + 1))
         trail = world.http.get("/v1/catalog?kind=offer&id=tv-pack").json()
         assert trail[0]["reason"] == "new season"
+
+
+def test_an_offer_shows_what_becomes_of_it_now(browser: Browser, world: World) -> None:
+    path = "/v1/reports/offers/mobile-plus/funnel"
+    asked = {"customer_id": "c350", "placement": "call-centre"}
+    answer = world.http.post("/v1/decisions", json=asked).json()
+    decided_at = world.http.get(f"/v1/decisions/{answer['decision_id']}").json()["decided_at_ms"]
+
+    def archived() -> bool:
+        until = world.http.get(path).json()["until"]
+        return until is not None and datetime.fromisoformat(until).timestamp() * 1000 >= decided_at
+
+    wait_until(archived, "the decision to be archived")
+    found = world.http.get(path).json()
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/mobile-plus")
+        card = page.get_by_test_id("recent-funnel")
+        expect(card.get_by_role("img", name=f"decisions looked at: {found['sampled']}")).to_be_visible()
+        expect(card.get_by_role("img", name=f"shown: {found['shown']}")).to_be_visible()
+        expect(card.get_by_role("region", name="Stopped by").locator("tbody tr").first).to_contain_text(
+            str(found["rules"][0]["decisions"])
+        )
+        assert serious_violations(page) == []
+
+
+def test_a_decision_is_made_again_and_compared(browser: Browser, world: World) -> None:
+    asked = {"customer_id": "c351", "placement": "call-centre"}
+    path = f"/v1/decisions/{world.http.post('/v1/decisions', json=asked).json()['decision_id']}"
+    wait_until(lambda: world.http.get(f"{path}/replay").is_success, "the decision to be archived")
+    with opened(browser, world, "scientist") as page:
+        visit(page, f"/console/decisions/{path.rpartition('/')[2]}")
+        card = page.get_by_test_id("replay")
+        card.get_by_role("button", name="Make it again").click()
+        expect(card.get_by_text("Identical, bit for bit")).to_be_visible()
+        offers = world.http.get(path).json()["offers"]
+        expect(card.get_by_role("region", name="Replay").locator("tbody tr")).to_have_count(len(offers))
+        assert serious_violations(page) == []
+
+
+def test_customers_at_a_limit_and_the_day_of_a_capacity_are_shown(browser: Browser, world: World) -> None:
+    for n in range(4):
+        asked = {"customer_id": "c352", "placement": "web-home", "context": {"reason": f"visit {n}"}}
+        world.http.post("/v1/decisions", json=asked).raise_for_status()
+    report = world.http.get("/v1/reports/contact-limits").json()
+    (weekly,) = report["policies"]
+    assert weekly["customers"] >= 1
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/capacity")
+        card = page.get_by_test_id("at-limits")
+        expect(card.get_by_text(f"All {report['customers']} customers looked at")).to_be_visible()
+        shown = card.get_by_role("img", name=f"Three a week: {weekly['customers']} at the limit now")
+        expect(shown).to_be_visible()
+        hours = world.http.get("/v1/reports/capacity/callbacks/hours").json()["hours"]
+        assert hours
+        page.get_by_text("The day's curve").click()
+        curve = page.get_by_role("img", name="Call-backs: Used since")
+        expect(curve.locator("canvas")).to_be_visible()
+        assert serious_violations(page) == []
 
 
 def accepted(text: str) -> int:

@@ -55,6 +55,8 @@ COVERED = {
     "app/api/reports/offer_schemas.py": "contract/test_offer_report.py",
     "app/api/reports/without_offer_schemas.py": "contract/test_without_offer.py",
     "app/api/reports/holdout_schemas.py": "contract/test_holdout_report.py",
+    "app/api/reports/funnel_schemas.py": "contract/test_offer_funnel.py",
+    "app/api/capacity/routes.py": "contract/test_capacity_hours.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
@@ -91,6 +93,7 @@ COVERED = {
     "decisioning/errors.py": "unit/app/test_errors.py",
     # Stores: statements and functions, on real servers.
     "decisioning/capacity/store_counting.py": "contract/test_capacity_counts.py",
+    "decisioning/capacity/store_hours.py": "contract/test_capacity_hours.py",
     "decisioning/capacity/store_leases.py": "e2e/test_capacity.py",
     "decisioning/capacity/store_pricing.py": "contract/test_capacity_value.py",
     "decisioning/capacity/store_replenish.py": "e2e/test_capacity.py",

@@ -2,11 +2,19 @@
 
 from fastapi import APIRouter
 
-from app.api.capacity.schemas import CapacityValueOut, PriceOut, UsageOut, UsagesOut
+from app.api.capacity.schemas import (
+    CapacityHoursOut,
+    CapacityValueOut,
+    HourOut,
+    PriceOut,
+    UsageOut,
+    UsagesOut,
+)
 from app.api.deps import Reader, State, problems
 from app.api.schemas import Id, answer_of
 from decisioning.capacity.leasing import Usage, period_at
 from decisioning.capacity.pricing import what_was_earned
+from decisioning.capacity.store_hours import used_by_hour
 from decisioning.capacity.store_pricing import CapacityPrices
 from decisioning.errors import NotFound
 from storage import clock
@@ -49,6 +57,26 @@ async def read_capacity_value(capacity_id: Id, state: State, key: Reader) -> Cap
         first_come_value=earned.first_come_value,
         accepted_value=earned.accepted,
         prices=[PriceOut(at=to_datetime(p.at_ms), price=p.price, left=p.left) for p in points],
+    )
+
+
+@router.get("/capacity/{capacity_id}/hours", responses=problems(404))
+async def read_capacity_hours(capacity_id: Id, state: State, key: Reader) -> CapacityHoursOut:
+    """Report how many units of a capacity were used in each hour of its day, up to about a second ago.
+
+    Of a capacity by hour or for all time: in each of 24 hours, of which this one is the last. What was taken back or
+    never presented is not counted.
+    """
+    capacity = state.current_catalogue().capacities.get(capacity_id)
+    if capacity is None:
+        raise NotFound("capacity", capacity_id)
+    hours = await used_by_hour(state.engine, capacity, clock.now_ms())
+    return CapacityHoursOut(
+        capacity_id=capacity_id,
+        per=capacity.per,
+        max=capacity.max,
+        counts=capacity.counting,
+        hours=[HourOut(at=to_datetime(hour.at_ms), used=hour.used) for hour in hours],
     )
 
 

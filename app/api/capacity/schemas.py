@@ -67,3 +67,22 @@ class CapacityValueOut(BaseModel):
     first_come_value: float = Field(description="expected, had the first to come been given the units")
     accepted_value: float = Field(description="of what was given and accepted by now")
     prices: list[PriceOut] = Field(description="as they were set in the period")
+
+
+class HourOut(BaseModel):
+    """Units that were used in the hour that begins then."""
+
+    at: datetime
+    used: int
+
+
+class CapacityHoursOut(BaseModel):
+    """The units of a capacity that were used by hour: of its day so far, or of 24 hours with this one."""
+
+    capacity_id: str = Field(examples=["call-backs"])
+    per: Literal["hour", "day", "total"]
+    max: int = Field(examples=[300])
+    counts: Counts = Field(description="the step that uses up a unit")
+    hours: list[HourOut] = Field(
+        description="in the order of time, this hour last; those in which nothing was used too"
+    )

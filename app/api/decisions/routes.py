@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from app.api.body import DirectRoute, JsonRoute
 from app.api.context import check_context, check_reasons
 from app.api.decisions.explanation_schemas import ExplanationAnswer
+from app.api.decisions.replay_schemas import ReplayAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
 from app.api.deps import Decider, Reader, State, hidden_from, problems
 from app.api.schemas import DecisionId
@@ -19,7 +20,7 @@ from decisioning.catalog.compared import context_warnings
 from decisioning.decide.service import DecisionInputs
 from decisioning.errors import Conflict, NotFound
 from decisioning.evaluation.model_replay_service import ReplayImpossible
-from decisioning.evaluation.replay_service import explain_logged
+from decisioning.evaluation.replay_service import explain_logged, replay
 from decisioning.log.lookup_service import record_of
 from rules.classification import without
 
@@ -125,3 +126,17 @@ async def explain_decision(decision_id: DecisionId, state: State, key: Reader) -
     except ReplayImpossible as error:
         raise Conflict(str(error)) from None
     return ExplanationAnswer.model_validate(without(found, hidden_from(key, state)))
+
+
+@router.get("/{decision_id}/replay", responses=problems(404, 409))
+async def replay_decision(decision_id: DecisionId, state: State, key: Reader) -> ReplayAnswer:
+    """Make a decision again from the archived log alone, and compare it with what was answered, bit for bit.
+
+    As `nextbest replay` does. Where the log does not hold what it takes (imported history, outcomes that are older
+    than the log is kept), it is refused with 409. Nothing is reserved, logged or learned.
+    """
+    try:
+        found = await replay(decision_id, state.archive, state.catalogues, state.roster)
+    except ReplayImpossible as error:
+        raise Conflict(str(error)) from None
+    return ReplayAnswer.model_validate(found, from_attributes=True)

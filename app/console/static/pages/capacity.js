@@ -1,9 +1,11 @@
-// Contact policies and quiet hours in words, and how much of each capacity is left.
+// Contact policies and quiet hours in words, customers at a limit now, and how much of each capacity is left.
 import { html, useLoad } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { duration, number, share, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Badge, Bar, Card, Loaded, Page } from "../lib/widgets.js";
+import { AtLimits } from "./at_limits.js";
+import { DayCurve } from "./capacity_curve.js";
 
 async function load() {
   const [policies, quiet, usage, capacities] = await Promise.all([
@@ -29,6 +31,7 @@ export default function Capacity() {
             ${policies.length === 0 && html`<p class="empty">${t("nothing")}</p>`}
             <ul class="plain">${policies.map((p) => html`<li><strong>${p.name}</strong><div>${policyInWords(p)}</div></li>`)}</ul>
           <//>
+          <${AtLimits} />
           <${Card} title=${t("quietHours")}>
             ${quiet.length === 0 && html`<p class="empty">${t("nothing")}</p>`}
             <ul class="plain">${quiet.map((q) => html`<li>${t("quietWords", { start: q.start, end: q.end, zone: q.time_zone })} ${q.channels.map((c) => html`<${Badge}>${c}<//> `)}</li>`)}</ul>
@@ -55,5 +58,6 @@ function Usage({ of, capacity }) {
     <${Bar} of=${used} kind=${used > 0.9 ? "bad" : used > 0.75 ? "warn" : ""} label=${t("used", { share: share(used) })} />
     <div class="small">${t("leftOf", { left: number(of.remaining), max: number(of.max) })}${of.held > 0 ? ` · ${t("held", { n: number(of.held) })}` : ""}
       <span class="muted"> ${of.ends_at ? t("nextPeriod", { at: time(of.ends_at) }) : ""}</span></div>
+    <${DayCurve} id=${of.capacity_id} name=${of.name} />
   </li>`;
 }

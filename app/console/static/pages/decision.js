@@ -5,12 +5,14 @@ import { number, share, time, value } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Badge, Bar, Card, Loaded, Page, Table } from "../lib/widgets.js";
 import { Candidates } from "./candidates.js";
+import { Replay } from "./decision_replay.js";
 
 export default function Decision({ id }) {
   const loaded = useLoad(() => get(`/v1/decisions/${part(id)}`), [id]);
   return html`<${Page} title=${t("decisionTitle")}>
     <p class="muted"><code>${id}</code></p>
     <${Loaded} of=${loaded}>${(record) => html`<${Shown} of=${record} />`}<//>
+    <${Replay} key=${id} id=${id} />
     <${Explained} id=${id} />
   <//>`;
 }
@@ -39,7 +41,6 @@ function Shown({ of }) {
     <//>
     <${Card} title=${t("asked")}>
       <dl class="facts">${Object.entries(facts).map(([name, given]) => html`<dt>${name}</dt><dd>${given}</dd>`)}</dl>
-      <p class="muted small">${t("replayHint")} <code>nextbest replay ${of.decision_id}</code></p>
     <//>
   </div>`;
 }

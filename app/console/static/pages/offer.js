@@ -7,6 +7,7 @@ import { t } from "../lib/i18n.js";
 import { AddTo } from "../lib/changesets.js";
 import { may, mayChange } from "../lib/roles.js";
 import { Card, Failure, Field, Funnel, Input, Interval, Loaded, Page, Select, tell } from "../lib/widgets.js";
+import { RecentFunnel } from "./offer_funnel.js";
 import { NEXT, StatusOf } from "./offers.js";
 import { Treatments } from "./treatments.js";
 
@@ -96,6 +97,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
       </form>
       <div>
         <${Result} row=${row} />
+        <${RecentFunnel} id=${offer.offer_id} />
         <${Treatments} offer=${offer} locked=${locked} reload=${reload} />
       </div>
     </div>
