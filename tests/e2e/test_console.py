@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import text
 
 from app.config import Settings
+from decisioning.log.store_dead_letters import INBOX, DeadLetters
+from decisioning.log.store_stream import UnreadEntry
+from decisioning.model.position import StreamPosition
 from storage.postgres import make_engine
 from tests.support.browser import open_browser
 from tests.support.console_pages import opened, serious_violations, visit
@@ -642,21 +644,16 @@ def test_what_a_trigger_could_not_deliver_is_shown_and_sent_again(browser: Brows
 def test_what_was_set_aside_is_tried_again_and_dropped(
     browser: Browser, world: World, postgres_url: str
 ) -> None:
-    query = text("INSERT INTO dead_letters VALUES (:bucket, '1-1', :why, ARRAY[:name, :value])")
+    at = StreamPosition("1-1")
+    event = b'{"customer_id": "c1", "type": "knock"}'
     letters = [
-        {"bucket": 1, "why": "of a later version", "name": b"t", "value": b"unheard-of"},
-        {
-            "bucket": -1,
-            "why": "no such type",
-            "name": b"event",
-            "value": b'{"customer_id": "c1", "type": "knock"}',
-        },
+        UnreadEntry(1, at, {b"t": b"unheard-of"}, "of a later version"),
+        UnreadEntry(INBOX, at, {b"event": event}, "no such type"),
     ]
 
     async def set_aside() -> None:
         engine = make_engine(postgres_url, pool_size=1)
-        async with engine.begin() as connection:
-            await connection.execute(query, letters)
+        await DeadLetters(engine).add(letters)
         await engine.dispose()
 
     with ThreadPoolExecutor(1) as thread:  # the browser's own loop runs in this one
