@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.cursors import LetterCursor
-from app.api.schemas import Body, Parameters, Text, examples, form, shown
-from app.api.values import dead_letter_id
+from app.api.schemas import Body, Parameters, Text, examples, shown
+from app.api.values import dead_letter_id, form
 from decisioning.events.retrying_service import RetryStatus
 
 MAX_SHOWN = 200
