@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     import_bytes: int = Field(268_435_456, ge=1024, description="largest body of an import")
     archive_interval_ms: int = Field(200, ge=1, le=60_000, description="how often the log is archived")
     event_stream: str = Field(
-        "", description="a stream of Redis that workers take events from, such as nb:events:in; none if empty"
+        "",
+        description="a stream of Redis that workers take events from, such as nb:events:in, and into which the API"
+        " puts back what was set aside; none if empty",
     )
     log_retain_s: int = Field(
         300, ge=0, le=86_400, description="how long archived decisions stay in the log in Redis as well"

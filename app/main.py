@@ -20,6 +20,7 @@ from app.api.customers import merge_routes as customer_merge
 from app.api.customers import notes_routes as customer_notes
 from app.api.customers import routes as customers
 from app.api.customers import told_routes as customer_told
+from app.api.dead_letters import routes as dead_letters
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
 from app.api.desk import routes as desk
@@ -81,7 +82,7 @@ AREAS = (
     customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
     registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration, holdout_report,
     event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies, deployments,
-    evaluations, rules, scripts, publishable_keys, health,
+    evaluations, rules, scripts, publishable_keys, dead_letters, health,
 )  # fmt: skip
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
@@ -101,6 +102,10 @@ TAGS = [
     {"name": "reports", "description": "How well offers, policies and placements do."},
     {"name": "policies", "description": "What policies have learned, and where they decide."},
     {"name": "publishable keys", "description": "What pages and apps ask with: listed and rotated."},
+    {
+        "name": "dead letters",
+        "description": "Records that were set aside: looked at, processed again, or dropped.",
+    },
     {"name": "health", "description": "For load balancers and monitoring; without a key."},
 ]
 

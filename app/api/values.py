@@ -234,6 +234,11 @@ def decision_id(text: str) -> str:
     return "must be letters, digits, '.', '_', ':' and '-', 128 at most, and begin with a letter or digit"
 
 
+def dead_letter_id(text: str) -> str:
+    """Explain what is no id of a record that was set aside."""
+    return "must be an id that GET /v1/dead-letters shows, such as events:1764209938123-0"
+
+
 def stream_name(text: str) -> str:
     """Explain what is no name of a stream of Redis."""
     return "must be letters, digits, '.', '_', ':' and '-', 128 at most, such as nb:triggered"

@@ -19,7 +19,16 @@ from decisioning.log.checkpoints import (
     Checkpoint,
     pack_moves,
 )
-from decisioning.log.store_dead_letters import Fetch, copy_or_refuse, set_aside
+from decisioning.log.store_dead_letters import (
+    HOLD_LETTER,
+    NOTE_RETRY,
+    TAKE_LETTER,
+    Deed,
+    Fetch,
+    copy_or_refuse,
+    letter_id,
+    set_aside,
+)
 from decisioning.log.store_partitions import Partitions
 from decisioning.log.store_sql import (
     DECISION_COLUMNS,
@@ -123,16 +132,23 @@ class Archiver:
         )
         return len(unread)
 
-    async def write_again(self, batch: Batch, bucket: int, position: StreamPosition) -> str:
-        """Archive an entry that was set aside; only during a ``turn``. Returns why it still cannot be, or nothing."""
+    async def write_again(
+        self, batch: Batch, bucket: int, position: StreamPosition, deed: Deed
+    ) -> str | None:
+        """Archive an entry that was set aside; only during a ``turn``.
+
+        Returns why it still cannot be, nothing if it is archived, and ``None`` if it is not set aside any more.
+        """
         connection = self._connection
         assert connection is not None
+        # It may have been archived, dropped, or erased with its customer since it was read.
+        if not await connection.fetchval(HOLD_LETTER, bucket, position):
+            return None
         refused = await copy_or_refuse(connection, batch, partial(self._copy, connection))
         if refused:
             return next(iter(refused.values()))
-        await connection.execute(
-            "DELETE FROM dead_letters WHERE bucket = $1 AND position = $2", bucket, position
-        )
+        await connection.execute(TAKE_LETTER, bucket, position)
+        await connection.execute(NOTE_RETRY, deed.author, deed.reason, letter_id(bucket, position))
         return ""
 
     async def write_folds(self, policy: str, moves: Sequence[tuple[int, int, StreamPosition]]) -> None:

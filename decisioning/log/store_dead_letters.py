@@ -7,7 +7,7 @@ from datetime import datetime
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import LogCodecError
 from decisioning.log.codec import parse_entry
@@ -16,12 +16,15 @@ from decisioning.model.decision import LoggedDecision
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from profiles.privacy.store_actions import note_action
 from storage.postgres import transaction
 
 log = logging.getLogger(__name__)
 
 INBOX = -1
 """In place of a bucket: what was set aside stood in the inbox of events, not in the log."""
+INBOX_NAME = "events"
+"""The inbox in ids of what was set aside, where others have the number of the bucket."""
 MAX_LOGGED = 3
 """Lines about entries that are set aside together; a batch may have thousands."""
 
@@ -30,6 +33,8 @@ _OF_RECORDS = ("22", "23", "54")
 _IN_PYTHON = (ValueError, TypeError, OverflowError)
 
 Entry = tuple[int, StreamPosition]
+Moment = tuple[datetime, int, StreamPosition]
+"""A place in the order in which entries were set aside."""
 Copy = Callable[[Sequence[LoggedDecision], Sequence[Outcome], Sequence[LoggedEvent]], Awaitable[None]]
 Fetch = Callable[[int, StreamPosition], Awaitable[Mapping[bytes, bytes]]]
 
@@ -147,6 +152,16 @@ class DeadLetter:
     fields: Mapping[bytes, bytes]
     set_aside_at: datetime
 
+    @property
+    def letter_id(self) -> str:
+        """The place in which the entry stood, such as ``17:1764209938123-0`` or ``events:1764209938123-0``."""
+        return letter_id(self.bucket, self.position)
+
+    @property
+    def moment(self) -> Moment:
+        """Its place in the order in which entries were set aside."""
+        return self.set_aside_at, self.bucket, self.position
+
     def parsed(self) -> Batch:
         """Read the entry, as this version can. Raises ``LogCodecError``."""
         batch = Batch()
@@ -159,6 +174,25 @@ class DeadLetter:
         return batch
 
 
+def letter_id(bucket: int, position: StreamPosition) -> str:
+    """Name an entry that was set aside, or may have been."""
+    return f"{INBOX_NAME if bucket == INBOX else bucket}:{position}"
+
+
+def place_of(name: str) -> Entry:
+    """Return the bucket and position that an id names. Raises ``ValueError``."""
+    bucket, _, position = name.partition(":")
+    return INBOX if bucket == INBOX_NAME else int(bucket), StreamPosition(position)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who does something with what was set aside, and why, for the trail."""
+
+    author: str
+    reason: str = ""
+
+
 class DeadLetters:
     """The entries that were set aside. Methods raise ``PostgresUnavailable``."""
 
@@ -167,9 +201,24 @@ class DeadLetters:
 
     async def all(self) -> list[DeadLetter]:
         """Read all of them, the earliest first."""
-        query = "SELECT bucket, position, reason, entry, set_aside_at FROM dead_letters ORDER BY set_aside_at"
+        return await self._read("", "", {})
+
+    async def newest(self, before: Moment | None, of_inbox: bool | None, limit: int) -> list[DeadLetter]:
+        """Read the newest ones. ``of_inbox``: only events of the inbox, or only what stood in the log."""
+        return await self._read(*_page(before, "<", of_inbox, limit, "DESC"))
+
+    async def earliest(self, after: Moment | None, of_inbox: bool | None, limit: int) -> list[DeadLetter]:
+        """Read the earliest ones. ``of_inbox``: only events of the inbox, or only what stood in the log."""
+        return await self._read(*_page(after, ">", of_inbox, limit, "ASC"))
+
+    async def of(self, places: Sequence[Entry]) -> list[DeadLetter]:
+        """Read those of some places, the earliest first; where nothing is, none."""
+        return await self._read(_AT_PLACES, "", _places(places))
+
+    async def _read(self, where: str, limit: str, values: Mapping[str, object]) -> list[DeadLetter]:
+        query = f"SELECT bucket, position, reason, entry, set_aside_at FROM dead_letters {where} {limit or _ORDER}"
         async with transaction(self._engine) as connection:
-            rows = (await connection.execute(text(query))).all()
+            rows = (await connection.execute(text(query), values)).all()
         return [
             DeadLetter(
                 row.bucket,
@@ -180,6 +229,11 @@ class DeadLetters:
             )
             for row in rows
         ]
+
+    async def count(self) -> int:
+        """Count them."""
+        async with transaction(self._engine) as connection:
+            return int(await connection.scalar(text("SELECT count(*) FROM dead_letters")) or 0)
 
     async def add(self, unread: Sequence[UnreadEntry]) -> None:
         """Keep entries that are not of the log."""
@@ -202,14 +256,69 @@ class DeadLetters:
                 ],
             )
 
-    async def drop(self, bucket: int, position: StreamPosition) -> bool:
-        """Delete one for good. False if there is none."""
+    async def drop(self, places: Sequence[Entry], deed: Deed) -> list[Entry]:
+        """Delete entries for good, all at once. Returns those that there were."""
         async with transaction(self._engine) as connection:
-            deleted = await connection.execute(
-                text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position"),
-                {"bucket": bucket, "position": position},
-            )
-        return bool(deleted.rowcount)
+            rows = await connection.execute(text(_DELETE), _places(places))
+            dropped = [(row.bucket, StreamPosition(row.position)) for row in rows]
+            if dropped:
+                await _note(connection, "dropped", dropped, deed)
+        return dropped
+
+    async def move(
+        self, place: Entry, put: Callable[[Mapping[bytes, bytes]], Awaitable[None]], deed: Deed
+    ) -> bool:
+        """Hand an entry to ``put`` and delete it. False if there is none, for instance since somebody was faster.
+
+        If the deletion is not kept, what was put is there twice: whoever takes it must know it by its id.
+        """
+        async with transaction(self._engine) as connection:
+            # Deleted first, so that of two who do the same the second one waits, and finds nothing.
+            row = (await connection.execute(text(_DELETE), _places([place]))).one_or_none()
+            if row is None:
+                return False
+            await _note(connection, "retried", [place], deed)
+            await put(dict(zip(row.entry[::2], row.entry[1::2], strict=True)))
+        return True
+
+
+_ORDER = "ORDER BY set_aside_at, bucket, position"
+_AT_PLACES = (
+    "WHERE (bucket, position) IN"
+    " (SELECT * FROM unnest(cast(:buckets AS integer[]), cast(:positions AS text[])))"
+)
+_DELETE = f"DELETE FROM dead_letters {_AT_PLACES} RETURNING bucket, position, entry"
+TAKE_LETTER = "DELETE FROM dead_letters WHERE bucket = $1 AND position = $2"
+HOLD_LETTER = "SELECT 1 FROM dead_letters WHERE bucket = $1 AND position = $2 FOR UPDATE"
+NOTE_RETRY = """
+INSERT INTO privacy_actions (action, subject, author, reason, details)
+VALUES ('retried', NULL, $1, $2, jsonb_build_object('dead_letters', 1, 'ids', jsonb_build_array($3::text)))
+"""
+
+
+def _places(places: Sequence[Entry]) -> dict[str, object]:
+    return {"buckets": [bucket for bucket, _ in places], "positions": [str(at) for _, at in places]}
+
+
+def _page(
+    start: Moment | None, beyond: str, of_inbox: bool | None, limit: int, direction: str
+) -> tuple[str, str, dict[str, object]]:
+    conditions, values = [], dict[str, object](limit=limit)
+    if start is not None:
+        conditions.append(
+            f"(set_aside_at, bucket, position) {beyond} (:at, cast(:bucket AS integer), :position)"
+        )
+        values |= {"at": start[0], "bucket": start[1], "position": str(start[2])}
+    if of_inbox is not None:
+        conditions.append(f"bucket {'=' if of_inbox else '<>'} {INBOX}")
+    order = ", ".join(f"{name} {direction}" for name in ("set_aside_at", "bucket", "position"))
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return where, f"ORDER BY {order} LIMIT :limit", values
+
+
+async def _note(connection: AsyncConnection, action: str, places: Sequence[Entry], deed: Deed) -> None:
+    details = {"dead_letters": len(places), "ids": [letter_id(*place) for place in places]}
+    await note_action(connection, action, None, deed.author, deed.reason, details)
 
 
 def read_again(letter: DeadLetter) -> Batch | str:

@@ -67,6 +67,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "count_firings": READERS,
     "read_firing": READERS,
     "send_firing": {"ops", "admin"},
+    **{f"{verb}_dead_letters": {"ops", "admin"} for verb in ("read", "retry", "drop")},
     "read_capacity_value": {"ops", "scientist", "admin"},
     "read_capacity_hours": READERS,
     "read_drift": {"ops", "scientist", "admin"},

@@ -1,9 +1,11 @@
 """The console in a real browser, on a service with a worker: signing in, editing, the desk, and who may use it."""
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.config import Settings
+from decisioning.log.store_dead_letters import INBOX, DeadLetters
+from decisioning.log.store_stream import UnreadEntry
+from decisioning.model.position import StreamPosition
+from storage.postgres import make_engine
 from tests.support.browser import open_browser
 from tests.support.console_pages import opened, serious_violations, visit
 from tests.support.console_world import World, open_world
@@ -28,6 +34,7 @@ PAGES = {
     "desk": "/console/desk",
     "reports": "/console/reports",
     "triggers": "/console/triggers",
+    "dead-letters": "/console/dead-letters",
     "audit": "/console/audit",
     "groups": "/console/groups",
     "capacity": "/console/capacity",
@@ -699,3 +706,46 @@ def test_what_a_trigger_could_not_deliver_is_shown_and_sent_again(browser: Brows
         row.get_by_role("button", name="Send again").click()
         page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
         expect(page.get_by_text("It is sent again.")).to_be_visible()
+
+
+def test_what_was_set_aside_is_tried_again_and_dropped(
+    browser: Browser, world: World, postgres_url: str
+) -> None:
+    at = StreamPosition("1-1")
+    event = b'{"customer_id": "c1", "type": "knock"}'
+    letters = [
+        UnreadEntry(1, at, {b"t": b"unheard-of"}, "of a later version"),
+        UnreadEntry(INBOX, at, {b"event": event}, "no such type"),
+    ]
+
+    async def set_aside() -> None:
+        engine = make_engine(postgres_url, pool_size=1)
+        await DeadLetters(engine).add(letters)
+        await engine.dispose()
+
+    with ThreadPoolExecutor(1) as thread:  # the browser's own loop runs in this one
+        thread.submit(lambda: asyncio.run(set_aside())).result()
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/dead-letters")
+        expect(page.get_by_test_id("total")).to_have_text("2 set aside in all")
+        expect(
+            page.get_by_role("row").filter(has_text="knock").get_by_role("link", name="c1")
+        ).to_be_visible()
+        page.get_by_role("button", name="Try all again").click()
+        page.get_by_label("Reason").fill("after the upgrade")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_text("0 settled, 2 still cannot be processed.")).to_be_visible()
+        for what in ("of a later version", "no such type"):
+            page.get_by_role("row").filter(has_text=what).get_by_role("button", name="Drop").click()
+            page.get_by_label("Reason").fill("a test of the sender")
+            page.get_by_role("dialog").get_by_role("button", name="Drop").click()
+            expect(page.get_by_role("row").filter(has_text=what)).to_have_count(0)
+        expect(page.get_by_test_id("total")).to_have_text("0 set aside in all")
+    done = world.http.get("/v1/privacy/actions").json()["actions"]
+    assert [(one["reason"], one["details"]["ids"]) for one in done if one["action"] == "dropped"] == [
+        ("a test of the sender", ["events:1-1"]),
+        ("a test of the sender", ["1:1-1"]),
+    ]
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console")
+        expect(page.get_by_role("link", name="Dead letters")).to_have_count(0)

@@ -65,6 +65,8 @@ COVERED = {
     "app/api/rules/schemas.py": "contract/test_rules_api.py",
     "app/api/triggers/routes.py": "contract/test_firings.py",
     "app/api/triggers/schemas.py": "contract/test_firings.py",
+    "app/api/dead_letters/routes.py": "contract/test_dead_letters.py",
+    "app/api/dead_letters/schemas.py": "contract/test_dead_letters.py",
     # The client: both kinds of it, against a service that does as it is told.
     **{
         f"nextbest_client/{module}.py": "unit/nextbest_client/test_clients.py"

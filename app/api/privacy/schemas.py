@@ -223,7 +223,8 @@ class TrailEntry(BaseModel):
 
     action_id: int
     action: str = Field(
-        description="recorded, rectified, imported, exported, erased, readmitted, lifted, rotated or retention"
+        description="recorded, rectified, imported, exported, erased, readmitted, lifted, rotated, retention, or,"
+        " of what was set aside, retried or dropped"
     )
     author: str
     reason: str

@@ -6,6 +6,7 @@ export const PAGES = [
   { at: "/console", key: "home", group: "watch", roles: READERS, load: () => import("./pages/home.js") },
   { at: "/console/reports", key: "reports", group: "watch", roles: READERS, load: () => import("./pages/reports.js") },
   { at: "/console/triggers", key: "triggers", group: "watch", roles: READERS, load: () => import("./pages/triggers.js") },
+  { at: "/console/dead-letters", key: "deadLetters", group: "watch", roles: ["ops"], load: () => import("./pages/dead_letters.js") },
   { at: "/console/audit", key: "audit", group: "watch", roles: READERS, load: () => import("./pages/audit.js") },
   { at: "/console/offers", key: "offers", group: "steer", roles: READERS, load: () => import("./pages/offers.js") },
   { at: "/console/offers/:id", parent: "offers", roles: READERS, load: () => import("./pages/offer.js") },

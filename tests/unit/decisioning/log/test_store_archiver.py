@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from decisioning.log.store_archiver import Archiver
+from decisioning.log.store_dead_letters import Deed
 from decisioning.log.store_stream import Batch, UnreadEntry
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
@@ -76,7 +77,10 @@ async def test_a_turn_is_all_or_nothing_and_bad_entries_are_set_aside(
     ]
     assert (await archiver.positions())[1] == StreamPosition("3-0")
     async with archiver.turn():
-        refused = await archiver.write_again(batch("b\x00"), 1, StreamPosition("2-0"))
-        assert "Character" in refused
-        assert await archiver.write_again(batch("b"), 1, StreamPosition("2-0")) == ""
+        refused = await archiver.write_again(batch("b\x00"), 1, StreamPosition("2-0"), Deed("ann"))
+        assert "Character" in (refused or "")
+        assert await archiver.write_again(batch("b"), 1, StreamPosition("2-0"), Deed("ann")) == ""
+        assert await archiver.write_again(batch("d"), 1, StreamPosition("2-0"), Deed("ann")) is None
+    assert sorted(await stored(postgres_url, "SELECT offer_id FROM outcomes")) == ["a", "b", "c"]
+    assert await stored(postgres_url, "SELECT details ->> 'ids' FROM privacy_actions") == ['["1:2-0"]']
     assert await stored(postgres_url, "SELECT position FROM dead_letters") == ["9-9"]
