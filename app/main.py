@@ -1,9 +1,9 @@
 """The HTTP application."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from app.api.alerts import routes as alerts
@@ -20,6 +20,7 @@ from app.api.customers import merge_routes as customer_merge
 from app.api.customers import notes_routes as customer_notes
 from app.api.customers import routes as customers
 from app.api.customers import told_routes as customer_told
+from app.api.customers.parts import refuse_other_methods
 from app.api.dead_letters import routes as dead_letters
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
@@ -84,6 +85,15 @@ AREAS = (
     event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies, deployments,
     evaluations, rules, scripts, publishable_keys, dead_letters, health,
 )  # fmt: skip
+
+
+def _routers() -> Iterator[APIRouter]:
+    for area in AREAS:
+        if area is customers:
+            yield refuse_other_methods(each.router for each in AREAS)
+        yield area.router
+
+
 TAGS = [
     {"name": "decisions", "description": "What is best for this customer, here, now?"},
     {"name": "feedback", "description": "What happened to the offers of a decision."},
@@ -152,7 +162,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         return Metrics(gate if tracing is None else tracing.requests(gate))
 
     app = Api(
-        *(area.router for area in AREAS),
+        *_routers(),
         front=front,
         title="nextbest",
         version="1",

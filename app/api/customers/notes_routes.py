@@ -58,16 +58,5 @@ async def delete_customer_note(
     return Response(status_code=204)
 
 
-@router.api_route(f"/{CUSTOMER_ID}/notes", methods=["PUT", "PATCH"], include_in_schema=False)
-@router.api_route(
-    f"/{CUSTOMER_ID}/notes/{{note_id}}", methods=["GET", "PUT", "PATCH"], include_in_schema=False
-)
-async def refuse_to_change_notes(customer_id: PathCustomerId, key: Noter) -> Response:
-    """Refuse methods that would otherwise be taken for those of a customer whose id ends like this."""
-    refusal = Problem(405, "notes are listed, written and deleted, and never changed")
-    refusal.headers = {"Allow": "GET, POST, DELETE"}
-    raise refusal
-
-
 def _shown(note: Note, key: ApiKey) -> NoteOut:
     return answer_of(NoteOut, note, mine=note.author_id == key.person)
