@@ -125,8 +125,9 @@ async def test_lifted_it_closes_nothing_also_after_a_rebuild_until_it_holds_agai
         assert (await api.ok("GET", "/v1/customers/made-up/suppressions"))["signals"] == []
         await rebuilder.rebuild()
     assert await offered(api, "still") == SERVICE
-    (noted,) = (await api.ok("GET", "/v1/privacy/actions?customer_id=made-up", role="ops"))["actions"]
+    noted, merged = (await api.ok("GET", "/v1/privacy/actions?customer_id=made-up", role="ops"))["actions"]
     assert (noted["action"], noted["details"]) == ("lifted", {"signal": "angry"})
+    assert merged["action"] == "merged"
     assert noted["reason"] == "made up"
     assert await offered(api, "made-up", **mood("angry")) == SERVICE
     assert await offered(api, "made-up") == SERVICE
