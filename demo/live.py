@@ -31,6 +31,7 @@ MAX_TRIED_CUSTOMERS = 50
 TIERS = ("eligibility", "applicability", "suitability")
 # Silence counts once the reward window has closed; then the worker needs a moment.
 SETTLE_S = REWARD_WINDOW_S + 2.0
+MAX_LATE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
             await asyncio.wait_for(hurry.wait(), SETTLE_S)
         figures.explained = await explain_decision(api, customers)
         await refresh(session, api, warm)
+        # Workers of a busy machine may be behind: what a basket led to is waited for.
+        late = time.monotonic() + MAX_LATE_S
+        while not (figures.firings.get("delivered") or hurry.is_set()) and time.monotonic() < late:
+            await asyncio.sleep(REFRESH_S)
+            await refresh(session, api, warm)
         print_end(console, figures)
         await asyncio.to_thread(write_json, figures, session.report)
         console.print(f"The same figures are in {session.report}", highlight=False, soft_wrap=True)
