@@ -172,4 +172,4 @@ async def wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
 
 def _error_kind(what: str, error: NextbestError) -> str:
     status = error.status if isinstance(error, Refused | Unavailable) else None
-    return f"{what} {status or 'unanswered'}"
+    return f"{what} {status or f'unanswered: {error}'}"
