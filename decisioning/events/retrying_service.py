@@ -21,7 +21,7 @@ RetryStatus = Literal["archived", "put_back", "refused", "gone", "busy"]
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What came of one: ``archived``; ``put_back`` into the inbox, where a worker looks at it again; ``refused``.
+    """The end of one attempt: ``archived``; ``put_back`` into the inbox, where a worker looks at it again; ``refused``.
 
     ``gone``: it is not set aside any more. ``busy``: the archiver was at work all the time.
     """

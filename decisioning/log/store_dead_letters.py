@@ -187,7 +187,7 @@ def place_of(name: str) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """Who does something with what was set aside, and why, for the trail."""
+    """The author of something that is done with what was set aside, and the reason, for the trail."""
 
     author: str
     reason: str = ""

@@ -18,7 +18,7 @@ _DECIDED = "decided"
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a record says of itself, as far as it can be read; ``parts``: the first names in it, with their bytes."""
+    """A record as it tells of itself, as far as it can be read; ``parts``: the first names in it, with their bytes."""
 
     kind: str | None
     record_id: str | None

@@ -78,7 +78,7 @@ class LettersOut(BaseModel):
 
 
 class RetryRequest(Body):
-    """What is to be processed again: some records, or all, 500 at once, the earliest first."""
+    """The records that are to be processed again: some, or all, 500 at once, the earliest first."""
 
     model_config = examples({"ids": [_ID], "reason": "the type is declared now"}, {"source": "log"})
 
@@ -91,7 +91,7 @@ class RetryRequest(Body):
 
 
 class RetriedOut(BaseModel):
-    """What came of a record."""
+    """The end of one attempt at a record."""
 
     id: str
     status: RetryStatus = Field(
@@ -103,7 +103,7 @@ class RetriedOut(BaseModel):
 
 
 class RetryAnswer(BaseModel):
-    """What came of the records, in the order in which they were tried; those behind a `busy` one were not."""
+    """The ends of the attempts, in the order in which records were tried; those behind a `busy` one were not."""
 
     model_config = shown({"results": [{"id": _ID, "status": "put_back", "reason": ""}], "next": None})
 
@@ -121,7 +121,7 @@ class DropRequest(Body):
 
 
 class DropAnswer(BaseModel):
-    """What was deleted; ids that are not there were not set aside any more."""
+    """The ids of the records that were deleted; those that are not there were not set aside any more."""
 
     model_config = shown({"dropped": [_ID]})
 

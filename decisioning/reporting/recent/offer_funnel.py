@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from msgspec.structs import astuple
@@ -20,24 +20,11 @@ from decisioning.model.stop import StageName, Stop
 from decisioning.reporting.without_offer import StoppedBy
 
 MAX_RULES = 50
-STAGES: tuple[StageName, ...] = (
-    "dates",
-    "holdout",
-    "placement",
-    "eligibility",
-    "applicability",
-    "suitability",
-    "consent",
-    "suppression",
-    "quiet_hours",
-    "signal",
-    "contact",
-    "exclusion",
-    "capacity",
-    "propensity",
+_OUT_OF_PLAY = ("status", "channel")
+STAGES: tuple[StageName, ...] = tuple(
+    stage for stage in get_args(StageName) if stage not in _OUT_OF_PLAY and stage != "arbitration"
 )
 """The stages between an offer that is in play and a candidate, in their order."""
-_OUT_OF_PLAY = ("status", "channel")
 _PRESENTED = frozenset({"presented", "clicked", "accepted", "rejected"})
 """An answer says that the offer was seen, too."""
 
