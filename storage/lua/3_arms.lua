@@ -23,10 +23,46 @@ local function append(keys, args)
 end
 
 local HIGH_STEP, MAX_LOW = 4294967296, 2147483648
+-- Numbers are read and written by the hundred: one at a time, they hold the server up for milliseconds.
+local MOST_AT_ONCE = 100
+local formats = {} -- of so many numbers; made when they are needed, since a library that is loaded has no string.rep yet
+
+local function format_of(count)
+  if not formats[count] then formats[count] = '<' .. string.rep('d', count) end
+  return formats[count]
+end
+
+-- Adds a part of an arm's state, as it stands from a byte on, to a part of another. Returns nil if a sum is beyond MAX_LOW.
+local function sum_part(old, delta, from, format, count)
+  local sums = { struct.unpack(format, delta, from) } -- and, last, where the next part begins
+  local before = old and { struct.unpack(format, old, from) }
+  for i = 1, count do
+    local total = sums[i]
+    if before then total = before[i] + total end
+    if total >= MAX_LOW or total < -MAX_LOW then return nil end
+    sums[i] = total
+  end
+  return struct.pack(format, unpack(sums, 1, count))
+end
+
+-- Adds to the state of an arm where neither has high parts, and the sum needs none. Returns nil if it does: see sum.
+local function sum_low(old, delta)
+  if old and #old > #delta then return nil end
+  local parts = {}
+  for from = 1, #delta, 8 * MOST_AT_ONCE do
+    local count = math.min(MOST_AT_ONCE, (#delta - from + 1) / 8)
+    local part = sum_part(old, delta, from, format_of(count), count)
+    if not part then return nil end
+    parts[#parts + 1] = part
+  end
+  return table.concat(parts)
+end
 
 -- Adds to the state of an arm. Sums beyond MAX_LOW keep a high part, a multiple of HIGH_STEP, so that they stay exact: a
 -- state with any is its low parts, its high parts, and HIGH_STEP (bandits/state.py, add_exactly, does the same).
 local function sum(old, delta)
+  local simple = sum_low(old, delta)
+  if simple then return simple end
   local count = #delta / 8
   local had_high = old and #old > #delta
   local low, high, any = {}, {}, false

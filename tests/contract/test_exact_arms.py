@@ -59,3 +59,16 @@ async def test_sums_that_come_back_to_a_small_number_have_one_part_again(shop: N
 
     assert len(await stored(shop, "up@1", [up])) == 8 * 7
     assert await stored(shop, "down@1", [up, -up, up * 2.0**-10]) == (up * 2.0**-10).tobytes()
+
+
+@pytest.mark.parametrize("width", [1, 99, 100, 101, 250])
+async def test_states_of_any_width_are_summed_as_in_memory(shop: Nextbest, width: int) -> None:
+    random = np.random.default_rng(width)
+    deltas = [np.rint(random.uniform(-4.0, 4.0, width) * 2.0**20) * 2.0**-20 for _ in range(4)]
+    deltas[2][-1] = 2.0**31  # the last number alone needs a high part, for one fold
+    deltas[3][-1] = -(2.0**31)
+    for count in range(1, 5):
+        table = ArmTable(width)
+        for delta in deltas[:count]:
+            table.add(FIELD, delta)
+        assert await stored(shop, f"wide{width}-{count}@1", deltas[:count]) == dict(table.fields())[FIELD]
