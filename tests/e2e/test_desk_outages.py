@@ -1,0 +1,89 @@
+"""The desk in a real browser while Redis or Postgres is really down: agents go on, and what they tell is not lost."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from app.config import Settings
+from app.embedded.servers import EmbeddedServers
+from tests.support.browser import open_browser
+from tests.support.console_pages import opened, visit
+from tests.support.console_world import World, open_world
+from tests.support.installation import hardy_servers
+from tests.support.outages import How, postgres_down, redis_down
+from tests.support.served import Served
+from tests.support.waiting import DEADLINE_S, wait_until
+
+PATIENCE_MS = DEADLINE_S * 1000
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[EmbeddedServers]:
+    """Servers of this module, which it may kill."""
+    with hardy_servers() as ours:
+        yield ours
+
+
+@pytest.fixture(scope="module")
+def world(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The telephone company on these servers."""
+    served = Served(*servers.urls, tmp_path_factory.mktemp("desk"), workers=1)
+    settings = Settings(postgres_url=servers.urls.postgres_url, redis_url=servers.urls.redis_url)
+    with served.running(), open_world(served.url, settings, visitors=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Browser]:
+    """One browser for all tests here; its event loop runs in this thread, so it comes after ``world``."""
+    with open_browser() as found:
+        yield found
+
+
+def call(page: Page, customer: str) -> None:
+    """Take a customer's call, and wait until the answer is shown."""
+    page.get_by_label("Customer id").fill(customer)
+    page.keyboard.press("Enter")
+    expect(page.locator("#offers-title")).to_be_focused(timeout=PATIENCE_MS)
+
+
+def told(world: World, customer: str) -> list[str]:
+    """Return what is known to have come of the first offer of a customer's latest decision."""
+    latest = world.http.get(f"/v1/customers/{customer}/decisions").json()["decisions"][0]
+    return [o["outcome"] for o in latest["offers"][0]["outcomes"]]
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+def test_what_an_agent_tells_while_redis_is_down_is_recorded_when_it_is_back(
+    browser: Browser, world: World, servers: EmbeddedServers, how: How
+) -> None:
+    customer, stranger = f"c{70 + len(how)}", f"c{90 + len(how)}"
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        call(page, customer)
+        with redis_down(servers, how):
+            page.keyboard.press("p")
+            expect(page.get_by_text("1 outcomes wait")).to_be_visible(timeout=PATIENCE_MS)
+            call(page, stranger)
+            expect(page.get_by_role("alert").first).to_contain_text("contact history cannot be read")
+        expect(page.get_by_text("1 outcomes wait")).to_have_count(0, timeout=PATIENCE_MS)
+    wait_until(lambda: told(world, customer) == ["presented"], "the outcome to be recorded, once")
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+def test_agents_go_on_while_postgres_is_down(
+    browser: Browser, world: World, servers: EmbeddedServers, how: How
+) -> None:
+    customer = f"c{110 + len(how)}"
+    # Somebody whose profile the service knows.
+    asked = {"customer_id": customer, "placement": "call-centre", "dry_run": True}
+    world.http.post("/v1/decisions", json=asked).raise_for_status()
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        with postgres_down(servers, how):
+            call(page, customer)
+            expect(page.get_by_role("article").first).to_be_visible()
+            page.keyboard.press("p")
+            expect(page.get_by_role("article").first).to_contain_text("presented", timeout=PATIENCE_MS)
+    wait_until(lambda: told(world, customer) == ["presented"], "the outcome to be archived, once")
