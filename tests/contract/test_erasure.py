@@ -422,6 +422,7 @@ async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest)
         "trigger_firings",
         "trigger_waits",
         "asked_days",  # adds up decisions, which are exported
+        "fired_customers",
         "canary_customers",
         "canary_tests",
     }  # the last has a number of customers
