@@ -197,3 +197,21 @@ async def test_who_is_erased_goes_on_counting_under_the_pseudonym(shop: Nextbest
     assert any(name.startswith(PREFIX) for name in names)
     found = await shop.api.ok("GET", ONE)
     assert (found["treated"], found["held_out"]) == (4, 3)
+
+
+async def test_a_visitor_is_a_customer_until_it_is_known_whose_page_it_is(
+    shop: Nextbest, fired: Triggers
+) -> None:
+    api, page = (
+        shop.api,
+        next(v for v in (f"visitor:{n:->16}" for n in range(99)) if not assign_holdouts(v, [ALL], 0)),
+    )
+    await fired.tell("visit", page, "page-1")
+    await fired.follow()
+    found = await api.ok("GET", ONE)
+    assert (found["treated"], found["held_out"]) == (5, 3)
+    await api.ok("POST", f"/v1/customers/{HELD[5]}/merge", json={"visitor_id": page}, role="frontend")
+    await fired.tell("visit", page, "page-2")
+    await fired.follow()
+    found = await api.ok("GET", ONE)
+    assert (found["treated"], found["held_out"]) == (5, 4), "the page fires for the customer, on that side"
