@@ -47,10 +47,15 @@ _FIRINGS = text("""
 SELECT trigger_id, occasion, cause, fired_at, deadline_at, status, status_reason, decision_id, chosen, updated_at
 FROM trigger_firings WHERE customer_id = :customer_id ORDER BY fired_at DESC, trigger_id, occasion
 """)
+_COUNTED = text("""
+SELECT fired_at, held, placement, channel, decision_id FROM fired_customers WHERE customer_id = :customer_id
+ORDER BY fired_at DESC, decision_id
+""")
 _WAITS = text("""
 SELECT trigger_id, since, due_at, occasion, cause FROM trigger_waits WHERE customer_id = :customer_id
 ORDER BY due_at, trigger_id, key
 """)
+_TRIGGERS = {"trigger_firings": _FIRINGS, "counted_firings": _COUNTED, "trigger_waits": _WAITS}
 
 
 class CustomerLog:
@@ -144,11 +149,11 @@ class CustomerLog:
         return [one | {"recorded_at": to_datetime(one.pop("recorded_ms"))} for one in found]
 
     async def triggers(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
-        """Read what fired for the customer, the newest first, and what is waited for."""
+        """Read what fired for the customer, the newest first, what reports keep of it, and what is waited for."""
         async with transaction(self._engine) as connection:
             return {
                 name: to_dicts(await connection.execute(query, {"customer_id": customer_id}))
-                for name, query in (("trigger_firings", _FIRINGS), ("trigger_waits", _WAITS))
+                for name, query in _TRIGGERS.items()
             }
 
     async def told(self, customer_id: str) -> Any:

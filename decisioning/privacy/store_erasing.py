@@ -67,6 +67,7 @@ _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE custom
 # Of a day that is being rolled up, the customer may be in what is not to be seen yet: it is begun anew.
 _UNMARK_DAYS = text("DELETE FROM rolled_up_days WHERE NOT done")
 _DAYS = text("UPDATE asked_days SET customer_id = :pseudonym WHERE customer_id = :customer_id")
+_FIRED = text("UPDATE fired_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 _EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
 _SHARED_EVENTS = text(
     "SELECT event_id, household_id FROM events WHERE customer_id = :customer_id AND household_id IS NOT NULL"
@@ -151,6 +152,8 @@ class LogEraser:
             await self._erase_shared(job)
             for table, count in (await self._delete_triggers(connection, customer_id)).items():
                 setattr(job.done, table, count)
+            # Behind the right to fire, which that takes: no more can come.
+            await connection.execute(_FIRED, values)
             # Behind the streams, which tell of decisions that something set aside is about.
             await self._erase_set_aside(connection, job)
             await self.forget(customer_id)

@@ -41,6 +41,7 @@ _TIME |= {"trigger_firings": "fired_at", "dead_letters": "set_aside_at", "suppre
 _TIME |= {
     "customer_notes": "written_at",
     "asked_days": "day",
+    "fired_customers": "fired_at",
     "lifted_signals": "to_timestamp(lifted_ms / 1000.0)",
 }
 _MONTHS = """
@@ -175,6 +176,7 @@ class Retention:
                     due.append(_Due(what, tables, end, month=name))
                     if what == "log":
                         due.append(_Due("days of customers who asked", ("asked_days",), end))
+                        due.append(_Due("customers for whom triggers fired", ("fired_customers",), end))
             # What is too old for a partition of its own, as imported history may be.
             due += [
                 _Due(f"{table} without a month", (f"{table}_default",), before, of=table) for table in tables

@@ -1,7 +1,7 @@
 """The report on a hold-out: what customers did who were held out, and all others; differences with intervals. Pure.
 
 The customer is the independent unit: figures are sums for each customer. A report may be divided by what is known of a
-customer's first decision in its span, which comes before what offering does.
+customer's first decision or firing in its span, which comes before what offering does.
 """
 
 import math
@@ -46,7 +46,10 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The customers of one side who asked. ``open`` and ``closed``: their offers, by their reward window."""
+    """The customers of one side who asked, or for whom a trigger fired.
+
+    ``open`` and ``closed``: their offers, by their reward window.
+    """
 
     customers: int = 0
     open: int = 0
@@ -288,7 +291,7 @@ def warnings_of(treated: Side, held_out: Side, share: float, span: Span) -> Iter
     if few < MIN_CUSTOMERS:
         yield (
             "few",
-            f"one side has {few} customers who asked: with fewer than {MIN_CUSTOMERS}, intervals are rough",
+            f"one side has {few} customers: with fewer than {MIN_CUSTOMERS}, intervals are rough",
         )
     p = ratio_test(treated.customers, held_out.customers, share)
     if p is not None and p < RATIO_LEVEL:

@@ -30,7 +30,7 @@ MAX_REVISIONS = 1000
 
 
 class CountSides(Protocol):
-    """Sums up who asked within a span, treated and held out from a hold-out, without those of other hold-outs."""
+    """Sums up the customers within a span, treated and held out from a hold-out, without those of other hold-outs."""
 
     async def __call__(
         self,

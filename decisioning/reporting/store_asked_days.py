@@ -35,9 +35,10 @@ def asked_rows(of_decisions: str, of_outcomes: str) -> str:
     """Write the query of what each decision adds, as ``COLUMNS``.
 
     ``of_decisions``: a condition on ``d.decided_at``; ``of_outcomes``: the same one on ``x.decided_at``.
-    ``first_at`` is null where a trigger asked: whoever it is about did not, and of those who are not worth a contact in
-    any channel nothing is logged. A decision that was taken back counts as asked: of one without offers nobody can tell
-    whether it was. As the report on offers counts, an answer in time counts when its window is closed.
+    ``first_at`` is null where a trigger asked: its firing counts instead (``fired_rows``), since where channels are
+    compared, the decision is logged only if there is something to offer. A decision that was taken back counts as
+    asked: of one without offers nobody can tell whether it was. As the report on offers counts, an answer in time
+    counts when its window is closed.
     """
     return f"""
 SELECT d.customer_id, {_HELD} AS held, {_VERSION} AS version,
@@ -57,6 +58,18 @@ FROM decisions AS d LEFT JOIN (
     ) AS o GROUP BY 1, 2
 ) AS t USING (decision_id, decided_at)
 WHERE {of_decisions} AND d.policy <> '{HISTORY}'
+"""
+
+
+def fired_rows() -> str:
+    """Write the query of firings in a span (``:start``, ``:stop``), as ``COLUMNS``: when, and held out from what.
+
+    They are not rolled up: there is one row for each, and it is small.
+    """
+    return """
+SELECT customer_id, held, version, fired_at AS first_at, 0 AS offers, 0 AS closed, cast(0 AS float) AS acceptances,
+    cast(0 AS float) AS value
+FROM fired_customers WHERE fired_at >= cast(:start AS timestamptz) AND fired_at < cast(:stop AS timestamptz)
 """
 
 

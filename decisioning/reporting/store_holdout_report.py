@@ -21,12 +21,19 @@ from decisioning.reporting.holdout_report import (
     Span,
 )
 from decisioning.reporting.offer_report import PERIODS
-from decisioning.reporting.store_asked_days import COLUMNS, asked_rows, between_days, find_rolled_up
+from decisioning.reporting.store_asked_days import (
+    COLUMNS,
+    asked_rows,
+    between_days,
+    find_rolled_up,
+    fired_rows,
+)
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.clock import to_datetime
 
 _MAX_SUMMED = "1e15"
 
+_IN_SPAN = "{0} >= cast(:start AS timestamptz) AND {0} < cast(:stop AS timestamptz)"
 _OF_VERSION = "SELECT * FROM ({rows}) AS a WHERE a.version >= :version"
 _CUSTOMERS = """
 SELECT customer_id, bool_or(cast(:holdout AS text) = ANY(held)) AS held,
@@ -36,14 +43,22 @@ FROM asked GROUP BY 1 HAVING min(first_at) IS NOT NULL
 """
 
 
-# Somebody may ask in several placements at once: the first by its name counts, on both sides alike.
+# Somebody may ask in several placements at once: the first by its name counts, on both sides alike. Of a firing the
+# placement was noted if it is the same on both sides; only then its decision may be looked at.
 _FIRST_DECISIONS = f"""
-SELECT DISTINCT ON (d.customer_id) d.customer_id, d.placement, d.header ->> 'channel' AS channel,
-    d.header -> 'segments' AS segments, {GROUP_OF} AS control_group
-FROM decisions AS d JOIN customers AS c ON c.customer_id = d.customer_id AND c.first_at = d.decided_at
-WHERE d.decided_at >= cast(:start AS timestamptz) AND d.decided_at < cast(:stop AS timestamptz)
-    AND d.policy <> '{HISTORY}' AND NOT starts_with(d.decision_id, '{FIRING_PREFIX}')
-ORDER BY d.customer_id, d.placement, d.decision_id
+SELECT DISTINCT ON (customer_id) customer_id, placement, channel, segments, control_group FROM (
+    SELECT d.customer_id, d.placement, d.header ->> 'channel' AS channel, d.header -> 'segments' AS segments,
+        {GROUP_OF} AS control_group, d.decision_id
+    FROM decisions AS d JOIN customers AS c ON c.customer_id = d.customer_id AND c.first_at = d.decided_at
+    WHERE {_IN_SPAN.format("d.decided_at")} AND d.policy <> '{HISTORY}'
+        AND NOT starts_with(d.decision_id, '{FIRING_PREFIX}')
+    UNION ALL
+    SELECT f.customer_id, f.placement, f.channel, d.header -> 'segments',
+        CASE WHEN d.decision_id IS NOT NULL THEN {GROUP_OF} END, f.decision_id
+    FROM fired_customers AS f JOIN customers AS c ON c.customer_id = f.customer_id AND c.first_at = f.fired_at
+    LEFT JOIN decisions AS d ON d.decision_id = f.decision_id AND {_IN_SPAN.format("d.decided_at")}
+    WHERE {_IN_SPAN.format("f.fired_at")}
+) AS first ORDER BY customer_id, placement, decision_id
 """
 _JOIN_FIRST = "LEFT JOIN first_decisions AS f USING (customer_id)"
 _JOIN_SEGMENTS = (
@@ -77,10 +92,10 @@ async def holdout_sides(
     by: HoldoutDimension | None = None,
     zone: str = "UTC",
 ) -> tuple[Sides, dict[Part, Sides]]:
-    """Sum up the customers who asked within ``span``: who were treated, and who were held out.
+    """Sum up the customers who asked, or for whom a trigger fired, within ``span``: treated, and held out.
 
-    Events count from a customer's first decision in the span on. ``excluded``: hold-outs whose customers are left out.
-    With ``by``, they are summed up for each of its values as well: of the day of that decision in the time zone
+    Events count from a customer's first decision or firing in the span on. ``excluded``: hold-outs whose customers are
+    left out. With ``by``, they are summed up for each of its values as well: of the day of that in the time zone
     ``zone``, or as its record says; who was in several segments counts in each. Raises ``Invalid`` if it takes longer
     than ``TIMEOUT_S``, and ``PostgresUnavailable``.
     """
@@ -149,6 +164,7 @@ def _statement(events: Sequence[HoldoutEvent], ranges: int, by: HoldoutDimension
         f"coalesce(cast({column} AS float), 0) AS figure{n}" for n, column in enumerate(columns)
     )
     asked = [f"SELECT {COLUMNS} FROM asked_days WHERE day = ANY(cast(:days AS date[]))"]
+    asked.append(fired_rows())
     asked += [asked_rows(_in_range("d", place), _in_range("x", place)) for place in range(ranges)]
     common = (
         f"asked AS ({_OF_VERSION.format(rows=' UNION ALL '.join(asked))}),"

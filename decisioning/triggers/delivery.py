@@ -22,7 +22,10 @@ class Plan:
     turn: int = 0
 
     def decision_id(self, firing_id: str, placement: str) -> str:
-        """Return the id of the decision for a placement: the same however often it is asked for."""
+        """Return the id of the decision for a placement: the same however often it is asked for.
+
+        ``store_firings`` notes the one of the first turn.
+        """
         return f"{FIRING_PREFIX}{firing_id}:{self.turn}:{placement}"
 
     def as_json(self) -> dict[str, Any]:

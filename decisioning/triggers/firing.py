@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from decisioning.catalog.catalogue import Catalogue
+from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.model.trigger import Trigger
 
 FiringStatus = Literal["due", "decided", "delivered", "nothing", "dropped", "failed"]
@@ -12,11 +14,26 @@ OPEN: tuple[FiringStatus, ...] = ("due", "decided")
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What reports on hold-outs keep of a firing, the same for customers who are held out and for all others.
+
+    ``held``: the hold-outs that the customer is in. ``placement`` and ``channel``: ``None`` if several are compared, as
+    what is offered tells then where the decision is made. ``decides``: one is made there, whatever is offered.
+    """
+
+    held: tuple[str, ...]
+    placement: str | None = None
+    channel: str | None = None
+    decides: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Firing:
     """One firing. Times are Unix milliseconds.
 
     ``occasion``: what makes it the one that it is, among those of the same trigger and customer: a trigger never fires
     twice for one. ``cause``: what led to it, for people to see, without personal properties.
+    ``counted``: what reports on hold-outs keep of it; ``None`` if they do not count it.
     """
 
     trigger_id: str
@@ -26,6 +43,7 @@ class Firing:
     cause: Mapping[str, Any]
     fired_at_ms: int
     deadline_at_ms: int
+    counted: Counted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +57,32 @@ class Candidate:
     fired_at_ms: int
 
 
-def firing_of(candidate: Candidate, version: int) -> Firing:
-    """Make the firing of a candidate, by a version of the catalogue."""
+def firing_of(candidate: Candidate, catalogue: Catalogue) -> Firing:
+    """Make the firing of a candidate, by the catalogue that its trigger is of."""
     return Firing(
         candidate.trigger.trigger_id,
-        version,
+        catalogue.version,
         candidate.customer_id,
         candidate.occasion,
         candidate.cause,
         candidate.fired_at_ms,
         candidate.fired_at_ms + candidate.trigger.within_s * 1000,
+        counted_of(candidate, catalogue),
     )
+
+
+def counted_of(candidate: Candidate, catalogue: Catalogue) -> Counted | None:
+    """Return what reports on hold-outs keep of a firing, which depends on nothing that is offered.
+
+    ``None`` without hold-outs, and for a trigger on an outcome: only who was offered something has outcomes.
+    """
+    trigger = candidate.trigger
+    if not catalogue.holdouts or trigger.on.outcome is not None:
+        return None
+    held = assign_holdouts(candidate.customer_id, catalogue.holdouts.values(), candidate.fired_at_ms)
+    choices = [choice for choice in trigger.choices if choice.placement in catalogue.views]
+    if len(choices) != 1:
+        return Counted(held)
+    (choice,) = choices
+    channel = catalogue.views[choice.placement].placement.channel
+    return Counted(held, choice.placement, channel, decides=not choice.cost)

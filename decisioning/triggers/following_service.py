@@ -220,7 +220,7 @@ async def fire(
     for candidate, holds in zip(ordered, held, strict=True):
         if holds and not _fired_lately(candidate, last):
             last[candidate.trigger.trigger_id, candidate.customer_id] = candidate.fired_at_ms
-            firings.append(firing_of(candidate, catalogue.version))
+            firings.append(firing_of(candidate, catalogue))
     return await turn.fire(firings)
 
 

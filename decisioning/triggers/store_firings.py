@@ -9,20 +9,33 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from decisioning.model.deciders import FIRING_PREFIX
 from decisioning.triggers.firing import Firing
 from storage.clock import to_datetime, to_ms
 
-_INSERT = text("""
-INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause, fired_at,
-    deadline_at, next_attempt_at)
-SELECT gen_random_uuid(), trigger_id, version, customer_id, occasion, cast(cause AS jsonb), fired_at, deadline_at,
-    fired_at
-FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:customers AS text[]),
-    cast(:occasions AS text[]), cast(:causes AS text[]), cast(:fired AS timestamptz[]),
-    cast(:deadlines AS timestamptz[]))
-    AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at)
-WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
-ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
+_INSERT = text(f"""
+WITH new AS (
+    SELECT * FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:customers AS text[]),
+        cast(:occasions AS text[]), cast(:causes AS text[]), cast(:fired AS timestamptz[]),
+        cast(:deadlines AS timestamptz[]), cast(:held AS text[]), cast(:placements AS text[]),
+        cast(:channels AS text[]), cast(:decides AS boolean[]))
+        AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at, held, placement, channel,
+            decides)
+), fresh AS (
+    INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause, fired_at,
+        deadline_at, next_attempt_at)
+    SELECT gen_random_uuid(), trigger_id, version, customer_id, occasion, cast(cause AS jsonb), fired_at, deadline_at,
+        fired_at
+    FROM new WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
+    ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
+    RETURNING firing_id, trigger_id, customer_id, occasion, fired_at
+), counted AS (
+    INSERT INTO fired_customers (fired_at, customer_id, held, version, placement, channel, decision_id)
+    SELECT fired_at, customer_id, string_to_array(held, ','), version, placement, channel,
+        CASE WHEN decides THEN '{FIRING_PREFIX}' || firing_id || ':0:' || placement END
+    FROM fresh JOIN new USING (trigger_id, customer_id, occasion, fired_at) WHERE held IS NOT NULL
+)
+SELECT count(*) FROM fresh
 """)
 NAMES = """names AS (
     SELECT DISTINCT one AS customer_id, one AS name FROM unnest(cast(:customers AS text[])) AS one
@@ -41,6 +54,7 @@ GROUP BY asked.trigger_id, asked.customer_id
 async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing]) -> int:
     """Insert firings, due at once; returns how many. One whose occasion has fired before is left as it is.
 
+    What reports on hold-outs count of them is noted beside them: it stays for as long as the log does.
     Nothing is stored of customers who are kept out after an erasure.
     """
     if not firings:
@@ -53,8 +67,12 @@ async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing])
         "causes": [to_json(dict(f.cause)).decode() for f in firings],
         "fired": [to_datetime(f.fired_at_ms) for f in firings],
         "deadlines": [to_datetime(f.deadline_at_ms) for f in firings],
+        "held": [None if f.counted is None else ",".join(f.counted.held) for f in firings],
+        "placements": [None if f.counted is None else f.counted.placement for f in firings],
+        "channels": [None if f.counted is None else f.counted.channel for f in firings],
+        "decides": [f.counted is not None and f.counted.decides for f in firings],
     }
-    return (await connection.execute(_INSERT, values)).rowcount
+    return await connection.scalar(_INSERT, values) or 0
 
 
 async def last_fired(

@@ -223,6 +223,8 @@ async def test_days_that_are_rolled_up_count_under_the_pseudonym(shop: Nextbest,
     async with shop.api.state.engine.connect() as connection:
         (customer_id,) = await connection.scalars(text("SELECT customer_id FROM asked_days"))
         marks = (await connection.execute(text("SELECT day::text, done FROM rolled_up_days"))).all()
+        (fired,) = await connection.scalars(text("SELECT customer_id FROM fired_customers"))
+    assert customer_id == fired
     assert customer_id.startswith(PREFIX)
     assert [*map(tuple, marks)] == [
         ("2026-01-02", True)
@@ -422,6 +424,7 @@ async def test_every_table_with_customers_is_exported_and_erased(shop: Nextbest)
         "trigger_firings",
         "trigger_waits",
         "asked_days",  # adds up decisions, which are exported
+        "fired_customers",
         "canary_customers",
         "canary_tests",
     }  # the last has a number of customers

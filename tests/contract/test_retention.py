@@ -60,7 +60,15 @@ async def test_months_that_are_too_old_are_dropped_and_replays_that_need_them_re
     log = ArchiveReader(state.engine)
     assert (await replay(later, log, state.catalogues, state.roster)).identical
     assert await job(shop, "").enforce() == 0
-    assert await job(shop, "log:75").enforce() == 3  # the month, and two tables of what has none
+    for at in (old, NOW):
+        fired = (
+            "INSERT INTO fired_customers VALUES (:at, 'someone', '{}', 1, 'home', 'web', NULL) RETURNING 1"
+        )
+        await rows(shop, fired, at=at)
+    assert (
+        await job(shop, "log:75").enforce() == 4
+    )  # the month, firings of it, and two tables of what has none
+    assert [row[0] for row in await rows(shop, "SELECT fired_at FROM fired_customers")] == [NOW]
     assert await customers(shop) == {"present", "young enough", "later"}
     assert [
         r.name for r in await rows(shop, "SELECT to_regclass(:t)::text AS name", t=f"outcomes_{old:%Y_%m}")
@@ -68,6 +76,7 @@ async def test_months_that_are_too_old_are_dropped_and_replays_that_need_them_re
     assert await job(shop, "log:75").enforce() == 0
     told = (await shop.api.ok("GET", "/v1/privacy/retention", role="ops"))["removed"]
     assert sorted(one["what"] for one in told) == [
+        "customers for whom triggers fired",
         "decisions without a month",
         "log",
         "outcomes without a month",

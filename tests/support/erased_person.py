@@ -166,5 +166,8 @@ async def set_aside(shop: Nextbest) -> None:
             text("INSERT INTO asked_days VALUES ('2026-01-02', :id, '{}', 1, NULL, 1, 1, 1, 1)"), {"id": ME}
         )
         await connection.execute(
+            text("INSERT INTO fired_customers VALUES (now(), :id, '{}', 1, 'home', 'web', NULL)"), {"id": ME}
+        )
+        await connection.execute(
             text("INSERT INTO rolled_up_days VALUES ('2026-01-02', true), ('2026-01-03', false)")
         )

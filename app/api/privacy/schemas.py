@@ -94,6 +94,7 @@ class PersonOut(BaseModel):
             "told_by_events": None,
             "canary_tests": [],
             "trigger_firings": [],
+            "counted_firings": [],
             "trigger_waits": [],
             "not_archived": [],
             "set_aside": [],
@@ -133,6 +134,9 @@ class PersonOut(BaseModel):
     )
     trigger_firings: list[dict[str, Any]] = Field(
         default=[], description="triggers that fired for the customer, the newest first"
+    )
+    counted_firings: list[dict[str, Any]] = Field(
+        default=[], description="firings that reports on hold-outs count, the newest first"
     )
     trigger_waits: list[dict[str, Any]] = Field(
         default=[], description="triggers that fire at `due_at` unless something prevents it"

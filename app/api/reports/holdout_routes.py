@@ -27,12 +27,13 @@ router = APIRouter(prefix="/v1/reports", tags=["reports"])
 async def report_holdout(
     holdout_id: Id, state: State, key: Reader, query: Annotated[HoldoutReportQuery, Query()]
 ) -> Any:
-    """Compare the customers of a hold-out with all others who asked: what offering is worth, with 95 % intervals.
+    """Compare the customers of a hold-out with all others: what offering is worth, with 95 % intervals.
 
-    Acceptances and value are of offers whose reward window is closed; events count from a customer's first decision on,
-    on both sides alike. Only the time since the last change of who is held out from what is counted. The customer is
-    the independent unit. `by` divides the customers by their first decision in the span, with a row for each part.
-    `format=csv` and `format=parquet` have the measures, one a row, of each part with `by`.
+    Customers count who asked, or for whom a trigger fired. Acceptances and value are of offers whose reward window is
+    closed; events count from a customer's first decision or firing on, on both sides alike. Only the time since the
+    last change of who is held out from what is counted. The customer is the independent unit. `by` divides the
+    customers by that first one in the span, with a row for each part. `format=csv` and `format=parquet` have the
+    measures, one a row, of each part with `by`.
     """
     scope = ReportScope.of_days(query.time_zone, query.since, query.until)
     reports = HoldoutReports(partial(holdout_sides, state.engine), state.catalogues, clock.now_ms)

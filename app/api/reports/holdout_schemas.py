@@ -43,8 +43,8 @@ class HoldoutReportQuery(Parameters):
 
     by: Annotated[HoldoutDimension | None, BeforeValidator(_of_both_sides)] = Field(
         None,
-        description="divides the customers by their first decision in the span: its day, week or month, its channel or"
-        " placement, the segments that they were in, or their group; not divided if left out",
+        description="divides the customers by their first decision or firing in the span: its day, week or month, its"
+        " channel or placement, the segments that they were in, or their group; not divided if left out",
     )
 
     since: Annotated[Day | None, AfterValidator(day_in_range)] = Field(
@@ -77,9 +77,9 @@ class HoldoutMeasure(BaseModel):
 
     measure: str = Field(description="acceptances, value, a type of events, or `type:property`")
     treated_total: float
-    treated_mean: float | None = Field(description="for each customer who asked and was not held out")
+    treated_mean: float | None = Field(description="for each customer who counts and was not held out")
     held_out_total: float
-    held_out_mean: float | None = Field(description="for each customer who asked and was held out")
+    held_out_mean: float | None = Field(description="for each customer who counts and was held out")
     difference: float | None = Field(description="of the means, treated less held out")
     difference_low: float | None = Field(description="lower end of Welch's 95 % interval")
     difference_high: float | None
@@ -125,7 +125,7 @@ class HoldoutPart(BaseModel):
 
 
 class HoldoutReport(BaseModel):
-    """The customers who were held out, beside all others who asked."""
+    """The customers who were held out, beside all others who asked, or for whom a trigger fired."""
 
     model_config = shown(
         {
@@ -168,8 +168,12 @@ class HoldoutReport(BaseModel):
     share: float
     counted_from: str = Field(description="customers count from their first decision after this time")
     counted_to: str
-    treated: int = Field(description="customers who asked and were not held out")
-    held_out: int = Field(description="customers who asked and were held out")
+    treated: int = Field(
+        description="customers who asked, or for whom a trigger fired, and who were not held out"
+    )
+    held_out: int = Field(
+        description="customers who asked, or for whom a trigger fired, and who were held out"
+    )
     sample_ratio_p: float | None = Field(
         description="p-value of these numbers under the share; null while they are small"
     )
