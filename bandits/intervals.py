@@ -5,6 +5,7 @@ Of one, and of many at once, in arrays: the same to the last bit, with NaN for w
 
 import math
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,13 @@ def newcombe_interval(
     down = math.hypot(rate - low, other_high - other)
     up = math.hypot(high - rate, other - other_low)
     return difference, max(difference - down, -1.0), min(difference + up, 1.0)
+
+
+def known(column: NDArray[Any]) -> list[Any]:
+    """Return the values of a column, ``None`` for those that are not known: NaN."""
+    if column.dtype != np.float64 or not np.isnan(column).any():
+        return cast(list[Any], column.tolist())
+    return [None if value != value else value for value in column.tolist()]
 
 
 def each(function: Callable[..., float], *arguments: Floats) -> Floats:

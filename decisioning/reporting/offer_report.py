@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.intervals import Z95, Floats, each, mean_intervals, newcombe_intervals, wilson_intervals
+from bandits.intervals import Z95, Floats, each, known, mean_intervals, newcombe_intervals, wilson_intervals
 
 Dimension = Literal[
     "day",
@@ -199,17 +199,10 @@ def lift_intervals(
     return ratio - 1, low, high
 
 
-def known(column: NDArray[Any]) -> list[Any]:
-    """Return the values of a column, ``None`` for those that are not known: NaN."""
-    if column.dtype != np.float64 or not np.isnan(column).any():
-        return cast(list[Any], column.tolist())
-    return [None if value != value else value for value in column.tolist()]
-
-
-def rows_of(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return the rows of columns, by their names."""
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of columns, by their names."""
     names = tuple(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def table_columns(

@@ -1,16 +1,15 @@
 """The report on offers: as JSON, CSV or Parquet."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
 from app.api.deps import Reader, State, problems
-from app.api.reports.answers import json_answer
+from app.api.reports.answers import Report, json_answer
 from app.api.reports.offer_schemas import OfferReport, OfferReportQuery
 from app.api.reports.tables import CSV, FILES, PARQUET, write_csv, write_parquet
-from decisioning.reporting.offer_report import ReportScope, report_columns, table_columns
+from decisioning.reporting.offer_report import ReportScope, report_columns, rows_of, table_columns
 from decisioning.reporting.store_offer_report import offer_counts
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
@@ -49,7 +48,7 @@ async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQ
         headers = {"Content-Disposition": f'attachment; filename="offers.{query.format}"'}
         return Response(content, media_type=media_type, headers=headers)
 
-    def make() -> tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]:
+    def make() -> Report:
         columns = report_columns(counted, by, query.against)
         report = {
             "by": by,
@@ -59,7 +58,6 @@ async def report_offers(state: State, key: Reader, query: Annotated[OfferReportQ
             "against": query.against,
             "open": sum(columns["open"]),
         }
-        return report, columns
+        return report, rows_of(columns)
 
-    # There may be thousands of rows: they are documented by the model, but not validated against it.
     return await json_answer(make)

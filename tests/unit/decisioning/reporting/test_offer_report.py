@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bandits.intervals import Z95
+from bandits.intervals import Z95, known
 from decisioning.reporting.offer_report import (
     COUNTS,
     FIGURES,
     SQUARES,
     ReportScope,
-    known,
     lift_intervals,
     report_columns,
     rows_of,
@@ -31,7 +30,7 @@ def counted(group: str, accepted: int, ignored: int, **dimensions: Any) -> dict[
 
 def report_rows(counts: list[dict[str, Any]], by: list[Any], against: str) -> list[dict[str, Any]]:
     """The rows of a report of rows of counts."""
-    return rows_of(report_columns(columns_of(counts), by, against))
+    return list(rows_of(report_columns(columns_of(counts), by, against)))
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -119,7 +118,7 @@ def test_a_report_without_any_counts_has_no_rows() -> None:
     nothing: dict[str, list[Any]] = {name: [] for name in ("offer", "control_group", *COUNTS, *SQUARES)}
     columns = report_columns(nothing, ["offer"], "control")
     assert [*columns] == ["offer", *FIGURES]
-    assert rows_of(columns) == []
+    assert list(rows_of(columns)) == []
 
 
 def test_days_begin_in_their_time_zone() -> None:
