@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 from fastapi import Response
 from pydantic_core import to_json
 
+from storage.postgres import ROWS_AT_ONCE
+
 Item = TypeVar("Item")
 Report = tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]
 """A report without its rows, and these."""
-
-ROWS_AT_ONCE = 200
-"""So many rows are written before other threads may go on."""
 
 
 async def json_answer(make: Callable[[], Report]) -> Response:

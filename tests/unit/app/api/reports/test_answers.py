@@ -5,8 +5,9 @@ import json
 import random
 from typing import Any
 
-from app.api.reports.answers import ROWS_AT_ONCE, Report, in_turns, json_answer, write_json
+from app.api.reports.answers import Report, in_turns, json_answer, write_json
 from decisioning.reporting.offer_report import COUNTS, SQUARES, report_columns, rows_of
+from storage.postgres import ROWS_AT_ONCE
 
 OFFERS = 5000
 
