@@ -119,7 +119,9 @@ def report_columns(
     interval if the squares of all closed offers are known.
     """
     groups = counted["control_group"]
-    counts = {name: np.array(counted[name], np.float64 if name in _FLOATS else np.int64) for name in _SUMMED}
+    counts: dict[str, NDArray[Any]] = {
+        name: np.array(counted[name], np.float64 if name in _FLOATS else np.int64) for name in _SUMMED
+    }
     counts["observed"] = counts["accepted"] + counts["rejected"] + counts["ignored"]
     row_of, keys = _number([counted[name] for name in by], len(groups))
     columns = (
@@ -144,7 +146,10 @@ def report_columns(
     accepted, observed = (sums[name].astype(np.float64) for name in names)
     figures |= zip(("rate", "low", "high"), wilson_intervals(accepted, observed), strict=True)
     figures |= {"control_accepted": control[0], "control_observed": control[1]}
-    figures |= _compare([values.astype(np.float64) for values in (*ours, *control)])
+    treated_accepted, treated_observed, of_accepted, of_observed = (
+        values.astype(np.float64) for values in (*ours, *control)
+    )
+    figures |= _compare(treated_accepted, treated_observed, of_accepted, of_observed)
     squares = np.where(sums["unsquared"] != 0, np.nan, sums["value_squares"])
     of_value = mean_intervals(sums["value"], squares, observed)
     figures |= zip(("value_mean", "value_low", "value_high"), of_value, strict=True)
@@ -166,8 +171,11 @@ def _sum(values: NDArray[Any], into: NDArray[np.int64], rows: int) -> NDArray[An
     return sums
 
 
-def _compare(counts: Sequence[Floats]) -> dict[str, Floats]:
-    """Compare rates, given as accepted and observed, with those of the control group, given likewise."""
+def _compare(
+    accepted: Floats, observed: Floats, control_accepted: Floats, control_observed: Floats
+) -> dict[str, Floats]:
+    """Compare rates with those of the control group."""
+    counts = accepted, observed, control_accepted, control_observed
     difference, low, high = newcombe_intervals(*counts)
     unknown = np.isnan(difference)
     lift, lift_low, lift_high = lift_intervals(*counts)
