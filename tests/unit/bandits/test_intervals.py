@@ -44,7 +44,8 @@ def rows_of(columns: tuple[np.ndarray, ...]) -> list[tuple[float | None, ...]]:
 
 def mean_of(total: float, squares: float | None, count: int) -> tuple[float | None, ...]:
     """The mean of one sum, with its interval, as that of many is computed."""
-    (found,) = rows_of(mean_intervals(*(np.array([value], float) for value in (total, squares, count))))
+    totals, known_squares, counts = (np.array([value], float) for value in (total, squares, count))
+    (found,) = rows_of(mean_intervals(totals, known_squares, counts))
     return found
 
 

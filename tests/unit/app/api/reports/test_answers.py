@@ -49,7 +49,7 @@ async def test_the_event_loop_goes_on_while_a_report_is_made_and_written() -> No
     await asyncio.sleep(0.01)
     answer = await json_answer(make)
     ticking.cancel()
-    assert len(json.loads(answer.body)["rows"]) == OFFERS
+    assert len(json.loads(bytes(answer.body))["rows"]) == OFFERS
     # Made at once it would be none. In turns there are several, however busy the machine is.
     assert len(set(seen)) > 3
 
