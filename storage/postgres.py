@@ -1,7 +1,8 @@
 """Connections to Postgres, and the translation of what drivers raise."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -36,6 +37,9 @@ _REFUSALS = {
     "53100": "its disk is full",
 }
 """What SQL states mean that a server answers writes with, while it reads as ever."""
+
+ROWS_AT_ONCE = 200
+"""So many rows are made before other threads may go on: compiled code does not stop in between."""
 
 _OPERATION = re.compile(r"\s*([A-Za-z]+)")
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z_0-9]{2,})\b(?![.(])")
@@ -148,7 +152,24 @@ def to_dicts(rows: CursorResult[Any]) -> list[dict[str, Any]]:
     """Return all rows, by the names of their columns."""
     # Of thousands of rows this takes a third of the time that the mapping of each row does.
     names = tuple(rows.keys())
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    return [dict(zip(names, row, strict=True)) for some in _in_turns(rows) for row in some]
+
+
+def to_columns(rows: CursorResult[Any]) -> dict[str, list[Any]]:
+    """Return the values of all rows by column, which takes half the time that ``to_dicts`` does."""
+    names = tuple(rows.keys())
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for some in _in_turns(rows):
+        for column, values in zip(columns.values(), zip(*some, strict=True), strict=True):
+            column.extend(values)
+    return columns
+
+
+def _in_turns(rows: CursorResult[Any]) -> Iterator[Sequence[Any]]:
+    """Yield some rows at a time. In between other threads may run: the event loop, where this is not its thread."""
+    for some in rows.partitions(ROWS_AT_ONCE):
+        yield some
+        time.sleep(0)
 
 
 def where(tests: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

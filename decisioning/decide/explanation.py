@@ -5,7 +5,7 @@ test holds them together.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from decisioning.capacity.matching import underpriced_stop
@@ -16,6 +16,9 @@ from decisioning.model.entities import Offer
 from decisioning.model.selection import Selection, Withheld
 from decisioning.model.stop import Stop
 from decisioning.model.weights import Weights
+
+_OF_STOP = tuple(field.name for field in fields(Stop))
+_CLASSES: tuple[str, ...] = ("arbitrated", "overridden", "mandatory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ def explain(situation: Situation) -> list[dict[str, Any]]:
     ranks = {choice.row: choice.rank for choice in situation.selection.choices}
     left = set(situation.selection.candidates.tolist())
     best = _best_score(situation, left)
+    classes = priority_classes(view, situation.inputs.now_ms).tolist()
     explained = []
     for offer in sorted(catalogue.offers.values(), key=lambda o: o.number):
         row = rows.get(offer.offer_id)
@@ -53,7 +57,7 @@ def explain(situation: Situation) -> list[dict[str, Any]]:
         if stops:
             explained.append(_stopped(offer, stops))
         else:
-            explained.append(_survivor(situation, row, ranks.get(row), best))
+            explained.append(_survivor(situation, row, ranks.get(row), best, _CLASSES[classes[row]]))
     return sorted(explained, key=_order)
 
 
@@ -90,7 +94,7 @@ def _stopped(offer: Offer, stops: list[Stop]) -> dict[str, Any]:
         "offer_id": offer.offer_id,
         "result": "stopped",
         "stage": first.stage,
-        "stops": [asdict(s) for s in stops],
+        "stops": [{name: getattr(stop, name) for name in _OF_STOP} for stop in stops],
     }
 
 
@@ -114,24 +118,20 @@ def _best_score(situation: Situation, left: set[int]) -> float:
     return max((_score(_factors(situation, row)) for row in rows), default=0.0)
 
 
-def _survivor(situation: Situation, row: int, rank: int | None, best: float) -> dict[str, Any]:
-    view = situation.inputs.view
+def _survivor(situation: Situation, row: int, rank: int | None, best: float, priority: str) -> dict[str, Any]:
     factors = _factors(situation, row)
     score = _score(factors)
     found: dict[str, Any] = {
-        "offer_id": view.offers[row].offer_id,
+        "offer_id": situation.inputs.view.offers[row].offer_id,
         "result": "ready" if rank is None else "chosen",
         "rank": rank,
         "score": score,
         "factors": factors,
-        "class": _CLASSES[int(priority_classes(view, situation.inputs.now_ms)[row])],
+        "class": priority,
     }
     if score < best:
         found["first_if"] = _factors_to_be_first(factors, score, best)
     return found
-
-
-_CLASSES: tuple[str, ...] = ("arbitrated", "overridden", "mandatory")
 
 
 def _factors_to_be_first(factors: dict[str, float], score: float, best: float) -> dict[str, float | None]:

@@ -112,12 +112,12 @@ class DecisionService:
         try:
             async with asyncio.timeout(deadline_ms / 1000.0):
                 context, decided = await self._decide_resolved(context)
-                explanation = self._explain(context, decided)
         except TimeoutError:
-            decided, explanation = self._decide_defaults(context, DegradedReason.DEADLINE_EXCEEDED), {}
+            decided = self._decide_defaults(context, DegradedReason.DEADLINE_EXCEEDED)
         if self._on_decided is not None:
             self._on_decided(decided.record)
-        return answer_of(decided.record) | explanation
+        # It is decided and logged by now: the deadline cannot take that back.
+        return answer_of(decided.record) | await self._explain(context, decided)
 
     async def close(self) -> None:
         """Wait a little for what still runs in the background."""
@@ -456,8 +456,8 @@ class DecisionService:
         eligible = self._find_eligible(context, customer, evaluated)
         return Decided(defaults_record(context, evaluated, eligible.inputs, eligible.available))
 
-    def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:
-        """Explain the decision if that was asked for, and it was made now by a policy."""
+    async def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:
+        """Explain the decision, in a thread, if that was asked for, and it was made now by a policy."""
         selected = decided.selected
         if not context.request.explain or selected is None:
             return {}
@@ -465,7 +465,7 @@ class DecisionService:
         propensities = result.selection.propensities
         found = [] if propensities is None else propensities.tolist()
         situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
-        return {"explanation": explain(situation)}
+        return {"explanation": await asyncio.to_thread(explain, situation)}
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:

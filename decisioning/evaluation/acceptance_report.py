@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bandits.intervals import newcombe_interval, wilson_interval
+import numpy as np
+
+from bandits.intervals import known, newcombe_intervals, wilson_intervals
 from bandits.policy import PolicyKey
 
 
@@ -14,9 +16,10 @@ def add_rates(rows: Sequence[dict[str, Any]], by: Sequence[str]) -> None:
     silence only when the window closes, so nothing of them enters a rate. A policy ``name@version`` is split into both.
     By group, each row also gets its difference from the champion's.
     """
-    for row in rows:
-        observed = row["accepted_closed"] + row["rejected_closed"] + row["ignored"]
-        rate, low, high = wilson_interval(row["accepted_closed"], observed)
+    accepted = np.array([row["accepted_closed"] for row in rows], np.int64)
+    closed = accepted + np.array([row["rejected_closed"] + row["ignored"] for row in rows], np.int64)
+    rates = (known(column) for column in wilson_intervals(accepted.astype(float), closed.astype(float)))
+    for row, observed, rate, low, high in zip(rows, closed.tolist(), *rates, strict=True):
         is_open = row["decided"] - observed - row["unobserved"]
         row |= {"observed": observed, "open": is_open, "rate": rate, "low": low, "high": high}
         if "policy" in row:
@@ -36,8 +39,13 @@ def _add_differences(rows: Sequence[dict[str, Any]], alike: Sequence[str]) -> No
             key = tuple(row[name] for name in names)
             accepted, observed = champions.get(key, (0, 0))
             champions[key] = (accepted + row["accepted_closed"], observed + row["observed"])
-    for row in rows:
-        accepted, observed = champions.get(tuple(row[name] for name in names), (0, 0))
-        difference, low, high = newcombe_interval(row["accepted_closed"], row["observed"], accepted, observed)
+    of_champion = [champions.get(tuple(row[name] for name in names), (0, 0)) for row in rows]
+    counts = [
+        (row["accepted_closed"], row["observed"], *counted)
+        for row, counted in zip(rows, of_champion, strict=True)
+    ]
+    differences = newcombe_intervals(*np.array(counts, float).reshape(-1, 4).T)
+    found = zip(rows, of_champion, *(known(column) for column in differences), strict=True)
+    for row, (accepted, observed), difference, low, high in found:
         lift = None if difference is None or not accepted else difference / (accepted / observed)
         row |= {"lift": lift, "difference": difference, "difference_low": low, "difference_high": high}

@@ -1,11 +1,12 @@
 """The report on calibration: what policies predicted, against what came of it, in bins and by group. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from bandits.intervals import wilson_interval
 
 CalibrationDimension = Literal["day", "week", "month", "offer", "channel", "placement", "policy"]
+DIMENSIONS: tuple[CalibrationDimension, ...] = get_args(CalibrationDimension)
 SUMS = ("observed", "accepted", "predicted", "squared")
 """Sums over offers whose reward window is closed: their number, acceptances, propensities, and squared errors."""
 
@@ -16,12 +17,17 @@ def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     Each has the bounds of its predictions, their mean, and the observed rate with Wilson's 95 % interval.
     """
     bins = sorted((row for row in counted if row["bin"] is not None), key=lambda row: row["bin"])
-    return [{"least": row["least"], "largest": row["largest"], **calibration_of(row)} for row in bins]
+    return [calibration_of(row) | {"least": row["least"], "largest": row["largest"]} for row in bins]
 
 
-def calibration_rows(counted: Iterable[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
+def calibration_rows(
+    counted: Iterable[Mapping[str, Any]], by: Collection[CalibrationDimension]
+) -> Iterator[dict[str, Any]]:
     """Make a row for each group by ``by``, in the order in which they come, of the rows without a ``bin``."""
-    return [{name: row[name] for name in by} | calibration_of(row) for row in counted if row["bin"] is None]
+    names = [name for name in DIMENSIONS if name in by]
+    return (
+        calibration_of(row) | {name: row[name] for name in names} for row in counted if row["bin"] is None
+    )
 
 
 def calibration_of(sums: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from bandits.intervals import Z95, mean_interval, newcombe_interval, wilson_interval
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.intervals import Z95, Floats, each, known, mean_intervals, newcombe_intervals, wilson_intervals
 
 Dimension = Literal[
     "day",
@@ -38,6 +41,8 @@ COUNTS = (
 )
 SQUARES = ("value_squares", "unsquared")
 """The sum of the squares of what each offer of a decision brought, and how many closed offers it does not cover."""
+_SUMMED = (*COUNTS, *SQUARES)
+_FLOATS = {"value", "value_squares"}
 FIGURES: Mapping[str, type] = {
     **dict.fromkeys(COUNTS[:-1], int),
     "value": float,
@@ -103,92 +108,116 @@ def _has_whole_hours(zone: str) -> bool:
     return all(offset is not None and offset.total_seconds() % 3600 == 0 for offset in offsets)
 
 
-def report_rows(
-    counted: Sequence[Mapping[str, Any]], by: Sequence[Dimension], against: str
-) -> list[dict[str, Any]]:
-    """Make the rows of a report of counts by ``by`` and by control group.
+def report_columns(
+    counted: Mapping[str, Sequence[Any]], by: Sequence[Dimension], against: str
+) -> dict[str, list[Any]]:
+    """Make the columns of a report, ``by`` and ``FIGURES``, of the columns of counts by ``by`` and by control group.
 
     Each row gets ``observed``, the rate accepted / observed with Wilson's 95 % interval, and its lift against the
     rows of the control group ``against`` that are alike in all else but the policy. Where ``by`` lacks the control
     group, ``champion`` and ``canary`` together are compared with it. The mean value of an observed offer has an
     interval if the squares of all closed offers are known.
     """
-    own: dict[tuple[Any, ...], dict[str, Any]] = {}
-    squares: dict[tuple[Any, ...], list[float]] = {}
-    treated: dict[tuple[Any, ...], list[int]] = {}
-    controls: dict[tuple[Any, ...], list[int]] = {}
-    alike = [name for name in by if name not in _DECIDES_APART]
-    for row in counted:
-        key = tuple(row[name] for name in by)
-        into = own.setdefault(key, {name: row[name] for name in by} | dict.fromkeys(COUNTS, 0))
-        for name in COUNTS:
-            into[name] += row[name]
-        squares[key] = [
-            sum_ + row[name] for sum_, name in zip(squares.get(key, (0, 0)), SQUARES, strict=True)
-        ]
-        observed = row["accepted"] + row["rejected"] + row["ignored"]
-        if row["control_group"] == against:
-            _add(controls, tuple(row[name] for name in alike), row["accepted"], observed)
-        if row["control_group"] in TREATED or "control_group" in by:
-            _add(treated, key, row["accepted"], observed)
-    rows = []
-    for key, row in own.items():
-        observed = row["accepted"] + row["rejected"] + row["ignored"]
-        rate, low, high = wilson_interval(row["accepted"], observed)
-        row |= {"observed": observed, "rate": rate, "low": low, "high": high}
-        control = controls.get(tuple(row[name] for name in alike), [0, 0])
-        row |= _compare(treated.get(key, [0, 0]), control)
-        value_squares, unsquared = squares[key]
-        of_value = mean_interval(row["value"], None if unsquared else value_squares, observed)
-        row |= zip(("value_mean", "value_low", "value_high"), of_value, strict=True)
-        rows.append(row)
-    return rows
+    groups = counted["control_group"]
+    counts: dict[str, NDArray[Any]] = {
+        name: np.array(counted[name], np.float64 if name in _FLOATS else np.int64) for name in _SUMMED
+    }
+    counts["observed"] = counts["accepted"] + counts["rejected"] + counts["ignored"]
+    row_of, keys = _number([counted[name] for name in by], len(groups))
+    columns = (
+        {name: [*values] for name, values in zip(by, zip(*keys, strict=True), strict=True)} if keys else {}
+    )
+    alike = [counted[name] for name in by if name not in _DECIDES_APART]
+    pair_of, pairs = _number(alike, len(groups))
+    of_control = np.array([group == against for group in groups], bool)
+    treated = np.array(["control_group" in by or group in TREATED for group in groups], bool)
+
+    sums = {name: _sum(values, row_of, len(keys)) for name, values in counts.items()}
+    # The rows that are alike are compared with the same control group.
+    pair_of_row = np.zeros(len(keys), np.int64)
+    pair_of_row[row_of] = pair_of
+    names = ("accepted", "observed")
+    ours = [_sum(np.where(treated, counts[name], 0), row_of, len(keys)) for name in names]
+    control = [
+        _sum(np.where(of_control, counts[name], 0), pair_of, len(pairs))[pair_of_row] for name in names
+    ]
+
+    figures: dict[str, NDArray[Any]] = {name: sums[name] for name in (*COUNTS, "observed")}
+    accepted, observed = (sums[name].astype(np.float64) for name in names)
+    figures |= zip(("rate", "low", "high"), wilson_intervals(accepted, observed), strict=True)
+    figures |= {"control_accepted": control[0], "control_observed": control[1]}
+    treated_accepted, treated_observed, of_accepted, of_observed = (
+        values.astype(np.float64) for values in (*ours, *control)
+    )
+    figures |= _compare(treated_accepted, treated_observed, of_accepted, of_observed)
+    squares = np.where(sums["unsquared"] != 0, np.nan, sums["value_squares"])
+    of_value = mean_intervals(sums["value"], squares, observed)
+    figures |= zip(("value_mean", "value_low", "value_high"), of_value, strict=True)
+    return {name: columns.get(name, []) for name in by} | {name: known(figures[name]) for name in FIGURES}
 
 
-def _add(to: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], accepted: int, observed: int) -> None:
-    sums = to.setdefault(key, [0, 0])
-    sums[0] += accepted
-    sums[1] += observed
+def _number(columns: Sequence[Sequence[Any]], rows: int) -> tuple[NDArray[np.int64], list[tuple[Any, ...]]]:
+    """Number the distinct rows of some columns in the order in which they come: the number of each row, and those."""
+    numbers: dict[tuple[Any, ...], int] = {}
+    keys = zip(*columns, strict=True) if columns else [()] * rows
+    found = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    return found, list(numbers)
 
 
-def _compare(treated: Sequence[int], control: Sequence[int]) -> dict[str, Any]:
-    difference, low, high = newcombe_interval(*treated, *control)
-    lift, lift_low, lift_high = lift_interval(*treated, *control)
+def _sum(values: NDArray[Any], into: NDArray[np.int64], rows: int) -> NDArray[Any]:
+    """Sum ``values`` by the row that each belongs to."""
+    sums = np.zeros(rows, values.dtype)
+    np.add.at(sums, into, values)
+    return sums
+
+
+def _compare(
+    accepted: Floats, observed: Floats, control_accepted: Floats, control_observed: Floats
+) -> dict[str, Floats]:
+    """Compare rates with those of the control group."""
+    counts = accepted, observed, control_accepted, control_observed
+    difference, low, high = newcombe_intervals(*counts)
+    unknown = np.isnan(difference)
+    lift, lift_low, lift_high = lift_intervals(*counts)
     return {
-        "control_observed": control[1],
-        "control_accepted": control[0],
         "lift": lift,
         "lift_low": lift_low,
         "lift_high": lift_high,
         "difference": difference,
-        "difference_low": None if difference is None else low,
-        "difference_high": None if difference is None else high,
+        "difference_low": np.where(unknown, np.nan, low),
+        "difference_high": np.where(unknown, np.nan, high),
     }
 
 
-def lift_interval(
-    accepted: int, observed: int, control_accepted: int, control_observed: int
-) -> tuple[float | None, float | None, float | None]:
-    """Return a rate as a share of the control's, less 1, with its 95 % interval: ``(lift, low, high)``.
+def lift_intervals(
+    accepted: Floats, observed: Floats, control_accepted: Floats, control_observed: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return rates as a share of the control's, less 1, with their 95 % intervals: arrays of shape ``(n,)``.
 
     Katz et al., *Obtaining confidence intervals for the risk ratio in cohort studies*, Biometrics 34 (1978): normal on
-    the logarithm of the ratio. ``None`` for what is not known: the lift without acceptances of the control, the
-    interval without any of either.
+    the logarithm of the ratio. NaN for what is not known: the lift without acceptances of the control, the interval
+    without any of either.
     """
-    if not observed or not control_accepted:
-        return None, None, None
-    ratio = accepted / observed / (control_accepted / control_observed)
-    if not accepted:
-        return ratio - 1, None, None
-    error = math.sqrt(1 / accepted - 1 / observed + 1 / control_accepted - 1 / control_observed)
-    return ratio - 1, ratio * math.exp(-Z95 * error) - 1, ratio * math.exp(Z95 * error) - 1
+    with np.errstate(all="ignore"):
+        ratio = accepted / observed / (control_accepted / control_observed)
+        ratio[(observed == 0) | (control_accepted == 0)] = np.nan
+        error = np.sqrt(1 / accepted - 1 / observed + 1 / control_accepted - 1 / control_observed)
+    error[(accepted == 0) | np.isnan(ratio)] = np.nan
+    low, high = (ratio * each(math.exp, z * error) - 1 for z in (-Z95, Z95))
+    return ratio - 1, low, high
+
+
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of columns, by their names."""
+    names = tuple(columns)
+    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def table_columns(
-    rows: Sequence[Mapping[str, Any]], by: Sequence[Dimension]
+    columns: Mapping[str, list[Any]], by: Sequence[Dimension]
 ) -> Iterator[tuple[str, type, list[Any]]]:
     """Yield the columns of a report as a table: name, type and values."""
     for name in by:
-        yield name, date if name in PERIODS else str, [row[name] for row in rows]
+        yield name, date if name in PERIODS else str, columns[name]
     for figure, type_ in FIGURES.items():
-        yield figure, type_, [row[figure] for row in rows]
+        yield figure, type_, columns[figure]

@@ -3,10 +3,11 @@
 The log is read for what the roll-up does not tell apart.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.errors import Invalid
@@ -14,7 +15,9 @@ from decisioning.log.store_sql import GROUP_OF, square_of
 from decisioning.model.deciders import HISTORY
 from decisioning.reporting.offer_report import COUNTS, PERIODS, SQUARES, Dimension, ReportScope
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
-from storage.postgres import to_dicts
+from storage.postgres import to_columns, to_dicts
+
+Rows = TypeVar("Rows")
 
 MAX_ROWS = 10_000
 _CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
@@ -86,10 +89,10 @@ async def offer_counts(
     scope: ReportScope,
     offers: Mapping[str, tuple[str, str]],
     channels: Mapping[str, str],
-) -> list[dict[str, Any]]:
+) -> Mapping[str, Sequence[Any]]:
     """Count what became of the decided offers within ``scope``, by ``by`` and always by ``control_group``.
 
-    ``offers``: group and goal by offer id. ``channels``: by placement. Returns rows with the dimensions by name and
+    ``offers``: group and goal by offer id. ``channels``: by placement. Returns columns: the dimensions by name,
     ``COUNTS`` and ``SQUARES``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS``
     rows, and ``PostgresUnavailable``.
     """
@@ -107,28 +110,46 @@ async def offer_counts(
         "placement_ids": [*channels],
         "channels": [*channels.values()],
     }
-    return await run_report(
-        engine, statement, values, ", or leave out treatment and segment, which are read from the log"
-    )
+    way_out = ", or leave out treatment and segment, which are read from the log"
+    columns = await _run(engine, statement, values, to_columns, way_out)
+    _check_size(len(columns["control_group"]))
+    return columns
 
 
 async def run_report(
-    engine: AsyncEngine, statement: TextClause, values: Mapping[str, Any], way_out: str = ""
+    engine: AsyncEngine, statement: TextClause, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Run the statement of a report with those of the ``values`` that it names, ``most`` (rows) among them.
 
-    ``way_out``: what can be done besides naming less time. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or
-    has more than ``MAX_ROWS`` rows, and ``PostgresUnavailable``.
+    Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS`` rows, and
+    ``PostgresUnavailable``.
     """
+    rows = await _run(engine, statement, values, to_dicts)
+    _check_size(len(rows))
+    return rows
+
+
+async def _run(
+    engine: AsyncEngine,
+    statement: TextClause,
+    values: Mapping[str, Any],
+    read: Callable[[CursorResult[Any]], Rows],
+    way_out: str = "",
+) -> Rows:
+    """Run the statement of a report, and read its rows in a thread. ``way_out``: besides naming less time."""
     async with bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}") as connection:
         needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
-        rows = to_dicts(await connection.execute(statement, needed))
-    if len(rows) > MAX_ROWS:
+        found = await connection.execute(statement, needed)
+        # They have all come, so reading them waits for nothing; of thousands it holds up whoever else is served.
+        return await asyncio.to_thread(read, found)
+
+
+def _check_size(rows: int) -> None:
+    if rows > MAX_ROWS:
         raise Invalid(
             "by",
             f"the report has more than {MAX_ROWS} rows: name fewer dimensions, or less time with since and until",
         )
-    return rows
 
 
 def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:

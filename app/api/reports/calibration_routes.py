@@ -1,17 +1,12 @@
 """The report on calibration."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
-from app.api.reports.calibration_schemas import (
-    Calibration,
-    CalibrationBin,
-    CalibrationQuery,
-    CalibrationReport,
-    CalibrationRow,
-)
+from app.api.reports.answers import Report, json_answer
+from app.api.reports.calibration_schemas import CalibrationQuery, CalibrationReport
 from decisioning.reporting.calibration_report import (
     SUMS,
     calibration_bins,
@@ -25,10 +20,13 @@ from decisioning.reporting.store_calibration import calibration_counts
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
 
-@router.get("/calibration", responses=problems(), response_model_exclude_unset=True)
-async def report_calibration(
-    state: State, key: Reader, query: Annotated[CalibrationQuery, Query()]
-) -> CalibrationReport:
+@router.get(
+    "/calibration",
+    response_model=CalibrationReport,
+    response_model_exclude_unset=True,
+    responses=problems(),
+)
+async def report_calibration(state: State, key: Reader, query: Annotated[CalibrationQuery, Query()]) -> Any:
     """Compare the propensities that policies gave with what came of the offers, in bins, and by group.
 
     Of offers whose reward window is closed alone. Left out are those of which no policy gave a propensity, imported
@@ -41,15 +39,19 @@ async def report_calibration(
     counted = await calibration_counts(
         state.engine, by, scope, query.bins, channels, query.policy, query.channel
     )
-    bins = calibration_bins(counted)
-    total = {name: sum(row[name] for row in counted if row["bin"] is None) for name in SUMS}
-    return CalibrationReport(
-        by=by,
-        time_zone=query.time_zone,
-        since=query.since,
-        until=query.until,
-        error=calibration_error(bins),
-        total=Calibration(**calibration_of(total)),
-        bins=[CalibrationBin(**one) for one in bins],
-        rows=[CalibrationRow(**row) for row in calibration_rows(counted, by)],
-    )
+
+    def make() -> Report:
+        bins = calibration_bins(counted)
+        total = {name: sum(row[name] for row in counted if row["bin"] is None) for name in SUMS}
+        report = {
+            "by": by,
+            "time_zone": query.time_zone,
+            "since": query.since,
+            "until": query.until,
+            "error": calibration_error(bins),
+            "total": calibration_of(total),
+            "bins": bins,
+        }
+        return report, calibration_rows(counted, by)
+
+    return await json_answer(make)

@@ -1,10 +1,11 @@
 """The acceptance report, and counts of outcomes."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from app.api.deps import Reader, State, problems
+from app.api.reports.answers import Report, json_answer
 from app.api.reports.schemas import (
     AcceptanceQuery,
     AcceptanceReport,
@@ -20,10 +21,13 @@ from decisioning.reporting.store_outcome_report import count_outcomes
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
 
-@router.get("/acceptance", responses=problems(), response_model_exclude_unset=True)
-async def read_acceptance(
-    state: State, key: Reader, query: Annotated[AcceptanceQuery, Query()]
-) -> AcceptanceReport:
+@router.get(
+    "/acceptance",
+    response_model=AcceptanceReport,
+    response_model_exclude_unset=True,
+    responses=problems(),
+)
+async def read_acceptance(state: State, key: Reader, query: Annotated[AcceptanceQuery, Query()]) -> Any:
     """Acceptance by offer, policy, placement and time of decision, with Wilson 95 % intervals.
 
     `accepted` and `rejected` count what has been told so far, but `rate` = accepted_closed / observed is of offers
@@ -37,8 +41,13 @@ async def read_acceptance(
     """
     by = list(dict.fromkeys(query.by))
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
-    add_rates(rows, by)
-    return AcceptanceReport(by=by, rows=[AcceptanceRow(**row) for row in rows])
+
+    def make() -> Report:
+        add_rates(rows, by)
+        names = [name for name in AcceptanceRow.model_fields if name in rows[0]] if rows else []
+        return {"by": by}, ({name: row[name] for name in names} for row in rows)
+
+    return await json_answer(make)
 
 
 @router.get("/outcomes", responses=problems())

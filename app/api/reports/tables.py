@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.api.reports.answers import in_turns
+
 CSV = "text/csv; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
 FILES: dict[int | str, dict[str, Any]] = {
@@ -38,7 +40,8 @@ def write_csv(columns: Iterable[Column]) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([name for name, _, _ in columns])
-    writer.writerows(zip(*(values for _, _, values in columns), strict=True))
+    for some in in_turns(zip(*(values for _, _, values in columns), strict=True)):
+        writer.writerows(some)
     return file.getvalue().encode()
 
 

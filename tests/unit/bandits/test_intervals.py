@@ -4,8 +4,65 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bandits.intervals import Z95, mean_interval, wilson_interval
+from bandits.intervals import (
+    Z95,
+    mean_intervals,
+    newcombe_interval,
+    newcombe_intervals,
+    wilson_interval,
+    wilson_intervals,
+)
+
+TRIALS = st.integers(0, 10**9).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
+PAIRS = st.lists(st.tuples(TRIALS, TRIALS).map(lambda pair: (*pair[0], *pair[1])), min_size=1)
+SUMS = st.lists(
+    st.tuples(
+        st.floats(-1e9, 1e9), st.one_of(st.none(), st.floats(0, 1e12)), st.integers(0, 10**9)
+    ),
+    min_size=1,
+)  # fmt: skip
+
+
+def mean_interval(total: float, squares: float | None, count: int) -> tuple[float | None, ...]:
+    """The mean of one sum, with its interval, worked out as the formula says."""
+    if count <= 0:
+        return None, None, None
+    mean = total / count
+    if squares is None or count < 2:
+        return mean, None, None
+    half = Z95 * math.sqrt(max(squares - total * mean, 0.0) / (count - 1) / count)
+    return mean, mean - half, mean + half
+
+
+def rows_of(columns: tuple[np.ndarray, ...]) -> list[tuple[float | None, ...]]:
+    """Rows of columns, with ``None`` for NaN."""
+    return [tuple(None if math.isnan(v) else v for v in row) for row in np.array(columns).T.tolist()]
+
+
+def mean_of(total: float, squares: float | None, count: int) -> tuple[float | None, ...]:
+    """The mean of one sum, with its interval, as that of many is computed."""
+    totals, known_squares, counts = (np.array([value], float) for value in (total, squares, count))
+    (found,) = rows_of(mean_intervals(totals, known_squares, counts))
+    return found
+
+
+@given(PAIRS)
+def test_intervals_of_many_proportions_are_those_of_each_to_the_last_bit(
+    rows: list[tuple[int, int, int, int]],
+) -> None:
+    columns = np.array(rows, float).T
+    assert rows_of(wilson_intervals(*columns[:2])) == [wilson_interval(*row[:2]) for row in rows]
+    assert rows_of(newcombe_intervals(*columns)) == [newcombe_interval(*row) for row in rows]
+
+
+@given(SUMS)
+def test_intervals_of_many_means_are_those_of_each_to_the_last_bit(
+    rows: list[tuple[float, float | None, int]],
+) -> None:
+    assert rows_of(mean_intervals(*np.array(rows, float).T)) == [mean_interval(*row) for row in rows]
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 10), (5, 10), (30, 1000), (0.25, 3.7), (999, 1000)])
@@ -66,24 +123,20 @@ def test_its_coverage_is_near_nominal_on_average(rate: float) -> None:
 def test_the_interval_of_a_mean_is_that_of_its_values() -> None:
     values = np.array([0, 0, 3.5, 0, 12, -2.25, 0])
     half = Z95 * np.std(values, ddof=1) / math.sqrt(len(values))
-    found = mean_interval(values.sum(), (values**2).sum(), len(values))
+    found = mean_of(values.sum(), (values**2).sum(), len(values))
     assert found == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
 
 
 def test_the_interval_of_a_mean_needs_two_values_and_their_squares() -> None:
-    assert mean_interval(0, 0, 0) == (None, None, None)
-    assert mean_interval(3, 9, 1) == (3, None, None)
-    assert mean_interval(6, None, 2) == (3, None, None)
-    mean, low, high = mean_interval(0.1 * 3, 0.1**2 * 3, 3)  # rounding must not make the variance negative
+    assert mean_of(0, 0, 0) == (None, None, None)
+    assert mean_of(3, 9, 1) == (3, None, None)
+    assert mean_of(6, None, 2) == (3, None, None)
+    mean, low, high = mean_of(0.1 * 3, 0.1**2 * 3, 3)  # rounding must not make the variance negative
     assert (mean, low, high) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_the_interval_of_a_mean_covers_the_truth_where_values_are_mostly_nothing() -> None:
     rng = np.random.default_rng(5)
     values = rng.binomial(1, 0.1, (2000, 1000)) * rng.exponential(20, (2000, 1000))
-    found = [
-        mean_interval(total, squares, 1000)
-        for total, squares in zip(values.sum(1), (values**2).sum(1), strict=True)
-    ]
-    _, low, high = np.array(found, float).T
+    _, low, high = mean_intervals(values.sum(1), (values**2).sum(1), np.full(2000, 1000.0))
     assert np.mean((low <= 2) & (high >= 2)) == pytest.approx(0.95, abs=0.02)

@@ -10,11 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage.errors import PostgresUnavailable
 from storage.postgres import (
+    ROWS_AT_ONCE,
     describe_refusal,
     find_refusal,
     make_engine,
     postgres_errors,
     single_statement,
+    to_columns,
+    to_dicts,
     trace_statements,
     transaction,
 )
@@ -95,3 +98,19 @@ async def test_statements_are_traced_by_first_word_and_table_alone(postgres_url:
         ("postgresql", "SELECT", "nowhere"),
     ]
     assert ended[-3:] == [True, True, False]
+
+
+async def test_all_rows_are_read_in_their_order_by_row_and_by_column(postgres_url: str) -> None:
+    engine = make_engine(postgres_url, pool_size=1)
+    numbers = text("SELECT n, 'row ' || n AS name FROM generate_series(1, :most) AS n")
+    try:
+        for most in (0, 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1):
+            expected = [(n, f"row {n}") for n in range(1, most + 1)]
+            async with single_statement(engine) as connection:
+                rows = to_dicts(await connection.execute(numbers, {"most": most}))
+                columns = to_columns(await connection.execute(numbers, {"most": most}))
+            assert [tuple(row.values()) for row in rows] == expected
+            assert [*columns] == ["n", "name"]
+            assert list(zip(columns["n"], columns["name"], strict=True)) == expected
+    finally:
+        await engine.dispose()

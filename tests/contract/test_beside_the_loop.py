@@ -1,0 +1,64 @@
+"""Reports and explanations are made in threads: decisions are not held up by them."""
+
+import threading
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from app.api.reports import calibration_routes, offer_routes, routes
+from decisioning.decide import service
+from tests.support.api import Nextbest, decide
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "path"),
+    [
+        (offer_routes, "report_columns", "/v1/reports/offers?by=offer"),
+        (offer_routes, "report_columns", "/v1/reports/offers?by=offer&format=csv"),
+        (calibration_routes, "calibration_bins", "/v1/reports/calibration"),
+        (routes, "add_rates", "/v1/reports/acceptance?by=offer"),
+    ],
+)
+async def test_reports_are_made_in_threads(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, path: str
+) -> None:
+    threads = watch(monkeypatch, module, name)
+    answer = await shop.api.call("GET", path, role="ops")
+    assert answer.status_code == 200
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_explanations_are_made_in_threads_whatever_the_deadline(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain = getattr(service, "explain")  # noqa: B009 (what the module imports is not exported)
+
+    def slowly(*args: Any) -> Any:
+        threading.Event().wait(0.5)
+        return explain(*args)
+
+    monkeypatch.setattr(service, "explain", slowly)
+    threads = watch(monkeypatch, service, "explain")
+    body = {"channel": "web", "slots": 1, "control_share": 0, "deadline_ms": 400}
+    await shop.api.ok("PUT", "/v1/placements/brief", json=body)
+    answer = await decide(shop.api, "c-1", "brief", explain=True)
+    assert answer["degraded"] == []
+    assert answer["explanation"]
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[int]:
+    """Note the threads in which a function of a module is called."""
+    function, threads = getattr(module, name), list[int]()
+
+    def noted(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return function(*args)
+
+    monkeypatch.setattr(module, name, noted)
+    return threads
