@@ -6,7 +6,7 @@ import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { AddTo } from "../lib/changesets.js";
 import { may, mayChange } from "../lib/roles.js";
-import { Card, Failure, Field, Funnel, Input, Interval, Loaded, Page, Select, tell } from "../lib/widgets.js";
+import { Card, Failure, Field, Funnel, Input, Interval, Loaded, mistakeIn, Page, Select, tell } from "../lib/widgets.js";
 import { RecentFunnel } from "./offer_funnel.js";
 import { NEXT, StatusOf } from "./offers.js";
 import { Treatments } from "./treatments.js";
@@ -43,7 +43,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
-  const mistake = (field) => error?.errors.find((e) => e.field === field || e.field.endsWith(`.${field}`))?.reason;
+  const mistake = (field) => mistakeIn(error, field);
   const before = editable(offer);
   const changed = Object.keys(draft).filter((name) => JSON.stringify(draft[name]) !== JSON.stringify(before[name]));
   const body = Object.fromEntries(changed.map((name) => [name, draft[name]]));
@@ -56,7 +56,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
     event.preventDefault();
     setBusy(true);
     try {
-      const headers = { "If-Match": etag, "X-Reason": encodeURIComponent(reason) === reason ? reason : asciiOf(reason) };
+      const headers = { "If-Match": etag, "X-Reason": asciiOf(reason) };
       const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, body, headers);
       tell(t("savedOffer", { offer: answer.name }));
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
@@ -105,9 +105,9 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
 }
 
 /** Headers hold ASCII: accents are left out of the reason that is kept. */
-const asciiOf = (text) => text.normalize("NFD").replace(/[^\x20-\x7e]/g, "");
+export const asciiOf = (text) => text.normalize("NFD").replace(/[^\x20-\x7e]/g, "");
 
-function Basics({ draft, set, groups, mistake }) {
+export function Basics({ draft, set, groups, mistake }) {
   return html`<${Card} title=${t("basics")}>
     <div class="fields">
       <${Field} label=${t("field.name")} mistake=${mistake("name")}>${(a) => html`<${Input} ...${a} value=${draft.name} onValue=${(name) => set({ name })} required />`}<//>
@@ -125,7 +125,7 @@ function Basics({ draft, set, groups, mistake }) {
   <//>`;
 }
 
-function Rules({ draft, set, vocabulary, mistake, offer }) {
+export function Rules({ draft, set, vocabulary, mistake, offer }) {
   const change = (i, changed) => set({ rules: draft.rules.map((rule, n) => (n === i ? { ...rule, ...changed } : rule)) });
   const inherited = offer.inherited.flatMap((from) => from.rules.map((rule) => ({ ...rule, from })));
   return html`<${Card} title=${t("rules")}>
@@ -156,7 +156,7 @@ function Rules({ draft, set, vocabulary, mistake, offer }) {
 
 const all = (rules) => rules.filter((r) => r.when.trim()).map((r) => `(${r.when})`).join(" && ");
 
-function Limits({ draft, set, offer, mistake }) {
+export function Limits({ draft, set, offer, mistake }) {
   const change = (i, changed) => set({ contact_limits: draft.contact_limits.map((x, n) => (n === i ? { ...x, ...changed } : x)) });
   const more = offer.inherited.flatMap((from) => from.contact_limits ?? []);
   return html`<${Card} title=${t("consentAndLimits")}>
