@@ -97,6 +97,182 @@ def test_a_new_offer_is_put_into_a_change_set(browser: Browser, world: World) ->
     assert world.http.get("/v1/offers/second-line").json()["status"] == "draft"
 
 
+def make_offer(world: World, offer_id: str, name: str) -> None:
+    """Make a draft of the group `extras`."""
+    body = {"name": name, "group": "extras", "value": 30, "status": "draft"}
+    world.http.put(f"/v1/offers/{offer_id}", json=body).raise_for_status()
+
+
+def test_a_treatment_with_its_script_is_added_and_changed(browser: Browser, world: World) -> None:
+    make_offer(world, "travel", "Travel pass")
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/travel")
+        page.get_by_role("button", name="Add a treatment").click()
+        form = page.get_by_test_id("treatment-form")
+        expect(form.get_by_label("Treatment id")).to_be_focused()
+        assert form.get_by_label("Channel").locator("option").all_inner_texts() == ["agent", "web"]
+        form.get_by_label("Treatment id").fill("on the phone")
+        form.get_by_label("Title", exact=True).fill("{{ customer.first_name }}, travel lighter")
+        form.get_by_label("Message").fill("Roaming for a month.")
+        form.get_by_role("button", name="Add a step").click()
+        form.get_by_label("Text of step 1").fill("Ask where they go.")
+        form.get_by_role("button", name="Add a step").click()
+        form.get_by_label("Text of step 2").fill("Ask why they call.")
+        form.get_by_label("Step 2 only when (CEL)").fill("context.raeson == 'question'")
+        form.get_by_role("button", name="Add an objection").click()
+        form.get_by_label("Objection 1", exact=True).fill("I have Wi-Fi")
+        form.get_by_label("Answer to objection 1").fill("Not on the beach.")
+        save = form.get_by_role("button", name="Save")
+        save.click()
+        refused(page, "Treatment id", "letters")
+        form.get_by_label("Treatment id").fill("call")
+        save.click()
+        refused(page, "Step 2 only when (CEL)", "context.raeson")
+        assert world.http.get("/v1/offers/travel").json()["treatments"] == []
+        form.get_by_label("Step 2 only when (CEL)").fill("context.reason == 'question'")
+        save.click()
+        refused(page, "Title", "may have no value")
+        form.get_by_role("button", name="Add a text for a variable").click()
+        form.get_by_label("Variable 1").fill("customer.first_name")
+        form.get_by_label("Said in place of 1").fill("Dear customer")
+        assert serious_violations(page) == []
+        save.click()
+        expect(form).to_have_count(0)
+        expect(page.get_by_text("Dear customer, travel lighter")).to_be_visible()
+        made = world.http.get("/v1/offers/travel/treatments/call").json()
+        assert (made["channel"], made["language"], made["message"]) == ("agent", "en", "Roaming for a month.")
+        assert made["fallbacks"] == {"customer.first_name": "Dear customer"}
+        assert made["script"] == {
+            "steps": [
+                {"step_id": "step-1", "text": "Ask where they go.", "when": None},
+                {
+                    "step_id": "step-2",
+                    "text": "Ask why they call.",
+                    "when": "context.reason == 'question'",
+                },
+            ],
+            "objections": [{"objection": "I have Wi-Fi", "answer": "Not on the beach."}],
+        }
+        page.get_by_role("button", name="Edit treatment call").click()
+        form.get_by_label("Title", exact=True).fill("Travel lighter")
+        form.get_by_role("button", name="Remove variable 1").click()
+        form.get_by_role("button", name="Remove step 1").click()
+        form.get_by_label("Text of the button").fill("Book it")
+        form.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Treatment call is saved")).to_be_visible()
+        expect(form).to_have_count(0)
+        changed = world.http.get("/v1/offers/travel/treatments/call").json()
+        assert [step["step_id"] for step in changed["script"]["steps"]] == ["step-2"]
+        assert changed == made | {
+            "title": "Travel lighter",
+            "fallbacks": {},
+            "button": "Book it",
+            "script": made["script"] | {"steps": made["script"]["steps"][1:]},
+        }
+        page.get_by_label("Change the status of Travel pass").select_option("live")
+        page.get_by_role("dialog").get_by_label("Reason").fill("ready")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_text("Travel pass is now: live")).to_be_visible()
+
+
+def test_a_treatment_that_somebody_else_changed_is_not_written_over(browser: Browser, world: World) -> None:
+    path = "/v1/offers/insurance/treatments/call"
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/insurance")
+        with page.expect_response(f"**{path}"):
+            page.get_by_role("button", name="Edit treatment call").click()
+        form = page.get_by_test_id("treatment-form")
+        form.get_by_label("Message").fill("Mine")
+        expect(form.get_by_role("button", name="Save")).to_be_enabled()
+        world.http.patch(path, json={"message": "Theirs"}).raise_for_status()
+        form.get_by_role("button", name="Save").click()
+        expect(form.get_by_role("alert")).to_contain_text("read it again")
+    assert world.http.get(path).json()["message"] == "Theirs"
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/insurance")
+        expect(page.get_by_text("Theirs")).to_be_visible()
+        expect(page.get_by_role("button", name="Add a treatment")).to_have_count(0)
+        expect(page.get_by_role("button", name="Edit treatment call")).to_have_count(0)
+
+
+def test_a_new_treatment_goes_into_a_change_set(browser: Browser, world: World) -> None:
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/tv-pack")
+        page.get_by_role("button", name="Add a treatment").click()
+        form = page.get_by_test_id("treatment-form")
+        form.get_by_label("Treatment id").fill("pagina")
+        form.get_by_label("Channel").select_option("web")
+        form.get_by_label("Language").fill("es")
+        form.get_by_label("Title", exact=True).fill("Más televisión")
+        form.get_by_label("Change set", exact=True).select_option("")
+        form.get_by_label("Title of the change set").fill("In Spanish")
+        form.get_by_role("button", name="Add to change set").click()
+        expect(page.get_by_text("It is in the change set “In Spanish”")).to_be_visible()
+    (found,) = (
+        one for one in world.http.get("/v1/changesets").json()["changesets"] if one["title"] == "In Spanish"
+    )
+    assert found["items"] == [{"kind": "treatment", "id": "tv-pack/pagina", "removal": False}]
+    world.http.post(f"/v1/changesets/{found['changeset_id']}/apply", json={}).raise_for_status()
+    made = world.http.get("/v1/offers/tv-pack/treatments/pagina").json()
+    assert (made["channel"], made["language"], made["title"]) == ("web", "es", "Más televisión")
+
+
+def test_the_service_tells_what_an_agent_would_get_before_and_after_saving(
+    browser: Browser, world: World
+) -> None:
+    treatment = {
+        "channel": "agent",
+        "title": "{{ customer.first_name | upper }}, one more screen",
+        "fallbacks": {"customer.first_name": "you"},
+        "script": {
+            "steps": [
+                {"step_id": "open", "text": "Say hello to {{ customer.first_name }}."},
+                {"step_id": "keep", "text": "Ask them to stay.", "when": "context.reason == 'cancel'"},
+            ],
+            "objections": [],
+        },
+    }
+    make_offer(world, "screen", "One more screen")
+    world.http.put("/v1/offers/screen/treatments/call", json=treatment).raise_for_status()
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/screen")
+        card = page.get_by_test_id("service-preview")
+        card.get_by_label("Customer id").fill("c5")
+        card.get_by_label("Placement").select_option("call-centre")
+        card.get_by_role("button", name="Try it out").click()
+        expect(card.get_by_text("One more screen is not in the answer.")).to_be_visible()
+        expect(card.get_by_text("draft")).to_be_visible()
+        body = {"status": "live", "lever": 900}
+        world.http.patch("/v1/offers/screen", json=body).raise_for_status()
+        page.reload()
+        expect(card.get_by_role("button", name="Simulate the changes")).to_have_count(0)
+        card.get_by_label("Customer id").fill("c5")
+        card.get_by_label("Placement").select_option("call-centre")
+        card.get_by_label("context.reason").select_option("cancel")
+        card.get_by_role("button", name="Try it out").click()
+        expect(card.get_by_text("One more screen is in the answer.")).to_be_visible()
+        answered = card.locator('[data-offer="screen"]')
+        expect(answered).to_contain_text("KIM, one more screen")
+        expect(answered.get_by_role("listitem")).to_have_text(["Say hello to Kim.", "Ask them to stay."])
+        assert serious_violations(page) == []
+        card.get_by_label("context.reason").select_option("")
+        card.get_by_role("button", name="Try it out").click()
+        expect(answered.get_by_role("listitem")).to_have_text(["Say hello to Kim."])
+        decided = world.http.get("/v1/customers/c5/decisions").json()["decisions"]
+        assert "call-centre" not in [decision["placement"] for decision in decided], "nothing is logged"
+
+        page.get_by_label("Lever (%)").fill("-100")
+        card.get_by_role("button", name="Simulate the changes").click()
+        expect(card.get_by_text("Customers without any offer")).to_be_visible()
+        table = card.get_by_role("region", name="Simulation")
+        expect(table.get_by_role("row").filter(has_text="screen")).to_be_visible()
+        assert serious_violations(page) == []
+        assert world.http.get("/v1/offers/screen").json()["lever"] == 900, "nothing is saved"
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/screen")
+        expect(page.get_by_test_id("service-preview")).to_have_count(0)
+
+
 def test_who_may_not_change_offers_sees_no_way_to_make_one(browser: Browser, world: World) -> None:
     with opened(browser, world, "scientist") as page:
         visit(page, "/console/offers")
@@ -120,3 +296,9 @@ def test_everybody_can_make_offers(
         assert page.locator("html").get_attribute("lang") == language
         assert serious_violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is too wide"
+        visit(page, "/console/offers/fibre-600")
+        page.locator('button[aria-label$=" call"]').click()
+        form = page.get_by_test_id("treatment-form")
+        expect(form.locator("textarea").first).to_have_value("Good news about Fibre 600.")
+        assert serious_violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the form is too wide"

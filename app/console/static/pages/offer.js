@@ -7,6 +7,7 @@ import { t } from "../lib/i18n.js";
 import { AddTo } from "../lib/changesets.js";
 import { may, mayChange } from "../lib/roles.js";
 import { Card, Failure, Field, Funnel, Input, Interval, Loaded, mistakeIn, Page, Select, tell } from "../lib/widgets.js";
+import { OfferPreview } from "./offer_preview.js";
 import { RecentFunnel } from "./offer_funnel.js";
 import { NEXT, StatusOf } from "./offers.js";
 import { Treatments } from "./treatments.js";
@@ -15,13 +16,14 @@ const TIERS = ["eligibility", "applicability", "suitability"];
 const BASES = ["consent", "contract", "legitimate_interest", "legal_obligation"];
 
 async function load(id) {
-  const [{ answer: offer, etag }, vocabulary, groups, report] = await Promise.all([
+  const [{ answer: offer, etag }, vocabulary, groups, placements, report] = await Promise.all([
     getTagged(`/v1/offers/${part(id)}`),
     loadVocabulary(),
     get("/v1/groups"),
+    get("/v1/placements"),
     get(withQuery("/v1/reports/offers", { by: "offer", offer: id })),
   ]);
-  return { offer, etag, vocabulary, groups, row: report.rows[0] };
+  return { offer, etag, vocabulary, groups, placements, row: report.rows[0] };
 }
 
 export default function Offer({ id }) {
@@ -36,7 +38,7 @@ const editable = ({ name, group, value, lever, mandatory, requires_consent, lega
   name, group, value, lever, mandatory, requires_consent, legal_basis, rules, contact_limits,
 });
 
-function Editor({ offer, etag, vocabulary, groups, row, reload }) {
+function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
   const [draft, setDraft] = useState(() => editable(offer));
   const [reason, setReason] = useState("");
   const [status, setStatus] = useState(offer.status);
@@ -68,6 +70,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
   };
   const end = html`<${StatusOf} offer=${offer} reload=${reload} />`;
   const locked = !may("ops");
+  const channels = [...new Set(placements.map((placement) => placement.channel))].sort();
   return html`<${Page} title=${offer.name} end=${end}>
     <div class="two">
       <form onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
@@ -98,7 +101,8 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
       <div>
         <${Result} row=${row} />
         <${RecentFunnel} id=${offer.offer_id} />
-        <${Treatments} offer=${offer} locked=${locked} reload=${reload} />
+        ${!locked && html`<${OfferPreview} ...${{ offer, draft, placements, vocabulary }} isChanged=${changed.length > 0} />`}
+        <${Treatments} ...${{ offer, channels, vocabulary, locked, reload }} />
       </div>
     </div>
   <//>`;
@@ -140,7 +144,7 @@ export function Rules({ draft, set, vocabulary, mistake, offer }) {
               ${(a) => html`<${Select} ...${a} value=${rule.tier} onValue=${(tier) => change(i, { tier })} options=${TIERS.map((x) => [x, t(`tier.${x}`)])} />`}
             <//>
           </div>
-          <${Field} label=${t("condition")} mistake=${mistake(`rules.${i}.when`)}>
+          <${Field} label=${t("condition")} mistake=${mistake(`rules.${i}.when`) ?? mistake(`rules.${rule.name}`)}>
             ${(a) => html`<${CelInput} ...${a} value=${rule.when} onValue=${(when) => change(i, { when })} vocabulary=${vocabulary} />`}
           <//>
           <${Builder} id=${`rule-${i}`} vocabulary=${vocabulary} onAdd=${(text) => change(i, { when: rule.when.trim() ? `${rule.when} && ${text}` : text })} />
