@@ -161,7 +161,7 @@ def test_an_edited_offer_is_live_and_its_acceptance_moves_home(browser: Browser,
         page.get_by_role("link", name="TV pack").click()
         expect(page.get_by_label("Lever (%)")).to_have_value("900")
         page.get_by_label("Name", exact=True).fill("TV pack XL")
-        page.get_by_label("Reason").fill("new season")
+        page.get_by_label("Reason", exact=True).fill("new season")
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.get_by_role("heading", name="TV pack XL")).to_be_visible()
 

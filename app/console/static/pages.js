@@ -9,6 +9,7 @@ export const PAGES = [
   { at: "/console/dead-letters", key: "deadLetters", group: "watch", roles: ["ops"], load: () => import("./pages/dead_letters.js") },
   { at: "/console/audit", key: "audit", group: "watch", roles: READERS, load: () => import("./pages/audit.js") },
   { at: "/console/offers", key: "offers", group: "steer", roles: READERS, load: () => import("./pages/offers.js") },
+  { at: "/console/new-offer", parent: "offers", roles: ["ops"], load: () => import("./pages/new_offer.js") },
   { at: "/console/offers/:id", parent: "offers", roles: READERS, load: () => import("./pages/offer.js") },
   { at: "/console/groups", key: "groups", group: "steer", roles: READERS, load: () => import("./pages/groups.js") },
   { at: "/console/capacity", key: "capacity", group: "steer", roles: READERS, load: () => import("./pages/capacity.js") },

@@ -1,6 +1,6 @@
 // Change sets as pages share them: their state, what they change, and the way of an edit into one.
 import { html, useLoad, useState } from "./ui.js";
-import { get, part, patch, post } from "./api.js";
+import { get, part, patch, post, put } from "./api.js";
 import { number, share } from "./format.js";
 import { known, t } from "./i18n.js";
 import { Badge, Bar, Card, Failure, Field, Funnel, Input, Loaded, Select, Table, tell } from "./widgets.js";
@@ -13,15 +13,18 @@ export const StateOf = ({ of }) => html`<${Badge} kind=${KINDS[of]}>${t(`state.$
 /** The address of an item of a change set; a treatment's id has a slash of its own. */
 export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(part).join("/")}`;
 
-/** Puts an edit (a merge patch of a thing) into a draft of one's own, or into a new one. */
-export function AddTo({ kind, thing, body, disabled, onDone }) {
+/**
+ * Puts an edit (a merge patch of a thing, or with `whole` the body of a new one) into a draft of one's own, or into a new one.
+ * `onError`: shows a refusal, at its field.
+ */
+export function AddTo({ kind, thing, body, disabled, whole, onDone, onError }) {
   const drafts = useLoad(() => get("/v1/changesets?state=draft&mine=true&limit=200"));
   return html`<${Loaded} of=${drafts}>
-    ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, onDone }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
+    ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, whole, onDone, onError }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
   <//>`;
 }
 
-function Adding({ kind, thing, body, disabled, onDone, drafts, reload }) {
+function Adding({ kind, thing, body, disabled, whole, onDone, onError, drafts, reload }) {
   const [chosen, setChosen] = useState(String(drafts[0]?.changeset_id ?? ""));
   const [title, setTitle] = useState("");
   const [error, setError] = useState(null);
@@ -33,13 +36,14 @@ function Adding({ kind, thing, body, disabled, onDone, drafts, reload }) {
       const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
       // At once, so that a mistake in the edit does not make another draft at the next try.
       setChosen(String(id));
-      const made = await patch(itemPath(id, kind, thing), body);
+      const made = await (whole ? put(itemPath(id, kind, thing), { body }) : patch(itemPath(id, kind, thing), body));
       tell(t("addedToChangeset", { title: made.title }));
       setTitle("");
       setError(null);
       onDone();
     } catch (problem) {
       setError(problem);
+      onError?.(problem);
     }
     reload();
     setBusy(false);
@@ -55,7 +59,7 @@ function Adding({ kind, thing, body, disabled, onDone, drafts, reload }) {
       ${(a) => html`<${Select} ...${a} value=${chosen} onValue=${setChosen} options=${[["", t("changesetNew")], ...drafts.map((c) => [String(c.changeset_id), `${c.changeset_id} · ${c.title}`])]} />`}
     <//>
     ${!chosen && html`<${Field} label=${t("changesetTitle")}>${(a) => html`<${Input} ...${a} value=${title} onValue=${setTitle} onKeyDown=${enter} maxlength="200" />`}<//>`}
-    ${error && html`<${Failure} error=${error} />`}
+    ${error && !onError && html`<${Failure} error=${error} />`}
     <div><button type="button" disabled=${!isReady} onClick=${add}>${t("addToChangeset")}</button></div>
   </div>`;
 }

@@ -54,6 +54,9 @@ export function Table({ columns, rows, label, empty = t("nothing") }) {
   </div>`;
 }
 
+/** The reason that an error of the API gives for a field, by its whole name or the end of it. */
+export const mistakeIn = (error, field) => error?.errors.find((e) => e.field === field || e.field.endsWith(`.${field}`))?.reason;
+
 let fields = 0;
 
 /** A control with its label, a hint, and what is wrong with it. `children` gets the attributes to use. */

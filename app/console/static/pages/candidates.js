@@ -27,7 +27,7 @@ const Stop = ({ of }) =>
     ${of.allowed_again_ms ? ` ${t("allowedAgain", { at: time(of.allowed_again_ms) })}` : ""}
     ${of.inherited_from ? ` (${of.inherited_from})` : ""}</span></div>`;
 
-function Why({ of }) {
+export function Why({ of }) {
   if (of.stops?.length > 0) return of.stops.slice(0, 3).map((stop) => html`<${Stop} of=${stop} />`);
   if (!of.factors) return null;
   const { P, C, V, L } = of.factors;

@@ -6,7 +6,8 @@ import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { AddTo } from "../lib/changesets.js";
 import { may, mayChange } from "../lib/roles.js";
-import { Card, Failure, Field, Funnel, Input, Interval, Loaded, Page, Select, tell } from "../lib/widgets.js";
+import { Card, Failure, Field, Funnel, Input, Interval, Loaded, mistakeIn, Page, Select, tell } from "../lib/widgets.js";
+import { OfferPreview } from "./offer_preview.js";
 import { RecentFunnel } from "./offer_funnel.js";
 import { NEXT, StatusOf } from "./offers.js";
 import { Treatments } from "./treatments.js";
@@ -15,13 +16,14 @@ const TIERS = ["eligibility", "applicability", "suitability"];
 const BASES = ["consent", "contract", "legitimate_interest", "legal_obligation"];
 
 async function load(id) {
-  const [{ answer: offer, etag }, vocabulary, groups, report] = await Promise.all([
+  const [{ answer: offer, etag }, vocabulary, groups, placements, report] = await Promise.all([
     getTagged(`/v1/offers/${part(id)}`),
     loadVocabulary(),
     get("/v1/groups"),
+    get("/v1/placements"),
     get(withQuery("/v1/reports/offers", { by: "offer", offer: id })),
   ]);
-  return { offer, etag, vocabulary, groups, row: report.rows[0] };
+  return { offer, etag, vocabulary, groups, placements, row: report.rows[0] };
 }
 
 export default function Offer({ id }) {
@@ -36,14 +38,14 @@ const editable = ({ name, group, value, lever, mandatory, requires_consent, lega
   name, group, value, lever, mandatory, requires_consent, legal_basis, rules, contact_limits,
 });
 
-function Editor({ offer, etag, vocabulary, groups, row, reload }) {
+function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
   const [draft, setDraft] = useState(() => editable(offer));
   const [reason, setReason] = useState("");
   const [status, setStatus] = useState(offer.status);
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
-  const mistake = (field) => error?.errors.find((e) => e.field === field || e.field.endsWith(`.${field}`))?.reason;
+  const mistake = (field) => mistakeIn(error, field);
   const before = editable(offer);
   const changed = Object.keys(draft).filter((name) => JSON.stringify(draft[name]) !== JSON.stringify(before[name]));
   const body = Object.fromEntries(changed.map((name) => [name, draft[name]]));
@@ -56,7 +58,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
     event.preventDefault();
     setBusy(true);
     try {
-      const headers = { "If-Match": etag, "X-Reason": encodeURIComponent(reason) === reason ? reason : asciiOf(reason) };
+      const headers = { "If-Match": etag, "X-Reason": asciiOf(reason) };
       const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, body, headers);
       tell(t("savedOffer", { offer: answer.name }));
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
@@ -68,6 +70,7 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
   };
   const end = html`<${StatusOf} offer=${offer} reload=${reload} />`;
   const locked = !may("ops");
+  const channels = [...new Set(placements.map((placement) => placement.channel))].sort();
   return html`<${Page} title=${offer.name} end=${end}>
     <div class="two">
       <form onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
@@ -98,16 +101,17 @@ function Editor({ offer, etag, vocabulary, groups, row, reload }) {
       <div>
         <${Result} row=${row} />
         <${RecentFunnel} id=${offer.offer_id} />
-        <${Treatments} offer=${offer} locked=${locked} reload=${reload} />
+        ${!locked && html`<${OfferPreview} ...${{ offer, draft, placements, vocabulary }} isChanged=${changed.length > 0} />`}
+        <${Treatments} ...${{ offer, channels, vocabulary, locked, reload }} />
       </div>
     </div>
   <//>`;
 }
 
 /** Headers hold ASCII: accents are left out of the reason that is kept. */
-const asciiOf = (text) => text.normalize("NFD").replace(/[^\x20-\x7e]/g, "");
+export const asciiOf = (text) => text.normalize("NFD").replace(/[^\x20-\x7e]/g, "");
 
-function Basics({ draft, set, groups, mistake }) {
+export function Basics({ draft, set, groups, mistake }) {
   return html`<${Card} title=${t("basics")}>
     <div class="fields">
       <${Field} label=${t("field.name")} mistake=${mistake("name")}>${(a) => html`<${Input} ...${a} value=${draft.name} onValue=${(name) => set({ name })} required />`}<//>
@@ -125,7 +129,7 @@ function Basics({ draft, set, groups, mistake }) {
   <//>`;
 }
 
-function Rules({ draft, set, vocabulary, mistake, offer }) {
+export function Rules({ draft, set, vocabulary, mistake, offer }) {
   const change = (i, changed) => set({ rules: draft.rules.map((rule, n) => (n === i ? { ...rule, ...changed } : rule)) });
   const inherited = offer.inherited.flatMap((from) => from.rules.map((rule) => ({ ...rule, from })));
   return html`<${Card} title=${t("rules")}>
@@ -140,7 +144,7 @@ function Rules({ draft, set, vocabulary, mistake, offer }) {
               ${(a) => html`<${Select} ...${a} value=${rule.tier} onValue=${(tier) => change(i, { tier })} options=${TIERS.map((x) => [x, t(`tier.${x}`)])} />`}
             <//>
           </div>
-          <${Field} label=${t("condition")} mistake=${mistake(`rules.${i}.when`)}>
+          <${Field} label=${t("condition")} mistake=${mistake(`rules.${i}.when`) ?? mistake(`rules.${rule.name}`)}>
             ${(a) => html`<${CelInput} ...${a} value=${rule.when} onValue=${(when) => change(i, { when })} vocabulary=${vocabulary} />`}
           <//>
           <${Builder} id=${`rule-${i}`} vocabulary=${vocabulary} onAdd=${(text) => change(i, { when: rule.when.trim() ? `${rule.when} && ${text}` : text })} />
@@ -156,7 +160,7 @@ function Rules({ draft, set, vocabulary, mistake, offer }) {
 
 const all = (rules) => rules.filter((r) => r.when.trim()).map((r) => `(${r.when})`).join(" && ");
 
-function Limits({ draft, set, offer, mistake }) {
+export function Limits({ draft, set, offer, mistake }) {
   const change = (i, changed) => set({ contact_limits: draft.contact_limits.map((x, n) => (n === i ? { ...x, ...changed } : x)) });
   const more = offer.inherited.flatMap((from) => from.contact_limits ?? []);
   return html`<${Card} title=${t("consentAndLimits")}>

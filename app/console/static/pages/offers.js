@@ -3,7 +3,7 @@ import { html, useLoad, useMemo, useState } from "../lib/ui.js";
 import { get, part, patch, post } from "../lib/api.js";
 import { number, share } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { mayChange } from "../lib/roles.js";
+import { may, mayChange } from "../lib/roles.js";
 import { Bar, Confirm, Failure, Field, Input, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
 
 const SHOWN = 50;
@@ -21,7 +21,7 @@ export default function Offers() {
   const loaded = useLoad(() => get("/v1/offers?brief=true"));
   // The list does not wait for what is counted.
   const counted = useLoad(async () => new Map((await get("/v1/reports/offers?by=offer")).rows.map((row) => [row.offer, row])));
-  return html`<${Page} title=${t("page.offers")}>
+  return html`<${Page} title=${t("page.offers")} end=${may("ops") && html`<a class="button primary" href="/console/new-offer">${t("newOffer")}</a>`}>
     ${counted.error && html`<${Failure} error=${counted.error} again=${counted.reload} />`}
     <${Loaded} of=${loaded}>${(offers) => html`<${List} ...${{ offers, reload: loaded.reload }} report=${counted.data} />`}<//>
   <//>`;

@@ -1,10 +1,9 @@
 // How an offer is put, by channel and language, as a real customer would read it.
 import { html, useState } from "../lib/ui.js";
-import { get, part, patch } from "../lib/api.js";
-import { AddTo } from "../lib/changesets.js";
+import { get, part } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
-import { mayChange } from "../lib/roles.js";
-import { Badge, Card, Failure, Field, Input, tell } from "../lib/widgets.js";
+import { Badge, Card, Failure, Field } from "../lib/widgets.js";
+import { TreatmentForm } from "./treatment_form.js";
 
 const FILTERS = {
   upper: (text) => text.toUpperCase(),
@@ -38,10 +37,11 @@ export function preview(text, treatment, offer, customer) {
   });
 }
 
-export function Treatments({ offer, locked, reload }) {
+export function Treatments({ offer, channels, vocabulary, locked, reload }) {
   const [id, setId] = useState("");
   const [customer, setCustomer] = useState(null);
   const [error, setError] = useState(null);
+  const [isNew, setNew] = useState(false);
   const find = async () => {
     try {
       setCustomer(id ? await get(`/v1/customers/${part(id)}`) : null);
@@ -50,6 +50,8 @@ export function Treatments({ offer, locked, reload }) {
       setError(problem);
     }
   };
+  const form = { offer, channels, vocabulary };
+  const said = (text, treatment) => preview(text, treatment, offer, customer);
   return html`<${Card} title=${t("treatments")}>
     <${Field} label=${t("previewFor")} hint=${t("previewHint")}>
       ${(a) => html`<div class="row"><input ...${a} value=${id} onInput=${(e) => setId(e.currentTarget.value)} style=${{ width: "12rem" }} /><button type="button" onClick=${find}>${t("show")}</button></div>`}
@@ -57,42 +59,41 @@ export function Treatments({ offer, locked, reload }) {
     ${error && html`<${Failure} error=${error} />`}
     ${customer && html`<p class="small" role="status">${t("previewedFor", { id: customer.customer_id })}</p>`}
     ${offer.treatments.length === 0 && html`<p class="empty">${t("noTreatments")}</p>`}
-    ${offer.treatments.map((treatment) => html`<${Treatment} key=${treatment.treatment_id} ...${{ treatment, offer, customer, locked, reload }} />`)}
+    ${offer.treatments.map((treatment) => html`<${Treatment} key=${treatment.treatment_id} ...${{ treatment, form, said, locked, reload }} />`)}
+    ${!locked && !isNew && html`<p><button type="button" onClick=${() => setNew(true)}>${t("addTreatment")}</button></p>`}
+    ${isNew &&
+    html`<div class="card">
+      <h3>${t("newTreatment")}</h3>
+      <${TreatmentForm} ...${form} said=${said} onDone=${() => setNew(false)} onSaved=${() => { setNew(false); reload(); }} />
+    </div>`}
   <//>`;
 }
 
-function Treatment({ treatment, offer, customer, locked, reload }) {
-  const [edited, setEdited] = useState(null);
-  const [error, setError] = useState(null);
-  const said = (text) => preview(text, treatment, offer, customer);
-  const save = async () => {
-    try {
-      await patch(`/v1/offers/${part(offer.offer_id)}/treatments/${part(treatment.treatment_id)}`, edited);
-      tell(t("savedTreatment", { treatment: treatment.treatment_id }));
-      reload();
-    } catch (problem) {
-      setError(problem);
-    }
-  };
+/** A treatment as it is read: of the catalogue with its variables, or of an answer with its texts filled in. */
+export function Texts({ of: treatment, said = (text) => text }) {
   const { script } = treatment;
-  return html`<div class="card" lang=${treatment.language}>
+  return html`<div lang=${treatment.language}>
+    <p><strong>${said(treatment.title)}</strong></p>
+    ${treatment.message && html`<p>${said(treatment.message)}</p>`}
+    ${treatment.button && html`<p><span class="badge accent">${said(treatment.button)}</span></p>`}
+    ${treatment.legal && html`<p class="muted small">${said(treatment.legal)}</p>`}
+    ${script &&
+    html`<ol class="small">${script.steps.map((s) => html`<li>${said(s.text)}${s.when && html` <code>${s.when}</code>`}</li>`)}</ol>
+      ${script.objections.map((o) => html`<p class="objection small"><strong>${said(o.objection)}</strong> ${said(o.answer)}</p>`)}`}
+  </div>`;
+}
+
+function Treatment({ treatment, form, said, locked, reload }) {
+  const [isEdited, setEdited] = useState(false);
+  const saved = () => {
+    setEdited(false);
+    reload();
+  };
+  return html`<div class="card">
     <div class="row"><${Badge} kind="accent">${treatment.channel}<//><${Badge}>${treatment.language}<//><span class="muted small">${treatment.treatment_id}</span></div>
-    ${edited
-      ? html`<div class="stack">
-          <${Field} label=${t("title")}>${(a) => html`<${Input} ...${a} value=${edited.title} onValue=${(title) => setEdited({ ...edited, title })} />`}<//>
-          <${Field} label=${t("message")}>${(a) => html`<textarea ...${a} value=${edited.message} onInput=${(e) => setEdited({ ...edited, message: e.currentTarget.value })}></textarea>`}<//>
-          ${error && html`<${Failure} error=${error} />`}
-          <p class="small"><strong>${said(edited.title)}</strong> ${said(edited.message)}</p>
-          <div class="row">${mayChange() && html`<button type="button" class="primary" onClick=${save}>${t("save")}</button>`}<button type="button" onClick=${() => setEdited(null)}>${t("cancel")}</button></div>
-          <${AddTo} kind="treatment" thing=${`${offer.offer_id}/${treatment.treatment_id}`} body=${edited} onDone=${() => setEdited(null)} />
-        </div>`
-      : html`<p><strong>${said(treatment.title)}</strong></p>
-          ${treatment.message && html`<p>${said(treatment.message)}</p>`}
-          ${treatment.button && html`<p><span class="badge accent">${said(treatment.button)}</span></p>`}
-          ${treatment.legal && html`<p class="muted small">${said(treatment.legal)}</p>`}
-          ${script &&
-          html`<ol class="small">${script.steps.map((s) => html`<li>${said(s.text)}${s.when && html` <code>${s.when}</code>`}</li>`)}</ol>
-            ${script.objections.map((o) => html`<p class="objection small"><strong>${said(o.objection)}</strong> ${said(o.answer)}</p>`)}`}
-          ${!locked && html`<button type="button" class="small" onClick=${() => setEdited({ title: treatment.title, message: treatment.message })}>${t("edit")}</button>`}`}
+    ${isEdited
+      ? html`<${TreatmentForm} ...${form} ...${{ treatment, said }} onDone=${() => setEdited(false)} onSaved=${saved} />`
+      : html`<${Texts} of=${treatment} said=${(text) => said(text, treatment)} />
+          ${!locked && html`<button type="button" class="small" aria-label=${t("editTreatment", { treatment: treatment.treatment_id })} onClick=${() => setEdited(true)}>${t("edit")}</button>`}`}
   </div>`;
 }

@@ -1,0 +1,158 @@
+// A treatment as it is written: a new one, or what is changed of one, with its script.
+import { html, useEffect, useRef, useState } from "../lib/ui.js";
+import { getTagged, part, patch, put } from "../lib/api.js";
+import { CelInput } from "../lib/cel.js";
+import { AddTo } from "../lib/changesets.js";
+import { language, t } from "../lib/i18n.js";
+import { mayChange } from "../lib/roles.js";
+import { Failure, Field, Input, mistakeIn, Select, tell } from "../lib/widgets.js";
+
+const PLAIN = ["channel", "language", "title", "message"];
+const OPTIONAL = ["image", "link", "button", "legal"];
+
+/** A treatment as the form holds it: lists of rows, and texts that may be empty. */
+const formOf = (treatment) => ({
+  ...Object.fromEntries([...PLAIN, ...OPTIONAL].map((name) => [name, treatment[name] ?? ""])),
+  fallbacks: Object.entries(treatment.fallbacks ?? {}),
+  steps: (treatment.script?.steps ?? []).map((step) => ({ ...step, when: step.when ?? "" })),
+  objections: treatment.script?.objections ?? [],
+});
+
+/** The body that a form stands for. */
+const bodyOf = ({ fallbacks, steps, objections, ...form }) => ({
+  ...Object.fromEntries(PLAIN.map((name) => [name, form[name]])),
+  ...Object.fromEntries(OPTIONAL.map((name) => [name, form[name] || null])),
+  fallbacks: Object.fromEntries(fallbacks.filter(([path]) => path)),
+  script: steps.length + objections.length === 0 ? null : { steps: steps.map((step) => ({ ...step, when: step.when.trim() || null })), objections },
+});
+
+/** What takes `before` to `now`, as a merge patch: a fallback that is gone is null. */
+function changesOf(before, now) {
+  const changed = Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+  if (changed.fallbacks) {
+    const gone = Object.keys(before.fallbacks).filter((path) => !(path in now.fallbacks));
+    changed.fallbacks = { ...changed.fallbacks, ...Object.fromEntries(gone.map((path) => [path, null])) };
+  }
+  return changed;
+}
+
+/** `treatment`: the one that is changed; without it a new one is written. `said`: a text as it would be read now. */
+export function TreatmentForm({ offer, treatment, channels, vocabulary, said, onDone, onSaved }) {
+  const [id, setId] = useState("");
+  const [form, setForm] = useState(() => formOf(treatment ?? { channel: channels[0], language }));
+  const [before, setBefore] = useState(treatment);
+  const [etag, setEtag] = useState(null);
+  const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const first = useRef(null);
+  const name = treatment?.treatment_id ?? id;
+  const path = `/v1/offers/${part(offer.offer_id)}/treatments/${part(name)}`;
+  useEffect(() => {
+    first.current.querySelector("input, select").focus();
+    if (!treatment) return;
+    // What is changed is what is shown: somebody else's change since then is not written over.
+    getTagged(path).then(({ answer, etag: found }) => {
+      if (JSON.stringify(formOf(answer)) !== JSON.stringify(formOf(treatment))) setForm(formOf(answer));
+      setBefore(answer);
+      setEtag(found);
+    }, setError);
+  }, []);
+  const set = (changed) => setForm((old) => ({ ...old, ...changed }));
+  const mistake = (...fields) => fields.map((field) => mistakeIn(error, field)).find(Boolean);
+  const body = treatment ? changesOf(bodyOf(formOf(before)), bodyOf(form)) : bodyOf(form);
+  const isEmpty = treatment ? Object.keys(body).length === 0 || etag === null : !id || !form.title;
+  const refuse = (problem) => setError(!treatment && problem.status === 412 ? { ...problem, message: t("idTaken"), errors: [{ field: "treatment_id", reason: t("idTaken") }] } : problem);
+  const save = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const answer = await (treatment ? patch(path, body, { "If-Match": etag }) : put(path, body, { "If-None-Match": "*" }));
+      tell(t("savedTreatment", { treatment: name }));
+      for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
+      onSaved();
+    } catch (problem) {
+      refuse(problem);
+      setBusy(false);
+    }
+  };
+  const shown = bodyOf(form);
+  const text = (field, label, rows) =>
+    html`<${Field} label=${label} mistake=${mistake(field)}>
+      ${(a) => (rows ? html`<textarea ...${a} value=${form[field]} onInput=${(e) => set({ [field]: e.currentTarget.value })}></textarea>` : html`<${Input} ...${a} value=${form[field]} onValue=${(v) => set({ [field]: v })} />`)}
+    <//>`;
+  return html`<form ref=${first} class="stack" data-testid="treatment-form" onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
+    ${!treatment && html`<${Field} label=${t("treatmentId")} mistake=${mistake("treatment_id", "thing")}>${(a) => html`<${Input} ...${a} value=${id} onValue=${setId} required autocomplete="off" spellcheck="false" />`}<//>`}
+    <div class="fields">
+      <${Field} label=${t("channel")} mistake=${mistake("channel")}>
+        ${(a) => html`<${Select} ...${a} value=${form.channel} onValue=${(channel) => set({ channel })} options=${[...new Set([...channels, form.channel])].map((c) => [c, c])} />`}
+      <//>
+      ${text("language", t("language"))}
+    </div>
+    ${text("title", t("title"))} ${text("message", t("message"), 3)}
+    <div class="fields">${text("button", t("buttonText"))} ${text("link", t("link"))} ${text("image", t("image"))}</div>
+    ${text("legal", t("legalText"), 2)}
+    <${Fallbacks} rows=${form.fallbacks} onRows=${(fallbacks) => set({ fallbacks })} ...${{ vocabulary, mistake }} />
+    <${Script} ...${{ form, set, vocabulary, mistake }} />
+    ${error && html`<${Failure} error=${error} />`}
+    ${form.title && html`<p class="small"><strong>${said(form.title, shown)}</strong> ${said(form.message, shown)}</p>`}
+    <div class="row">${mayChange() && html`<button class="primary" disabled=${busy || isEmpty}>${t("save")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
+    <${AddTo} whole=${!treatment} kind="treatment" thing=${`${offer.offer_id}/${name}`} body=${body} disabled=${isEmpty} onDone=${onDone} onError=${refuse} />
+  </form>`;
+}
+
+const without = (list, i) => list.filter((_, n) => n !== i);
+const changedAt = (list, i, changed) => list.map((one, n) => (n === i ? changed : one));
+
+/** What is said for variables that have no value. */
+function Fallbacks({ rows, onRows, vocabulary, mistake }) {
+  const names = vocabulary.filter((n) => n.path.startsWith("customer.") || n.path.startsWith("context."));
+  return html`<fieldset class="plain-fieldset stack">
+    <legend><strong>${t("fallbacks")}</strong> <span class="muted small">${t("fallbacksHint")}</span></legend>
+    <datalist id="fallback-names">${names.map((n) => html`<option value=${n.path} />`)}</datalist>
+    ${rows.map(
+      ([path, text], i) => html`<div class="fields" key=${i}>
+        <${Field} label=${t("variable", { n: i + 1 })} mistake=${mistake(`fallbacks.${path}`)}>${(a) => html`<${Input} ...${a} list="fallback-names" value=${path} onValue=${(v) => onRows(changedAt(rows, i, [v, text]))} />`}<//>
+        <${Field} label=${t("fallback", { n: i + 1 })}>${(a) => html`<${Input} ...${a} value=${text} onValue=${(v) => onRows(changedAt(rows, i, [path, v]))} />`}<//>
+        <div><button type="button" class="small danger" onClick=${() => onRows(without(rows, i))}>${t("removeFallback", { n: i + 1 })}</button></div>
+      </div>`,
+    )}
+    <div><button type="button" class="small" onClick=${() => onRows([...rows, ["", ""]])}>${t("addFallback")}</button></div>
+  </fieldset>`;
+}
+
+/** An id for another step that none of them has. */
+function freeId(steps) {
+  let n = steps.length + 1;
+  while (steps.some((step) => step.step_id === `step-${n}`)) n += 1;
+  return `step-${n}`;
+}
+
+/** What an agent says, step by step, and answers to what customers object. */
+function Script({ form, set, vocabulary, mistake }) {
+  const { steps, objections } = form;
+  const step = (i, changed) => set({ steps: changedAt(steps, i, { ...steps[i], ...changed }) });
+  const objection = (i, changed) => set({ objections: changedAt(objections, i, { ...objections[i], ...changed }) });
+  const at = (i, field) => mistake(`script.steps.${i}.${field}`, `script.steps.${steps[i].step_id}.${field}`);
+  return html`<fieldset class="plain-fieldset stack">
+    <legend><strong>${t("script")}</strong> <span class="muted small">${t("scriptHint")}</span></legend>
+    ${steps.map(
+      (one, i) => html`<div class="stack" key=${`step ${i}`}>
+        <${Field} label=${t("stepId", { n: i + 1 })} mistake=${at(i, "step_id")}>${(a) => html`<${Input} ...${a} value=${one.step_id} onValue=${(v) => step(i, { step_id: v })} spellcheck="false" />`}<//>
+        <${Field} label=${t("stepText", { n: i + 1 })} mistake=${at(i, "text")}>${(a) => html`<textarea ...${a} value=${one.text} onInput=${(e) => step(i, { text: e.currentTarget.value })}></textarea>`}<//>
+        <${Field} label=${t("stepWhen", { n: i + 1 })} mistake=${at(i, "when")}>${(a) => html`<${CelInput} ...${a} value=${one.when} onValue=${(v) => step(i, { when: v })} vocabulary=${vocabulary} />`}<//>
+        <div><button type="button" class="small danger" onClick=${() => set({ steps: without(steps, i) })}>${t("removeStep", { n: i + 1 })}</button></div>
+      </div>`,
+    )}
+    <div><button type="button" class="small" onClick=${() => set({ steps: [...steps, { step_id: freeId(steps), text: "", when: "" }] })}>${t("addStep")}</button></div>
+    ${objections.map(
+      (one, i) => html`<div class="stack" key=${`objection ${i}`}>
+        <${Field} label=${t("objectionText", { n: i + 1 })} mistake=${mistake(`script.objections.${i}.objection`)}>${(a) => html`<${Input} ...${a} value=${one.objection} onValue=${(v) => objection(i, { objection: v })} />`}<//>
+        <${Field} label=${t("objectionAnswer", { n: i + 1 })} mistake=${mistake(`script.objections.${i}.answer`)}>${(a) => html`<textarea ...${a} value=${one.answer} onInput=${(e) => objection(i, { answer: e.currentTarget.value })}></textarea>`}<//>
+        <div><button type="button" class="small danger" onClick=${() => set({ objections: without(objections, i) })}>${t("removeObjection", { n: i + 1 })}</button></div>
+      </div>`,
+    )}
+    <div><button type="button" class="small" onClick=${() => set({ objections: [...objections, { objection: "", answer: "" }] })}>${t("addObjection")}</button></div>
+    ${mistake("script.steps") && html`<p class="mistake">${mistake("script.steps")}</p>`}
+    ${mistake("script.objections") && html`<p class="mistake">${mistake("script.objections")}</p>`}
+  </fieldset>`;
+}
