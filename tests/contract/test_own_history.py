@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.recovery.store_restore import DecisionRestorer
 from storage import clock
+from storage.clock import DAY_MS
 from storage.keys import Keys
 from storage.redis import make_redis
 from tests.support.api import BUCKETS, Instance, Nextbest, decide, problem_of, put_offer, tell
@@ -151,21 +153,24 @@ async def test_the_very_next_decision_knows_a_declared_outcome(shop: Nextbest) -
     api, asked = shop.api, "history.had('quoted', 'gold', '7d')"
     await declare(api)
     await put_offer(api, "call-back", value=30, **rule(f"{asked} && history.last_outcome('*') == 'quoted'"))
-    features = [{"name": "quoted", "kind": "category", "path": asked, "values": ["True"]}]
+    features = [{"name": "quoted", "kind": "category", "path": asked, "values": ["true"]}]
     features.append({"name": "quotes", "kind": "numeric", "path": "history.count_had('quoted', '*', '7d')"})
     policy = {"name": "knows-quotes", "algorithm": "logistic_thompson", "features": features}
     made = await api.ok("POST", "/v1/policies", json=policy, role="scientist")
     assert made["warnings"] == []
-    # What a policy asks for is logged with every decision, by nothing but its registration.
-    await api.state.roster.refresh()
-    wide = {"channel": "web", "slots": 5, "control_share": 0, "deadline_ms": 5000}
+    wide = {"channel": "web", "slots": 5, "control_share": 0, "deadline_ms": 10_000}
     await api.ok("PUT", "/v1/placements/quotes", json=wide)
+    await shop.worker.drain()
+    await shop.worker.warm()
+    champion = {"policy": made["policy"], "stage": "champion", "force": True}
+    await api.ok("POST", "/v1/placements/quotes/policies", json=champion, role="scientist")
     first = await decide(api, "quoter", "quotes", explain=True)
     assert stop_of(first["explanation"], "call-back")["observed"][asked] is False
     assert await tell(api, first["decision_id"], "gold", "quoted") == "recorded"
     assert await tell(api, first["decision_id"], "gold", "quoted") == "duplicate"
     second = await decide(api, "quoter", "quotes")
     assert "call-back" in ids(second)
+    assert second["policy"]["name"] == "knows-quotes"
     await tell(api, second["decision_id"], "gold", "complaint")
     third = await decide(api, "quoter", "quotes", explain=True)
     stop = stop_of(third["explanation"], "call-back")
@@ -175,14 +180,13 @@ async def test_the_very_next_decision_knows_a_declared_outcome(shop: Nextbest) -
     await history_in_redis(shop, "quoter", lose=True)
     later = await api.ok("GET", f"/v1/decisions/{third['decision_id']}/explanation")
     assert stop_of(later["candidates"], "call-back") == stop
-    again = await api.ok("POST", f"/v1/decisions/{second['decision_id']}/replay", role="scientist")
+    again = await api.ok("GET", f"/v1/decisions/{second['decision_id']}/replay", role="scientist")
     assert again["identical"] is True
     facts = text("SELECT header -> 'facts' ->> :path FROM decisions WHERE decision_id = :id")
     async with api.state.engine.connect() as connection:
         for made, number in ((first, "0"), (second, "1")):
             values = {"path": "history.count_had('quoted', '*', '7d')", "id": made["decision_id"]}
             assert await connection.scalar(facts, values) == number
-    await api.ok("DELETE", "/v1/offers/call-back")
 
 
 async def test_an_outcome_that_nobody_declared_is_refused_and_one_that_a_rule_names_stays(
@@ -230,21 +234,29 @@ async def test_declared_outcomes_are_handed_over_and_rebuilt(shop: Nextbest) -> 
     assert await history_in_redis(shop, "merged") == kept
 
 
-async def test_a_late_outcome_is_kept_and_rebuilt_by_the_time_at_which_it_happened(shop: Nextbest) -> None:
-    api = shop.api
+async def test_a_late_outcome_is_kept_and_brought_back_though_its_decision_is_too_old(shop: Nextbest) -> None:
+    api, state = shop.api, shop.api.state
     await declare(api)
     made = await decide(api, "late")
     await shop.worker.drain()
-    # Closed, and the contact of the decision itself outside of all windows: the outcome is not.
-    await shop.worker.expire(ahead_s=400 * 86_400)
+    await state.redis.delete(state.keys.decision(state.keys.bucket("late"), made["decision_id"]))
+    decisions = text("SELECT header ->> 'decided_at_ms' FROM decisions WHERE decision_id = :id")
+    closed = text(
+        "UPDATE decisions SET header = jsonb_set(header, '{until_ms}', header -> 'decided_at_ms')"
+        " WHERE decision_id = :id"
+    )
+    async with state.engine.begin() as connection:
+        decided_ms = int(str(await connection.scalar(decisions, {"id": made["decision_id"]})))
+        await connection.execute(closed, {"id": made["decision_id"]})
+    assert await tell(api, made["decision_id"], "gold", "quoted") == "late"
     await shop.worker.drain()
-    assert await tell(api, made["decision_id"], "gold", "quoted") in ("recorded", "late")
-    kept = await history_in_redis(shop, "late")
-    assert sum(b":o:quoted:" in name for name, _ in kept) == 1
-    await shop.worker.drain()
-    await history_in_redis(shop, "late", lose=True)
-    await rebuild(shop)
-    assert await history_in_redis(shop, "late") == kept
+    told = [one for one in await history_in_redis(shop, "late", lose=True) if b":o:quoted:" in one[0]]
+    assert len(told) == 1
+    assert told[0][1] > decided_ms
+    # So long afterwards that the decision itself is outside of the longest window, and its outcome is not.
+    now_ms = decided_ms + 400 * DAY_MS
+    await DecisionRestorer(state.engine, state.redis, state.keys).restore(now_ms, now_ms - decided_ms)
+    assert await history_in_redis(shop, "late") == told
 
 
 async def test_a_decision_that_is_taken_back_takes_its_outcomes_along(shop: Nextbest) -> None:
