@@ -80,7 +80,9 @@ def warnings_of(body: Mapping[str, Any], placements: Iterable[str]) -> list[str]
 def history_warnings(spec: PolicySpec, catalogue: Catalogue) -> list[str]:
     """List what the features of a specification ask of customers' histories and will not find."""
     paths = [feature.path for feature in spec.features if feature.path is not None]
-    return feature_warnings(paths, catalogue.offers, catalogue.groups, catalogue.history_ms)
+    return feature_warnings(
+        paths, catalogue.offers, catalogue.groups, catalogue.outcomes, catalogue.history_ms
+    )
 
 
 def _check_history_features(spec: PolicySpec) -> None:

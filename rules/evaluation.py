@@ -81,7 +81,7 @@ class RuleSet:
         wanted = list(expressions)
         paths = {p for e in wanted for p in e.paths}
         calls = {path: call for e in wanted for path, call in e.calls.items()}
-        declared = {**self._vocabulary.attributes, **{path: c.attribute for path, c in calls.items()}}
+        declared = {**self._vocabulary.attributes, **{path: c.attribute() for path, c in calls.items()}}
         places = tuple((p, tuple(p.split(".")), declared[p].type) for p in sorted(paths - {"now"}))
         here = tuple(p for p in places if p[1][0] != "offer")
         roots = tuple(dict.fromkeys(("customer", "context", *(names[0] for _, names, _ in here))))

@@ -90,11 +90,14 @@ class Expression:
 
 
 class Checker:
-    """Checks expressions against one vocabulary and the names of the segments."""
+    """Checks expressions against one vocabulary, the names of the segments, and those of declared outcomes."""
 
-    def __init__(self, vocabulary: Vocabulary, segments: Iterable[str] = ()) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, segments: Iterable[str] = (), outcomes: Iterable[str] = ()
+    ) -> None:
         self.vocabulary = vocabulary
         self.segments = frozenset(segments)
+        self.outcomes = frozenset(outcomes)
         variables = {path: _TYPES[attribute.type] for path, attribute in vocabulary.attributes.items()}
         variables |= {f"{SEGMENT}.{name}": checker.Type.BOOL for name in self.segments}
         variables["now"] = checker.Type.TIMESTAMP
@@ -109,7 +112,8 @@ class Checker:
         found = self._knowing.get(attributes)
         if found is None:
             added = {attribute.path: attribute for attribute in attributes}
-            found = Checker(Vocabulary({**self.vocabulary.attributes, **added}), self.segments)
+            known = Vocabulary({**self.vocabulary.attributes, **added})
+            found = Checker(known, self.segments, self.outcomes)
             self._knowing[attributes] = found
         return found
 
@@ -146,7 +150,7 @@ class Checker:
     def _check_with_history(self, source: str, kind: Kind, uses: list[HistoryUse]) -> Expression:
         """Check an expression in which variables stand for what it asks of the customer's history."""
         calls = {use.call.path: use.call for use in uses}
-        declared = {path: call.attribute for path, call in calls.items()}
+        declared = {path: call.attribute(self.outcomes) for path, call in calls.items()}
         inner = Checker(Vocabulary({**self.vocabulary.attributes, **declared}), self.segments)
         evaluated = with_variables(source, uses)
         try:

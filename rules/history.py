@@ -23,14 +23,17 @@ Scope = Literal["offer", "group", "goal", "all"]
 
 VERBS = ("shown", "presented", "clicked", "accepted", "rejected", "answered")
 """What is looked for: ``answered`` is accepted or rejected."""
+HAD = "had"
+"""Looks for an outcome that is named first: ``history.had('quoted', 'gold', '7d')``."""
 LAST_OUTCOMES = ("presented", "clicked", "accepted", "rejected", "none")
+"""The answers to ``last_outcome`` beside the outcomes that a catalogue declares."""
 MAX_WITHIN_S = 366 * 86_400
 """The longest window, and that of a call without one."""
 
 _MEASURES: Mapping[str, tuple[Measure, str]] = {
-    **{verb: ("ever", verb) for verb in VERBS},
-    **{f"count_{verb}": ("count", verb) for verb in VERBS},
-    **{f"days_since_{verb}": ("days_since", verb) for verb in VERBS},
+    **{verb: ("ever", verb) for verb in (*VERBS, HAD)},
+    **{f"count_{verb}": ("count", verb) for verb in (*VERBS, HAD)},
+    **{f"days_since_{verb}": ("days_since", verb) for verb in (*VERBS, HAD)},
     "last_outcome": ("last_outcome", "outcome"),
 }  # fmt: skip
 _TYPES: Mapping[Measure, AttributeType] = {
@@ -42,6 +45,8 @@ _TYPES: Mapping[Measure, AttributeType] = {
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _WINDOW = re.compile(r"([1-9]\d{0,8})([smhdw])")
 _NAMED = re.compile(r"(?:(group|goal):)?([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+_OUTCOME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BLANK = "'...', "
 _FORMS = "an offer's id, 'group:<id>', 'goal:<name>', or '*' for all offers"
 
 
@@ -50,7 +55,7 @@ class HistoryCall:
     """One question about a customer's history.
 
     ``name``: of the offer, group or goal in ``scope``; empty for all. ``within_s``: how far back it looks, in seconds.
-    ``text``: the call as it is written everywhere, with single quotes.
+    ``text``: the call as it is written everywhere, with single quotes. ``outcome``: that it looks for, if it names one.
     """
 
     measure: Measure
@@ -59,6 +64,7 @@ class HistoryCall:
     name: str
     within_s: int
     text: str
+    outcome: str = ""
 
     @property
     def path(self) -> str:
@@ -70,10 +76,11 @@ class HistoryCall:
         """The name of its variable below ``history``."""
         return self.path.partition(".")[2]
 
-    @property
-    def attribute(self) -> Attribute:
-        """Its variable, declared."""
-        values = LAST_OUTCOMES if self.measure == "last_outcome" else ()
+    def attribute(self, outcomes: Iterable[str] = ()) -> Attribute:
+        """Declare its variable. ``outcomes``: those that the catalogue declares."""
+        values = (
+            (*dict.fromkeys((*sorted(outcomes), *LAST_OUTCOMES)),) if self.measure == "last_outcome" else ()
+        )
         return Attribute(self.path, _TYPES[self.measure], values=values)
 
 
@@ -145,9 +152,9 @@ def _uses(source: str, found: Sequence[Token]) -> Iterator[HistoryUse]:
         closes = closing_of(found, i + 1) if opening == "(" else None
         if closes is None:
             raise RuleError(
-                f"{token.text} is a function: it takes {_FORMS}, and a window",
+                f"{token.text} is a function: it takes {_arguments_of(name)}, and a window",
                 *position(source, token.at),
-                f"write {token.text}('...', '30d')",
+                f"write {token.text}({_BLANK * _names_taken(name)}'30d')",
             )
         end = end_of(found[closes], source)
         call = _call(source, token, name, found[i + 2 : closes])
@@ -156,7 +163,7 @@ def _uses(source: str, found: Sequence[Token]) -> Iterator[HistoryUse]:
 
 def _unknown_function(source: str, token: Token, name: str) -> RuleError:
     near = get_close_matches(name, _MEASURES, n=1, cutoff=0.6)
-    there = ", ".join((*VERBS, "count_<one of these>", "days_since_<one of these>", "last_outcome"))
+    there = ", ".join((*VERBS, HAD, "count_<one of these>", "days_since_<one of these>", "last_outcome"))
     return RuleError(
         f"there is no {token.text}: there are {there}",
         *position(source, token.at),
@@ -168,13 +175,14 @@ def _call(source: str, function: Token, name: str, inner: Sequence[Token]) -> Hi
     """Read the arguments. Raises ``RuleError``."""
     texts = [token for token in inner if token.text != ","]
     commas = len(inner) - len(texts)
-    if texts[1:2] and texts[1].kind == "number" and [t.kind for t in texts] == ["string", "number", "name"]:
-        window = texts[1].text + texts[2].text
-        where = position(source, texts[1].at)
+    if [t.kind for t in texts[-3:]] == ["string", "number", "name"]:
+        window = texts[-2].text + texts[-1].text
+        where = position(source, texts[-2].at)
         raise RuleError("a window stands in quotes", *where, f"write '{window}'")
-    if not 1 <= len(texts) <= 2 or commas != len(texts) - 1 or inner[0].text == ",":
+    names = _names_taken(name)
+    if not names <= len(texts) <= names + 1 or commas != len(texts) - 1 or inner[0].text == ",":
         raise RuleError(
-            f"{function.text} takes {_FORMS}, and perhaps a window such as '30d'",
+            f"{function.text} takes {_arguments_of(name)}, and perhaps a window such as '30d'",
             *position(source, function.at),
         )
     values = []
@@ -187,11 +195,29 @@ def _call(source: str, function: Token, name: str, inner: Sequence[Token]) -> Hi
                 f"write '{token.text}'" if token.kind == "name" and "." not in token.text else None,
             )
         values.append(value)
-    scope, named = _named(source, texts[0], values[0])
-    within_s = _seconds(source, texts[1], values[1]) if len(texts) == 2 else MAX_WITHIN_S
+    outcome = _outcome(source, texts[0], values[0]) if names == 2 else ""
+    scope, named = _named(source, texts[names - 1], values[names - 1])
+    within_s = _seconds(source, texts[-1], values[-1]) if len(texts) > names else MAX_WITHIN_S
     measure, verb = _MEASURES[name]
     arguments = ", ".join(f"'{value}'" for value in values)
-    return HistoryCall(measure, verb, scope, named, within_s, f"{HISTORY}.{name}({arguments})")
+    return HistoryCall(measure, verb, scope, named, within_s, f"{HISTORY}.{name}({arguments})", outcome)
+
+
+def _names_taken(name: str) -> int:
+    """Return how many names a function takes before the window: an outcome, and what it is about."""
+    return 2 if _MEASURES[name][1] == HAD else 1
+
+
+def _arguments_of(name: str) -> str:
+    return f"an outcome, then {_FORMS}" if _names_taken(name) == 2 else _FORMS
+
+
+def _outcome(source: str, token: Token, value: str) -> str:
+    if _OUTCOME.fullmatch(value) is None:
+        raise RuleError(
+            f"{value!r} is no outcome: write its id, such as 'accepted'", *position(source, token.at)
+        )
+    return value
 
 
 def _named(source: str, token: Token, value: str) -> tuple[Scope, str]:

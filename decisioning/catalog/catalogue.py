@@ -31,6 +31,7 @@ from decisioning.catalog.kinds import (
     EVENT,
     KINDS,
     OFFER,
+    OUTCOME,
     REASON,
     SEGMENT,
     TREATMENT,
@@ -292,10 +293,13 @@ class Catalogue:
 # It remembers what it has checked, so the next catalogue with the same vocabulary costs little.
 @lru_cache(maxsize=4)
 def checker_for(
-    attributes: tuple[Attribute, ...], segments: tuple[str, ...], derived: tuple[Attribute, ...] = ()
+    attributes: tuple[Attribute, ...],
+    segments: tuple[str, ...],
+    derived: tuple[Attribute, ...] = (),
+    outcomes: tuple[str, ...] = (),
 ) -> Checker:
-    """Return the checker of a vocabulary. ``derived``: what events tell."""
-    return Checker(Vocabulary.of(attributes, derived), segments)
+    """Return the checker of a vocabulary. ``derived``: what events tell; ``outcomes``: those that are declared."""
+    return Checker(Vocabulary.of(attributes, derived), segments, outcomes)
 
 
 def checker_of_sections(sections: Sections) -> Checker:
@@ -306,7 +310,8 @@ def checker_of_sections(sections: Sections) -> Checker:
         a if a.values_from is None else replace(a, values=reasons)
         for a in sections[ATTRIBUTE.section].values()
     )
-    return checker_for(tuple(attributes), tuple(sorted(segments)), tuple(derived))
+    outcomes = tuple(sorted(sections[OUTCOME.section]))
+    return checker_for(tuple(attributes), tuple(sorted(segments)), tuple(derived), outcomes)
 
 
 def build_catalogue(

@@ -11,6 +11,7 @@ from decisioning.catalog.kinds import (
     GROUP,
     KINDS,
     OFFER,
+    OUTCOME,
     REASON,
     TREATMENT,
     section_path,
@@ -122,7 +123,8 @@ def checker_of_use(checker: Checker, use: ExpressionUse, sections: Sections) -> 
 
 def history_error(field: str, expression: Expression, sections: Sections) -> Invalid | None:
     """Return what is wrong with the names that an expression asks the customer's history for."""
-    error = unknown_name(expression, sections[OFFER.section], sections[GROUP.section])
+    offers, groups = sections[OFFER.section], sections[GROUP.section]
+    error = unknown_name(expression, offers, groups, sections[OUTCOME.section])
     return None if error is None else InvalidRule(field, error)
 
 

@@ -137,7 +137,8 @@ def _check_logged_facts(paths: tuple[str, ...], things: Sections) -> Iterator[In
         field = f"log_facts.{i}"
         call = parse_call(path)
         if call is not None:
-            unknown = unknown_subject(call, things[OFFER.section], things[GROUP.section])
+            outcomes = things[OUTCOME.section]
+            unknown = unknown_subject(call, things[OFFER.section], things[GROUP.section], outcomes)
             if unknown is not None:
                 yield Invalid(field, f"{unknown[0]}{f'; {unknown[1]}' if unknown[1] else ''}")
         elif path.startswith("offer."):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from decisioning.model.decision import Decision
+from decisioning.model.outcome import ENDINGS
 from decisioning.model.position import StreamPosition
 
 KIND_LETTERS: Mapping[str, str] = {
@@ -18,6 +19,8 @@ KIND_LETTERS: Mapping[str, str] = {
 }
 
 
+DECLARED = "o"
+"""The letter of a contact by an outcome that the catalogue declares: the outcome stands in the place of its channel."""
 SUPPRESSION = "s"
 """The letter of a contact that suppresses: its channel is the cause, or ``<cause>@<channel>``."""
 
@@ -66,6 +69,12 @@ class KeptContact:
     reserved: bool = False
 
 
+def outcome_contact(outcome: str, channel: str, *, counts: bool) -> tuple[str, str]:
+    """Return the letter of the contact that an outcome is, and what stands in the place of its channel."""
+    letter, slot = (KIND_LETTERS[outcome], channel) if outcome in KIND_LETTERS else (DECLARED, outcome)
+    return letter if counts else letter.upper(), slot
+
+
 def suppressing(causes: Iterable[str], channel: str, *, counts: bool) -> Iterator[tuple[str, str]]:
     """Yield the letter, and what stands in the place of the channel, of contacts that suppress: two for each cause.
 
@@ -103,7 +112,7 @@ def contacts_of_decision(
     for offer, number, contact in offers:
         offer_id, group, goal, counts = offer.offer_id, contact.group, contact.goal, contact.counts
         mine = [t for t in in_order if t.offer_id == offer_id]
-        answers = [t for t in mine if t.outcome in KIND_LETTERS]
+        outcomes = [t for t in mine if t.outcome not in ENDINGS]
         if counts:
             if not any(t.outcome == "released" for t in mine):
                 at_ms = decision.decided_at_ms
@@ -113,6 +122,6 @@ def contacts_of_decision(
         for one in mine:
             for letter, slot in suppressing(one.causes, channel, counts=counts):
                 yield KeptContact(offer_id, Contact(number, one.contact_ms, group, goal, letter, slot))
-        for answer in answers:
-            letter = KIND_LETTERS[answer.outcome] if counts else KIND_LETTERS[answer.outcome].upper()
-            yield KeptContact(offer_id, Contact(number, answer.contact_ms, group, goal, letter, channel))
+        for outcome in outcomes:
+            letter, slot = outcome_contact(outcome.outcome, channel, counts=counts)
+            yield KeptContact(offer_id, Contact(number, outcome.contact_ms, group, goal, letter, slot))

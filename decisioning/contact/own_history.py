@@ -9,28 +9,30 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from decisioning.contact.history import KIND_LETTERS, Contact, letters_of
+from decisioning.contact.history import DECLARED, KIND_LETTERS, Contact, letters_of
 from decisioning.model.entities import GOALS
+from decisioning.model.outcome import BUILT_IN
 from rules.errors import RuleError
 from rules.expression import Expression
-from rules.history import HistoryCall, calls_among, find_calls
+from rules.history import HAD, VERBS, HistoryCall, calls_among, find_calls
 from rules.tokens import position
 from storage.clock import DAY_MS
 
 LONG_WINDOW_S = 90 * 86_400
 """Longer than this, what is kept of the contacts of all customers is worth a warning."""
 
-_TOLD = ("presented", "clicked", "accepted", "rejected")
 _ANSWERS = ("accepted", "rejected")
+_DECLARED = DECLARED + DECLARED.upper()
 # Of transactional offers decisions are not remembered, only what was told of them: they are shown once presented.
 _LETTERS: Mapping[str, str] = {
-    **{outcome: letters_of((outcome,), all_offers=True) for outcome in _TOLD},
+    **{outcome: letters_of((outcome,), all_offers=True) for outcome in BUILT_IN},
     "answered": letters_of(_ANSWERS, all_offers=True),
     "shown": "dP",
-    "outcome": letters_of(_TOLD, all_offers=True),
+    "outcome": letters_of(BUILT_IN, all_offers=True) + _DECLARED,
 }
-_OUTCOME_OF = {letter: outcome for outcome in _TOLD for letter in letters_of((outcome,), all_offers=True)}
+_OUTCOME_OF = {letter: outcome for outcome in BUILT_IN for letter in letters_of((outcome,), all_offers=True)}
 _ORDER = {outcome: place for place, outcome in enumerate(KIND_LETTERS)}
+_DECLARED_PLACE = _ORDER["clicked"] + 0.5
 
 Key = tuple[str, str | int]
 """A scope, and an offer's number, a group, a goal, or nothing."""
@@ -38,16 +40,27 @@ Key = tuple[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuestion:
-    """A call, ready to be answered. ``key``: what contacts are about that count; ``None`` for an unknown offer."""
+    """A call, ready to be answered. ``key``: what contacts are about that count; ``None`` for an unknown offer.
+
+    ``outcome``: the declared one that it looks for, if it does.
+    """
 
     call: HistoryCall
     key: Key | None
     letters: str
+    outcome: str | None
+
+    def counts(self, contact: Contact, now_ms: int) -> bool:
+        """Return whether a contact about its key counts at a time."""
+        return (
+            contact.kind in self.letters
+            and (self.outcome is None or contact.channel == self.outcome)
+            and contact.at_ms > now_ms - self.call.within_s * 1000
+        )
 
     def answer(self, contacts: Sequence[Contact], now_ms: int) -> bool | int | float | str | None:
         """Answer it from the contacts about its key, in the order of time; ``None`` if there is no answer."""
-        after_ms, letters = now_ms - self.call.within_s * 1000, self.letters
-        counted = [c for c in contacts if c.kind in letters and c.at_ms > after_ms]
+        counted = [contact for contact in contacts if self.counts(contact, now_ms)]
         match self.call.measure:
             case "ever":
                 return bool(counted)
@@ -64,7 +77,7 @@ class OwnHistory:
     def __init__(self, calls: Iterable[HistoryCall], numbers: Mapping[str, int]) -> None:
         distinct = {call.text: call for call in calls}
         self.questions = tuple(
-            HistoryQuestion(call, _key(call, numbers), _LETTERS[call.verb]) for call in distinct.values()
+            HistoryQuestion(call, _key(call, numbers), *_looked_for(call)) for call in distinct.values()
         )
         self._by_key: dict[Key, list[HistoryQuestion]] = {}
         for question in self.questions:
@@ -86,27 +99,32 @@ class OwnHistory:
     def looks_at(self, contact: Contact, now_ms: int) -> bool:
         """Return whether an answer at a time may depend on a contact."""
         return any(
-            contact.kind in question.letters and contact.at_ms > now_ms - question.call.within_s * 1000
+            question.counts(contact, now_ms)
             for key in _keys(contact)
             for question in self._by_key.get(key, ())
         )
 
 
 def unknown_name(
-    expression: Expression, offers: Collection[str], groups: Collection[str]
+    expression: Expression, offers: Collection[str], groups: Collection[str], outcomes: Collection[str]
 ) -> RuleError | None:
     """Find the first call about something that there is not: where, what is wrong, and what may have been meant."""
     for use in find_calls(expression.source) if expression.calls else ():
-        unknown = unknown_subject(use.call, offers, groups)
+        unknown = unknown_subject(use.call, offers, groups, outcomes)
         if unknown is not None:
             return RuleError(unknown[0], *position(expression.source, use.start), unknown[1])
     return None
 
 
 def unknown_subject(
-    call: HistoryCall, offers: Collection[str], groups: Collection[str]
+    call: HistoryCall, offers: Collection[str], groups: Collection[str], outcomes: Collection[str]
 ) -> tuple[str, str | None] | None:
-    """Return what is wrong with the offer, group or goal of a call, and what may have been meant."""
+    """Return what is wrong with the outcome, offer, group or goal of a call, and what may have been meant.
+
+    ``outcomes``: those that are declared.
+    """
+    if call.outcome and call.outcome not in (*BUILT_IN, *outcomes):
+        return f"there is no outcome {call.outcome!r}", _meant_outcome(call.outcome, outcomes)
     known: Mapping[str, Collection[str]] = {"offer": offers, "group": groups, "goal": GOALS, "all": ("",)}
     if call.name in known[call.scope]:
         return None
@@ -122,12 +140,16 @@ def unknown_subject(
 
 
 def feature_warnings(
-    paths: Iterable[str], offers: Collection[str], groups: Collection[str], history_ms: int
+    paths: Iterable[str],
+    offers: Collection[str],
+    groups: Collection[str],
+    outcomes: Collection[str],
+    history_ms: int,
 ) -> list[str]:
     """Describe what policies ask of the history and will not find. ``history_ms``: how long contacts are kept."""
     found = []
     for call in calls_among(paths):
-        unknown = unknown_subject(call, offers, groups)
+        unknown = unknown_subject(call, offers, groups, outcomes)
         if unknown is not None:
             found.append(f"{call.text}: {unknown[0]}{f'; {unknown[1]}' if unknown[1] else ''}")
         elif call.within_s * 1000 > history_ms:
@@ -136,6 +158,20 @@ def feature_warnings(
                 " placement, and they are kept for as long as it looks back"
             )
     return found
+
+
+def _meant_outcome(name: str, outcomes: Collection[str]) -> str:
+    if name in VERBS:
+        return f"did you mean history.{name}?"
+    near = get_close_matches(name, (*BUILT_IN, *outcomes), n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"declare it with PUT /v1/outcomes/{name}"
+
+
+def _looked_for(call: HistoryCall) -> tuple[str, str | None]:
+    """Return the letters of contacts that a call looks for, and the declared outcome, if it names one."""
+    if call.verb != HAD:
+        return _LETTERS[call.verb], None
+    return (_LETTERS[call.outcome], None) if call.outcome in BUILT_IN else (_DECLARED, call.outcome)
 
 
 def _key(call: HistoryCall, numbers: Mapping[str, int]) -> Key | None:
@@ -150,8 +186,8 @@ def _keys(contact: Contact) -> tuple[Key, ...]:
 
 
 def _last_outcome(told: Sequence[Contact]) -> str:
-    """Return the newest outcome; of one moment the one that is furthest in the funnel."""
+    """Return the newest outcome; of one moment an answer before declared ones, and these before other built-in ones."""
     if not told:
         return "none"
-    newest = max(told, key=lambda c: (c.at_ms, _ORDER[_OUTCOME_OF[c.kind]]))
-    return _OUTCOME_OF[newest.kind]
+    outcomes = ((c.at_ms, _OUTCOME_OF.get(c.kind, c.channel)) for c in told)
+    return max(outcomes, key=lambda one: (one[0], _ORDER.get(one[1], _DECLARED_PLACE), one[1]))[1]

@@ -68,7 +68,7 @@ class SimulationService:
             raise Invalid(
                 "expression", "refers to the offer: a preview is about customers, so leave that part out"
             )
-        unknown = unknown_name(expression, catalogue.offers, catalogue.groups)
+        unknown = unknown_name(expression, catalogue.offers, catalogue.groups, catalogue.outcomes)
         if unknown is not None:
             raise InvalidRule("expression", unknown)
         profiles, total = await self.sample(catalogue.numbers, size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
-from decisioning.contact.history import KIND_LETTERS, Contact, suppressing
+from decisioning.contact.history import Contact, outcome_contact, suppressing
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.codec import history_member, outcome_fields
 from decisioning.log.ports import NO_CONTACTS, Archive, Contacts, DecisionLog
@@ -184,13 +184,13 @@ def _contacts(
     offers = [offer.offer_id for offer in decision.offers]
     contact = contacts.offers[offers.index(outcome.offer_id)]
     at_ms = min(outcome.at_ms, outcome.recorded_ms)
-    kinds = [outcome.outcome] if outcome.outcome in KIND_LETTERS else []
+    kinds = [outcome.outcome]
     if "released" in earlier and contact.counts:
         kinds.append("decided")
     members = []
     for kind in kinds:
-        letter = KIND_LETTERS[kind] if contact.counts else KIND_LETTERS[kind].upper()
-        made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, decision.channel or "")
+        letter, slot = outcome_contact(kind, decision.channel or "", counts=contact.counts)
+        made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, slot)
         members.append((at_ms, history_member(made, decision.decision_id)))
     for letter, slot in suppressing(outcome.causes, decision.channel or "", counts=contact.counts):
         made = Contact(outcome.offer, at_ms, contact.group, contact.goal, letter, slot)

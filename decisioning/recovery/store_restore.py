@@ -45,7 +45,7 @@ WHERE d.header ->> 'source' = 'live'
         OR (d.header ->> 'decided_at_ms')::bigint > :contacts_from_ms
         OR (d.decision_id, d.decided_at) IN (
             SELECT x.decision_id, x.decided_at FROM outcomes x
-            WHERE x.outcome IN ('presented', 'clicked', 'accepted', 'rejected')
+            WHERE x.outcome NOT IN ('shown', 'expired', 'closed', 'released', 'withdrawn')
                 AND least(x.at_ms, x.recorded_ms) > :contacts_from_ms
         )
     )

@@ -112,6 +112,13 @@ local function silence_of(known, offer)
   return known.m == 'implicit' and known.d or known['z:' .. offer] or ''
 end
 
+-- The contact that an outcome is, told of an offer of a decision. In the place of the channel of one that the catalogue
+-- declares stands the outcome itself.
+local function outcome_member(offer, outcome, id)
+  if LETTERED[outcome] then return member(offer, string.sub(outcome, 1, 1), id) end
+  return member({ number = offer.number, scope = offer.scope, channel = outcome, counts = offer.counts }, 'o', id)
+end
+
 -- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with), aliases (the same of
 --       aliases), handovers
 -- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is worth ("" if it earns
@@ -181,7 +188,7 @@ local function feedback(keys, args)
       again = member(decided, 'd', id)
       remember(contact, at, again, keep_ms)
     end
-    if LETTERED[outcome] then remember(contact, at, member(decided, string.sub(outcome, 1, 1), id), keep_ms) end
+    remember(contact, at, outcome_member(decided, outcome, id), keep_ms)
   end
   if causes and causes ~= '' then
     for _, cause in ipairs(split(causes)) do
@@ -310,15 +317,19 @@ local function forget(decision, contact, id)
   local known, names = waiting(decision, { 'd', 'p', 'os', 'sg' }), {}
   for _, signal in ipairs(split(known.sg or '')) do
     names[#names + 1] = signal_member(signal, id)
-    redis.call('ZREM', contact, names[#names])
   end
   for _, offer in ipairs(split(known.os)) do
     local decided = decided_offer(decision, offer)
-    for kind in string.gmatch('dpcar', '.') do
-      names[#names + 1] = member(decided, kind, id)
-      redis.call('ZREM', contact, names[#names])
+    for kind in string.gmatch('dpcar', '.') do names[#names + 1] = member(decided, kind, id) end
+    if redis.call('HEXISTS', decision, 'own:' .. offer) == 1 then
+      local field = 'r:' .. offer .. ':'
+      for _, name in ipairs(redis.call('HKEYS', decision)) do
+        local outcome = string.sub(name, 1, #field) == field and string.sub(name, #field + 1)
+        if outcome and not LETTERED[outcome] then names[#names + 1] = outcome_member(decided, outcome, id) end
+      end
     end
   end
+  for _, name in ipairs(names) do redis.call('ZREM', contact, name) end
   return names
 end
 

@@ -5,6 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.recovery.store_restore import DecisionRestorer
+from storage import clock
+from storage.clock import DAY_MS
 from storage.keys import Keys
 from storage.redis import make_redis
 from tests.support.api import BUCKETS, Instance, Nextbest, decide, problem_of, put_offer, tell
@@ -120,6 +124,157 @@ async def test_facts_of_the_history_are_logged_and_learned_from(shop: Nextbest) 
     async with api.state.engine.connect() as connection:
         found = await connection.scalar(facts, {"path": asked, "id": second["decision_id"]})
     assert found == "2"
+
+
+async def declare(api: Instance) -> None:
+    """Outcomes of the shop's own."""
+    for name in ("quoted", "complaint"):
+        await api.ok("PUT", f"/v1/outcomes/{name}", json={"name": name})
+
+
+async def history_in_redis(shop: Nextbest, customer_id: str, *, lose: bool = False) -> list[Any]:
+    """The contacts that Redis keeps of a customer, with their times; ``lose``: for the last time."""
+    key, state = Keys(BUCKETS).contact(customer_id), shop.api.state
+    found = await state.redis.zrange(key, 0, -1, withscores=True)
+    if lose:
+        await state.redis.delete(key)
+    return list(found)
+
+
+async def rebuild(shop: Nextbest) -> None:
+    """Rebuild what Redis holds from the log."""
+    state = shop.api.state
+    await Rebuilder(
+        state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
+    ).rebuild()
+
+
+async def test_the_very_next_decision_knows_a_declared_outcome(shop: Nextbest) -> None:
+    api, asked = shop.api, "history.had('quoted', 'gold', '7d')"
+    await declare(api)
+    await put_offer(api, "call-back", value=30, **rule(f"{asked} && history.last_outcome('*') == 'quoted'"))
+    features = [{"name": "quoted", "kind": "category", "path": asked, "values": ["true"]}]
+    features.append({"name": "quotes", "kind": "numeric", "path": "history.count_had('quoted', '*', '7d')"})
+    policy = {"name": "knows-quotes", "algorithm": "logistic_thompson", "features": features}
+    made = await api.ok("POST", "/v1/policies", json=policy, role="scientist")
+    assert made["warnings"] == []
+    wide = {"channel": "web", "slots": 5, "control_share": 0, "deadline_ms": 10_000}
+    await api.ok("PUT", "/v1/placements/quotes", json=wide)
+    await shop.worker.drain()
+    await shop.worker.warm()
+    champion = {"policy": made["policy"], "stage": "champion", "force": True}
+    await api.ok("POST", "/v1/placements/quotes/policies", json=champion, role="scientist")
+    first = await decide(api, "quoter", "quotes", explain=True)
+    assert stop_of(first["explanation"], "call-back")["observed"][asked] is False
+    assert await tell(api, first["decision_id"], "gold", "quoted") == "recorded"
+    assert await tell(api, first["decision_id"], "gold", "quoted") == "duplicate"
+    second = await decide(api, "quoter", "quotes")
+    assert "call-back" in ids(second)
+    assert second["policy"]["name"] == "knows-quotes"
+    await tell(api, second["decision_id"], "gold", "complaint")
+    third = await decide(api, "quoter", "quotes", explain=True)
+    stop = stop_of(third["explanation"], "call-back")
+    assert stop["observed"] == {asked: True, "history.last_outcome('*')": "complaint"}
+    await shop.worker.drain()
+    # Explained and replayed from the log alone.
+    await history_in_redis(shop, "quoter", lose=True)
+    later = await api.ok("GET", f"/v1/decisions/{third['decision_id']}/explanation")
+    assert stop_of(later["candidates"], "call-back") == stop
+    again = await api.ok("GET", f"/v1/decisions/{second['decision_id']}/replay", role="scientist")
+    assert again["identical"] is True
+    facts = text("SELECT header -> 'facts' ->> :path FROM decisions WHERE decision_id = :id")
+    async with api.state.engine.connect() as connection:
+        for made, number in ((first, "0"), (second, "1")):
+            values = {"path": "history.count_had('quoted', '*', '7d')", "id": made["decision_id"]}
+            assert await connection.scalar(facts, values) == number
+
+
+async def test_an_outcome_that_nobody_declared_is_refused_and_one_that_a_rule_names_stays(
+    shop: Nextbest,
+) -> None:
+    api = shop.api
+    await declare(api)
+    body = {"when": "history.had('qouted', 'gold')"}
+    found = problem_of(await api.call("PUT", "/v1/segments/quoters", json=body), 422)
+    assert "did you mean 'quoted'?" in str(found)
+    body = {"expression": "history.had('qouted', 'gold')"}
+    found = problem_of(await api.call("POST", "/v1/rules/preview", json=body), 422, "expression")
+    assert "did you mean 'quoted'?" in found["detail"]
+    refused = await api.call(
+        "PUT", "/v1/placements/wrong", json={"channel": "web", "log_facts": ["history.had('qouted', '*')"]}
+    )
+    assert "there is no outcome 'qouted'" in problem_of(refused, 422, "log_facts.0")["detail"]
+    await api.ok("PUT", "/v1/segments/quoters", json={"when": "history.had('quoted', 'gold')"})
+    assert (await api.call("DELETE", "/v1/outcomes/quoted")).status_code in (409, 422)
+    await api.ok("DELETE", "/v1/segments/quoters")
+
+
+async def test_declared_outcomes_are_handed_over_and_rebuilt(shop: Nextbest) -> None:
+    api, page = shop.api, "visitor:history-of-mine--"
+    await declare(api)
+    first = await decide(api, page)
+    await tell(api, first["decision_id"], "gold", "quoted")
+    merged = {"visitor_id": page}
+    await api.ok("POST", "/v1/customers/merged/merge", json=merged, role="frontend")
+    # Told of the visitor's decision afterwards: it is the customer's.
+    await tell(api, first["decision_id"], "gold", "complaint")
+    await decide(api, "merged")
+    kept = await history_in_redis(shop, "merged")
+    assert sum(b":o:quoted:" in name for name, _ in kept) == 1
+    assert sum(b":o:complaint:" in name for name, _ in kept) == 1
+    body = {
+        "expression": "customer.customer_id == 'merged' && history.count_had('quoted', 'group:cards') == 1"
+    }
+    await api.ok("PUT", "/v1/customers/merged", json={})
+    assert (await api.ok("POST", "/v1/rules/preview", json=body))["matching"] == 1
+    await shop.worker.drain()
+    assert await history_in_redis(shop, "merged", lose=True) == kept
+    await history_in_redis(shop, page, lose=True)
+    await rebuild(shop)
+    assert await history_in_redis(shop, "merged") == kept
+
+
+async def test_a_late_outcome_is_kept_and_brought_back_though_its_decision_is_too_old(shop: Nextbest) -> None:
+    api, state = shop.api, shop.api.state
+    await declare(api)
+    made = await decide(api, "late")
+    await shop.worker.drain()
+    await state.redis.delete(state.keys.decision(state.keys.bucket("late"), made["decision_id"]))
+    decisions = text("SELECT header ->> 'decided_at_ms' FROM decisions WHERE decision_id = :id")
+    closed = text(
+        "UPDATE decisions SET header = jsonb_set(header, '{until_ms}', header -> 'decided_at_ms')"
+        " WHERE decision_id = :id"
+    )
+    async with state.engine.begin() as connection:
+        decided_ms = int(str(await connection.scalar(decisions, {"id": made["decision_id"]})))
+        await connection.execute(closed, {"id": made["decision_id"]})
+    assert await tell(api, made["decision_id"], "gold", "quoted") == "late"
+    await shop.worker.drain()
+    told = [one for one in await history_in_redis(shop, "late", lose=True) if b":o:quoted:" in one[0]]
+    assert len(told) == 1
+    assert told[0][1] > decided_ms
+    # So long afterwards that the decision itself is outside of the longest window, and its outcome is not.
+    now_ms = decided_ms + 400 * DAY_MS
+    await DecisionRestorer(state.engine, state.redis, state.keys).restore(now_ms, now_ms - decided_ms)
+    assert await history_in_redis(shop, "late") == told
+
+
+async def test_a_decision_that_is_taken_back_takes_its_outcomes_along(shop: Nextbest) -> None:
+    api = shop.api
+    await declare(api)
+    made = await decide(api, "taken-back")
+    await tell(api, made["decision_id"], "gold", "accepted")
+    other = await decide(api, "taken-back")
+    await tell(api, other["decision_id"], "gold", "quoted")
+    assert any(b":o:quoted:" in name for name, _ in await history_in_redis(shop, "taken-back"))
+    key = Keys(BUCKETS).decision(Keys(BUCKETS).bucket("taken-back"), other["decision_id"])
+    decided_ms = int(await api.state.redis.hget(key, "d"))
+    await api.state.redis.hdel(key, "g:gold")  # as where nothing was earned
+    now_ms = clock.now_ms()
+    await api.state.decision_log.withdraw("taken-back", other["decision_id"], decided_ms, now_ms)
+    kept = await history_in_redis(shop, "taken-back")
+    assert not any(b":o:" in name for name, _ in kept)
+    assert any(b":a:" in name for name, _ in kept)
 
 
 async def test_rules_fail_closed_while_redis_has_lost_contacts(shop: Nextbest) -> None:

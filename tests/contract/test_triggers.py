@@ -178,6 +178,10 @@ async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None
     week = {"outcome": "quoted", "unless": ["accepted"], "after_s": 604_800}
     await triggers.declare("quoted", week | {"offer": "gold"})
     await triggers.declare("cards", week | {"group": "cards"}, when="!history.answered('group:cards', '30d')")
+    had = "history.had('quoted', 'gold', '30d') && !history.had('accepted', 'gold')"
+    await triggers.declare("had", week | {"offer": "gold"}, when=had)
+    never = "history.count_had('quoted', 'group:cards', '30d') == 0"
+    await triggers.declare("never", week | {"offer": "gold"}, when=never)
     await triggers.declare("accepted", {"outcome": "accepted"})
     api, told = triggers.nextbest.api, {}
     for customer_id in ("q1", "q2"):
@@ -190,9 +194,10 @@ async def test_quoted_and_not_confirmed_after_a_week(triggers: Triggers) -> None
     assert await triggers.follow() == 1
     assert [customer_id for customer_id, _ in await triggers.fired("accepted")] == ["q2"]
     triggers.ahead_ms = 7 * DAY_MS
-    assert await triggers.follow() == 2
+    assert await triggers.follow() == 3
     occasion = f"outcome {told['q1']['decision_id']}/gold/quoted"
     assert await triggers.fired("quoted") == await triggers.fired("cards") == [("q1", occasion)]
+    assert (await triggers.fired("had"), await triggers.fired("never")) == ([("q1", occasion)], [])
     triggers.ahead_ms = 0
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.contact.history import Contact
+from decisioning.contact.history import Contact, outcome_contact
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.answer import customer_snapshot, history_of
 from decisioning.decide.eligibility import allowed
 from decisioning.model.entities import Rule
+from decisioning.model.outcome import DeclaredOutcome
 from rules.history import MAX_WITHIN_S, VERBS, HistoryCall, parse_call
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
 
@@ -18,7 +19,9 @@ OFFERS = [offer(1), offer(2), offer(3, group="loans"), offer(4, group="loans", t
 GOALS = {"cards": "grow", "loans": "retain"}
 NUMBERS = {one.offer_id: one.number for one in OFFERS}
 UNITS_S = {"s": 1, "h": 3600, "d": 86_400}
-OUTCOMES = ("presented", "clicked", "accepted", "rejected")
+DECLARED = ("complaint", "quoted")
+OUTCOMES = ("presented", "clicked", *DECLARED, "accepted", "rejected")
+"""In the order in which the last of one moment is told."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class Question:
     function: str
     subject: str
     window: tuple[int, str] | None
+    outcome: str = "quoted"
 
     @property
     def text(self) -> str:
         """The call as it is written in a rule."""
         within = "" if self.window is None else f", '{self.window[0]}{self.window[1]}'"
-        return f"history.{self.function}('{self.subject}'{within})"
+        named = f"'{self.outcome}', " if self.function.rpartition("_")[2] == "had" else ""
+        return f"history.{self.function}({named}'{self.subject}'{within})"
 
 
 happened = st.builds(
@@ -54,10 +59,12 @@ happened = st.builds(
 questions = st.builds(
     Question,
     st.sampled_from(
-        [*VERBS, *(f"count_{v}" for v in VERBS), *(f"days_since_{v}" for v in VERBS), "last_outcome"]
+        [f"{how}{verb}" for how in ("", "count_", "days_since_") for verb in (*VERBS, "had")]
+        + ["last_outcome"]
     ),
     st.sampled_from(["o1", "o2", "o3", "o4", "group:cards", "group:loans", "goal:grow", "goal:serve", "*"]),
     st.none() | st.tuples(st.integers(1, 9), st.sampled_from(sorted(UNITS_S))),
+    st.sampled_from(OUTCOMES),
 )
 
 
@@ -70,8 +77,8 @@ def contacts_of(events: list[Happened]) -> list[Contact]:
         if not one.transactional:
             found.append(Contact(one.number, NOW_MS - event.ago_s * 1000, one.group, goal, "d", "web"))
         for outcome, ago_s in event.told:
-            letter = outcome[0].upper() if one.transactional else outcome[0]
-            found.append(Contact(one.number, NOW_MS - ago_s * 1000, one.group, goal, letter, "web"))
+            letter, slot = outcome_contact(outcome, "web", counts=not one.transactional)
+            found.append(Contact(one.number, NOW_MS - ago_s * 1000, one.group, goal, letter, slot))
     return sorted(found, key=lambda contact: contact.at_ms)
 
 
@@ -97,6 +104,7 @@ def oracle(question: Question, events: list[Happened]) -> Any:
         outcomes = [(-ago_s, OUTCOMES.index(kind)) for kind, ago_s in told if kind in OUTCOMES]
         return OUTCOMES[max(outcomes)[1]] if outcomes else "none"
     verb = question.function.rpartition("_")[2]
+    verb = question.outcome if verb == "had" else verb
     times = [ago_s for kind, ago_s in told if kind == verb]
     if question.function.startswith("count_"):
         return len(times)
@@ -142,7 +150,7 @@ def test_a_rule_decides_by_the_history_and_again_by_the_record_of_the_decision(
     when = condition_on(question, oracle(question, events))
     rules = (Rule("own", "eligibility", when), Rule("other", "eligibility", f"!({when})"))
     offers = [offer(1, rules=rules[:1]), offer(2, rules=rules[1:]), *OFFERS[2:]]
-    catalogue = catalogue_with(offers)
+    catalogue = catalogue_with(offers, outcomes={name: DeclaredOutcome(name) for name in DECLARED})
     first = inputs_of(catalogue, history=contacts_of(events))
     assert allowed(first).tolist()[:2] == [True, False]
     again = inputs_of(catalogue, history=history_of(customer_snapshot(first).history))

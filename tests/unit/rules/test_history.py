@@ -1,5 +1,6 @@
 """Questions to the customer's own history in rules: how they are written, and what is said of mistakes."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,10 +36,33 @@ def test_a_call_says_what_is_looked_for_where_and_how_far_back() -> None:
     assert call is not None
     assert (call.measure, call.verb, call.scope, call.name) == ("count", "rejected", "group", "cards")
     assert call.within_s == 14 * 86_400
-    assert (call.path, call.attribute.type) == (f"history.{call.variable}", "int")
+    assert (call.path, call.attribute().type) == (f"history.{call.variable}", "int")
     everything = parse_call("history.shown('*')")
     assert everything is not None
     assert (everything.scope, everything.name, everything.within_s) == ("all", "", MAX_WITHIN_S)
+
+
+def test_a_call_may_name_an_outcome_first() -> None:
+    call = parse_call("history.count_had('quoted', 'group:cards', '2w')")
+    assert call is not None
+    assert (call.measure, call.verb, call.outcome) == ("count", "had", "quoted")
+    assert (call.scope, call.name, call.within_s) == ("group", "cards", 14 * 86_400)
+    whole = parse_call("history.had('quoted', 'gold')")
+    assert whole is not None
+    assert (whole.measure, whole.name, whole.within_s) == ("ever", "gold", MAX_WITHIN_S)
+    other = parse_call("history.had('complaint', 'gold')")
+    assert other is not None
+    assert other.path != whole.path
+    assert parse_call("history.shown('gold')") != whole
+
+
+def test_last_outcome_is_compared_with_outcomes_that_are_declared() -> None:
+    checker = Checker(VOCABULARY, (), ("quoted",))
+    assert checker.check("history.last_outcome('x') == 'quoted' || customer.age > 3").calls
+    with pytest.raises(RuleError, match="is not a value of"):
+        CHECKER.check("history.last_outcome('x') == 'quoted'")
+    event = Attribute("event.reason", "string")
+    assert checker.knowing((event,)).check("history.last_outcome('x') == 'quoted'").calls
 
 
 def test_a_call_is_written_in_one_way_however_it_was_sent() -> None:
@@ -90,6 +114,14 @@ def test_a_rule_over_a_history_that_cannot_be_read_is_not_met_and_says_what_is_m
         ("history.shown('x', '0d')", (1, 20), "is no window", None),
         ("history.shown('x', 'soon')", (1, 20), "is no window", None),
         ("history.shown('team:x')", (1, 15), "names nothing", None),
+        ("history.hadd('quoted', 'x')", (1, 1), "there is no history.hadd", "did you mean history.had?"),
+        ("history.had", (1, 1), "it takes an outcome, then", "write history.had('...', '...', '30d')"),
+        ("history.had('quoted')", (1, 1), "takes an outcome, then an offer's id", None),
+        ("history.had('quoted', 'x', '5d', '6d')", (1, 1), "takes an outcome, then", None),
+        ("history.had(quoted, 'x')", (1, 13), "texts in quotes", "write 'quoted'"),
+        ("history.had('quoted', 'x', 5d)", (1, 28), "stands in quotes", "write '5d'"),
+        ("history.had('group:x', '*')", (1, 13), "is no outcome", None),
+        ("history.count_had('quoted', '*')", (1, 1), "must be true or false", None),
         (
             "history.last_outcome('x') == 'acepted'",
             (1, 30),
@@ -118,7 +150,7 @@ def test_a_mistake_is_named_with_its_place_and_what_to_write(
         CHECKER.check_new(source)
     assert (raised.value.line, raised.value.column) == where
     assert message in raised.value.message
-    assert "history.h" not in raised.value.message
+    assert re.search(r"history\.h[0-9a-f]{9}", raised.value.message) is None
     assert raised.value.suggestion == suggestion
 
 

@@ -15,6 +15,7 @@ from decisioning.decide.answer import customer_snapshot, history_of
 from decisioning.decide.eligibility import allowed, stops_of
 from decisioning.errors import InvalidRule
 from decisioning.model.entities import Placement, Rule
+from decisioning.model.outcome import DeclaredOutcome
 from rules.history import parse_call
 from storage.clock import DAY_MS
 from tests.support.shop import NOW_MS, catalogue_with, inputs_of, offer
@@ -25,6 +26,11 @@ NUMBERS = {"o1": 1, "o2": 2}
 def at(days: float, kind: str = "d", number: int = 1, group: str = "cards", goal: str = "grow") -> Contact:
     """A contact some days ago."""
     return Contact(number, NOW_MS - round(days * DAY_MS), group, goal, kind, "web")
+
+
+def told(days: float, outcome: str, kind: str = "o") -> Contact:
+    """A declared outcome that was told of the first offer some days ago."""
+    return Contact(1, NOW_MS - round(days * DAY_MS), "cards", "grow", kind, outcome)
 
 
 def answer(text: str, *contacts: Contact) -> Any:
@@ -66,6 +72,24 @@ def ruled(when: str, **fields: Any) -> Catalogue:
         ("history.last_outcome('o1')", [at(3, "c"), at(3, "a")], "accepted"),
         ("history.last_outcome('o1')", [at(3)], "none"),
         ("history.shown('o9')", [at(3)], False),
+        ("history.had('quoted', 'o1', '7d')", [told(4, "quoted")], True),
+        ("history.had('quoted', 'o1', '7d')", [told(7, "quoted")], False),
+        ("history.had('quoted', 'o1')", [told(4, "complaint"), at(3, "s")], False),
+        ("history.had('quoted', 'o1')", [told(4, "quoted", "O")], True),  # transactional
+        ("history.had('quoted', 'o2')", [told(4, "quoted")], False),
+        ("history.had('accepted', 'o1')", [at(4, "a")], True),
+        ("history.had('accepted', 'o1')", [told(4, "quoted")], False),
+        ("history.had('web', 'o1')", [at(4), at(3, "c")], False),  # a channel is no outcome
+        ("history.answered('o1')", [told(4, "quoted")], False),
+        ("history.shown('o1')", [told(4, "quoted")], False),
+        ("history.count_had('quoted', 'group:cards', '30d')", [told(9, "quoted"), told(40, "quoted")], 1),
+        ("history.days_since_had('quoted', '*')", [told(9, "quoted"), told(2.5, "quoted")], 2.5),
+        ("history.days_since_had('quoted', '*')", [told(9, "complaint")], None),
+        ("history.last_outcome('o1')", [at(3, "c"), told(2, "quoted")], "quoted"),
+        ("history.last_outcome('o1')", [at(3, "c"), told(3, "quoted")], "quoted"),
+        ("history.last_outcome('o1')", [at(3, "r"), told(3, "quoted")], "rejected"),
+        ("history.last_outcome('o1')", [told(3, "quoted"), told(3, "complaint")], "quoted"),
+        ("history.last_outcome('o1')", [at(3, "s")], "none"),
     ],
 )
 def test_a_call_is_answered_from_the_contacts_in_its_window(
@@ -132,6 +156,15 @@ def test_only_placements_that_ask_read_the_history_for_it() -> None:
         ("history.shown('retain')", "there is no offer 'retain'", "did you mean 'goal:retain'?"),
         ("history.shown('group:crads')", "there is no group 'crads'", "did you mean 'group:cards'?"),
         ("history.shown('goal:sell')", "there is no goal 'sell'", None),
+        ("history.had('quotd', 'gold')", "there is no outcome 'quotd'", "did you mean 'quoted'?"),
+        ("history.had('acepted', 'gold')", "there is no outcome 'acepted'", "did you mean 'accepted'?"),
+        ("history.had('shown', 'gold')", "there is no outcome 'shown'", "did you mean history.shown?"),
+        (
+            "history.count_had('zzz', '*')",
+            "there is no outcome 'zzz'",
+            "declare it with PUT /v1/outcomes/zzz",
+        ),
+        ("history.had('quoted', 'glod')", "there is no offer 'glod'", "did you mean 'gold'?"),
     ],
 )
 def test_a_name_that_there_is_not_is_told_with_what_may_have_been_meant(
@@ -139,7 +172,7 @@ def test_a_name_that_there_is_not_is_told_with_what_may_have_been_meant(
 ) -> None:
     call = parse_call(text)
     assert call is not None
-    assert unknown_subject(call, ["gold", "silver"], ["cards"]) == (message, meant)
+    assert unknown_subject(call, ["gold", "silver"], ["cards"], ["quoted"]) == (message, meant)
 
 
 def test_a_catalogue_is_refused_whose_rule_asks_about_an_offer_that_there_is_not() -> None:
@@ -150,9 +183,36 @@ def test_a_catalogue_is_refused_whose_rule_asks_about_an_offer_that_there_is_not
     assert raised.value.suggestion == "did you mean 'group:cards'?"
 
 
+def test_a_rule_about_a_declared_outcome_is_answered_explained_and_recorded_with_that_alone() -> None:
+    declared = {"quoted": DeclaredOutcome("quoted"), "complaint": DeclaredOutcome("complaint")}
+    catalogue = ruled("!history.had('quoted', 'o1', '7d')", outcomes=declared)
+    history = [told(3, "complaint"), told(2, "quoted")]
+    inputs = inputs_of(catalogue, history=history)
+    assert allowed(inputs).tolist() == [False, True]
+    (stop,) = stops_of(inputs, 0)
+    assert stop.observed == {"history.had('quoted', 'o1', '7d')": True}
+    again = history_of(customer_snapshot(inputs).history)
+    assert again == history[1:]
+    assert allowed(inputs_of(catalogue, history=again)).tolist() == [False, True]
+
+
+def test_what_last_outcome_is_compared_with_is_an_outcome() -> None:
+    declared = {"quoted": DeclaredOutcome("quoted")}
+    catalogue = ruled("history.last_outcome('o1') == 'quoted'", outcomes=declared)
+    assert allowed(inputs_of(catalogue, history=[told(1, "quoted")])).tolist() == [True, True]
+    with pytest.raises(InvalidRule) as raised:
+        ruled("history.last_outcome('o1') == 'qouted'", outcomes=declared)
+    assert raised.value.suggestion == "did you mean 'quoted'?"
+    with pytest.raises(InvalidRule):
+        ruled("history.last_outcome('o1') == 'quoted'")
+
+
 def test_features_are_warned_of_that_look_further_back_than_contacts_are_kept() -> None:
     paths = ["customer.age", "history.count_shown('*', '30d')", "history.shown('o9', '1d')"]
-    short, unknown = feature_warnings(paths, ["o1"], ["cards"], 7 * DAY_MS)
+    short, unknown = feature_warnings(paths, ["o1"], ["cards"], [], 7 * DAY_MS)
     assert "kept for 7 days" in short
     assert "there is no offer 'o9'" in unknown
-    assert feature_warnings(paths[:2], ["o1"], ["cards"], 30 * DAY_MS) == []
+    assert feature_warnings(paths[:2], ["o1"], ["cards"], [], 30 * DAY_MS) == []
+    (told_of,) = feature_warnings(["history.had('quotd', '*', '1d')"], [], [], ["quoted"], 7 * DAY_MS)
+    assert "there is no outcome 'quotd'; did you mean 'quoted'?" in told_of
+    assert feature_warnings(["history.had('quoted', '*', '1d')"], [], [], ["quoted"], 7 * DAY_MS) == []
