@@ -347,11 +347,30 @@ async def test_a_worker_killed_between_any_two_steps_delivers_and_decides_once(
         assert state.capacity_leases is not None
 
 
+@pytest.mark.parametrize("step", ["decide", "sent", "keep"])
+@pytest.mark.parametrize("edited", [{"placement": "sms"}, {"channels": CHANNELS}], ids=["other", "channels"])
+async def test_a_firing_is_decided_for_one_placement_though_its_trigger_is_edited(
+    world: World, step: str, edited: dict[str, Any]
+) -> None:
+    customer = f"edited-{step}-{'-'.join(edited)}"
+    await put_customer(world, customer, ["*"], {"by-sms": 0.9, "by-call": 0.8, "by-mail": 0.1})
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, "mail"), customer)
+        with pytest.raises(Killed):
+            await kill_at(world, step, firing_id)
+        world.triggers["dropped"] = to(receiver, **edited)
+        world.ahead_ms += LEASE_MS
+        await world.work(world.worker())
+        assert (await world.read(firing_id)).status == "delivered"
+        assert [decision["placement"] for decision in await world.decisions_of(customer)] == ["mail"]
+        assert {message["data"]["placement"] for message in receiver.messages} == {"mail"}
+
+
 async def kill_at(world: World, step: str, firing_id: str) -> None:
     """Take up a firing, and be killed at a step."""
     worker = world.worker()
     store, service = worker.store, worker.service
-    (firing,) = await store.claim({"dropped": 10}, world.now_ms())
+    (firing,) = await worker.take_up({"dropped": 10})
     assert firing.firing_id == firing_id
     decisions, sender = service._decisions, service._sender
 
@@ -454,9 +473,8 @@ async def test_the_bell_rings_when_something_fires(world: World) -> None:
 
 async def test_a_worker_that_was_too_slow_changes_nothing(world: World) -> None:
     async with receiving() as receiver:
-        store = FiringDeliveries(world.nextbest.api.state.engine)
         (firing_id,) = await world.fire(to(receiver), "kim")
-        (late,) = await store.claim({"dropped": 1}, world.now_ms())
+        (late,) = await world.worker().take_up({"dropped": 1})
         world.ahead_ms += LEASE_MS
         await world.work(world.worker())
         await world.worker().service.bring_forward(replace(late, deadline_at_ms=0))
@@ -472,7 +490,7 @@ async def test_nothing_is_decided_or_sent_for_a_firing_that_an_erasure_deleted(
         customer = f"gone-{decided}"
         (firing_id,) = await world.fire(to(receiver), customer)
         state, worker = world.nextbest.api.state, world.worker()
-        (firing,) = await worker.store.claim({"dropped": 1}, world.now_ms())
+        (firing,) = await worker.take_up({"dropped": 1})
         decide = state.decisions.decide
 
         async def delete() -> None:
