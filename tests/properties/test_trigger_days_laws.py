@@ -133,7 +133,7 @@ class NoLog:
     async def last_positions(self) -> dict[int, Any]:
         return {}
 
-    async def read(self, _: Mapping[int, Any], **__: Any) -> Batch:
+    async def read(self, positions: Mapping[int, Any], **_: Any) -> Batch:
         return Batch()
 
 
@@ -205,7 +205,7 @@ async def live(
 
                 world.meanwhile, world.paused = pause, paused
                 await watch.look(before, Plan(before.triggers).dated)
-                assert world.meanwhile is None
+                assert vars(world)["meanwhile"] is None, "it was paused while the worker looked"
                 since = dict.fromkeys(Plan(EDITIONS[paused].triggers).triggers, world.now_ms)
             case "pause", paused:
                 world.paused = paused
