@@ -28,7 +28,7 @@ class DaysTurnPort(FiringTurn, Protocol):
 
     async def existing(self, customer_ids: Collection[str]) -> set[str]: ...
     async def scanned(self) -> dict[str, int]: ...
-    async def scan(self, trigger_id: str, until_ms: int, version: int) -> None: ...
+    async def move_scan(self, trigger_id: str, since_ms: int, until_ms: int) -> None: ...
 
 
 class Days(Protocol):
@@ -62,7 +62,7 @@ class DayWatch:
 
     async def _scan(self, catalogue: Catalogue, trigger: Trigger, since_ms: int, now_ms: int) -> int:
         name, fired = (trigger.on.date or "").removeprefix("customer."), 0
-        since_ms = max(since_ms, now_ms - trigger.within_s * 1000)
+        scanned_ms, since_ms = since_ms, max(since_ms, now_ms - trigger.within_s * 1000)
 
         @lru_cache(DISTINCT)
         def due_of(value: str, zone: Any) -> tuple[DueDay, ...]:
@@ -86,7 +86,7 @@ class DayWatch:
                         fired += await fire(turn, self.conditions, catalogue, here, now_ms)
         async with self.days.turn() as turn:
             if turn is not None:
-                await turn.scan(trigger.trigger_id, now_ms, catalogue.version)
+                await turn.move_scan(trigger.trigger_id, scanned_ms, now_ms)
         return fired
 
 

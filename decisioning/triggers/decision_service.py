@@ -136,17 +136,21 @@ class FiringDecisions:
         return {**firing.chosen, "decision": {**decision, "offers": left}}
 
     async def _make_plan(self, firing: OpenFiring, trigger: Trigger) -> Plan | Nothing:
-        """Say which placements to ask, the best first, and keep that, as it must not change any more."""
+        """Say which placements to ask, the best first, and keep that, as it must not change any more.
+
+        Where a trigger has one placement without a cost, its plan was kept when the firing was taken up.
+        """
         views = self._catalogue().views
         choices = [choice for choice in trigger.choices if choice.placement in views]
         if not choices:
             return Nothing("none of its placements is in the catalogue any more")
         if len(choices) == 1 and not choices[0].cost:
-            return Plan((choices[0].placement,))
-        ranked = await self._compare(firing, choices)
-        if isinstance(ranked, Nothing):
-            return ranked
-        plan = Plan(tuple(prospect.placement for prospect in ranked))
+            plan = Plan((choices[0].placement,))
+        else:
+            ranked = await self._compare(firing, choices)
+            if isinstance(ranked, Nothing):
+                return ranked
+            plan = Plan(tuple(prospect.placement for prospect in ranked))
         kept = Progress(firing, "due", None, None, plan.as_json(), firing.lease_until_ms)
         if not await self._keeper.keep(kept, self._clock_ms()):
             raise Undecided(NOT_HELD)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from decisioning.model.deciders import FIRING_PREFIX
+from decisioning.model.trigger import Trigger
 from decisioning.triggers.firing import FiringStatus
 
 FIRST_PAUSE_MS = 1_000
@@ -15,7 +16,8 @@ MAX_PAUSE_MS = 300_000
 class Plan:
     """The placements that are asked, in this order. ``turn``: how often they have been asked to no avail.
 
-    Kept before the first of them is asked: whoever continues asks the same ones, under the same ids of decisions.
+    Kept before the first of them is asked: whoever continues asks the same ones, under the same ids of decisions,
+    also if the trigger was edited meanwhile.
     """
 
     placements: tuple[str, ...]
@@ -31,6 +33,14 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return the form that is kept."""
         return {"plan": list(self.placements), "turn": self.turn}
+
+
+def plan_of(trigger: Trigger) -> Plan | None:
+    """Return the plan of a trigger with one placement without a cost; ``None`` if there is something to compare."""
+    match trigger.choices:
+        case [choice] if not choice.cost:
+            return Plan((choice.placement,))
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,8 +258,10 @@ async def _end_waits(
         if trigger is None or trigger.on.after_s is None:
             continue
         due_ms = wait.since_ms + trigger.on.after_s * 1000
-        if due_ms > now_ms:  # it has become longer since
-            longer.append(Wait(wait.key, wait.since_ms, due_ms, wait.occasion, wait.cause))
+        if due_ms > wait.due_ms:  # it has become longer since
+            wait = replace(wait, due_ms=due_ms)
+        if wait.due_ms > now_ms:
+            longer.append(wait)
         else:
             over.append((trigger, wait))
     await turn.drop([wait.key for wait in due])

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.triggers.store_following import TriggerTurn
 from profiles.privacy.store_erasures import LOCK_STORING
+from storage.clock import to_datetime
 from storage.locks import TRIGGER_DAYS_LOCK
 from storage.postgres import transaction
 
@@ -17,6 +18,10 @@ from storage.postgres import transaction
 _HELD = text("""
 SELECT customer_id, attributes ->> :name AS value, attributes ->> 'time_zone' AS time_zone FROM customers
 WHERE nb_dates(attributes) @> ARRAY[cast(:date AS text)]
+""")
+# Not where the trigger has been paused since, or is live again: it begins anew with when that was.
+_MOVE_SCAN = text("""
+UPDATE trigger_scans SET scanned_until = :until WHERE trigger_id = :trigger_id AND scanned_until = :since
 """)
 
 
@@ -40,6 +45,11 @@ class DaysTurn(TriggerTurn):
         """Pick out customers of whom there is a record still: none that an erasure took meanwhile."""
         query = text("SELECT customer_id FROM customers WHERE customer_id = ANY(:ids)")
         return {row.customer_id for row in await self._days.execute(query, {"ids": list(customer_ids)})}
+
+    async def move_scan(self, trigger_id: str, since_ms: int, until_ms: int) -> None:
+        """Note up to when has been looked, unless somebody has moved or forgotten where that began (Unix ms)."""
+        values = {"trigger_id": trigger_id, "since": to_datetime(since_ms), "until": to_datetime(until_ms)}
+        await self._days.execute(_MOVE_SCAN, values)
 
 
 class DaysStore:

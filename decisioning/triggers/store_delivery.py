@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.model.trigger import NOT_DECLARED
-from decisioning.triggers.delivery import OpenFiring, Progress
+from decisioning.triggers.delivery import OpenFiring, Plan, Progress
 from decisioning.triggers.firing import FiringStatus
 from storage.clock import to_datetime, to_ms
 from storage.postgres import single_statement
@@ -21,18 +21,21 @@ MAX_AT_ONCE = 500
 """Firings whose progress is kept, or that are looked at, in one statement."""
 
 _OPEN = "status IN ('due', 'decided')"
-# Each trigger by its own index, so that a backlog of one holds up no other. Materialized: it locks once.
+# Each trigger by its own index, so that a backlog of one holds up no other. Materialized: it locks once. The plan that
+# needs no comparison is kept with the claim, which costs no statement of its own.
 _CLAIM = text(f"""
 WITH claimed AS MATERIALIZED (
-    SELECT mine.firing_id
-    FROM unnest(cast(:triggers AS text[]), cast(:rooms AS integer[])) AS t (trigger_id, room)
+    SELECT mine.firing_id, t.plan
+    FROM unnest(cast(:triggers AS text[]), cast(:rooms AS integer[]), cast(:plans AS text[]))
+        AS t (trigger_id, room, plan)
     CROSS JOIN LATERAL (
         SELECT o.firing_id FROM trigger_firings AS o
         WHERE o.trigger_id = t.trigger_id AND o.{_OPEN} AND o.next_attempt_at <= :now
         ORDER BY o.next_attempt_at LIMIT t.room FOR UPDATE SKIP LOCKED
     ) AS mine
 )
-UPDATE trigger_firings AS f SET attempts = f.attempts + 1, next_attempt_at = :lease, updated_at = :now
+UPDATE trigger_firings AS f SET attempts = f.attempts + 1, next_attempt_at = :lease, updated_at = :now,
+    chosen = coalesce(f.chosen, cast(claimed.plan AS jsonb))
 FROM claimed WHERE f.firing_id = claimed.firing_id
 RETURNING f.*
 """)
@@ -128,10 +131,21 @@ class FiringDeliveries:
         self._keeping = _Together(self._keep_all, lambda kept: kept[0].firing.firing_id)
         self._looking = _Together(self._held, lambda firing: firing.firing_id)
 
-    async def claim(self, rooms: Mapping[str, int], now_ms: int) -> list[OpenFiring]:
-        """Take up what is due of triggers: at most so many of each. Of several workers one gets each."""
-        now, lease = to_datetime(now_ms), to_datetime(now_ms + LEASE_MS)
-        values = {"triggers": list(rooms), "rooms": list(rooms.values()), "now": now, "lease": lease}
+    async def claim(
+        self, rooms: Mapping[str, int], plans: Mapping[str, Plan | None], now_ms: int
+    ) -> list[OpenFiring]:
+        """Take up what is due of triggers: at most so many of each. Of several workers one gets each.
+
+        ``plans``: of triggers, kept with the claim for those of their firings that have none.
+        """
+        known = [plans.get(name) for name in rooms]
+        values = {
+            "triggers": list(rooms),
+            "rooms": list(rooms.values()),
+            "plans": [None if plan is None else to_json(plan.as_json()).decode() for plan in known],
+            "now": to_datetime(now_ms),
+            "lease": to_datetime(now_ms + LEASE_MS),
+        }
         async with single_statement(self._engine) as connection:
             rows = (await connection.execute(_CLAIM, values)).all()
         return sorted(map(_open_firing, rows), key=lambda firing: firing.fired_at_ms)

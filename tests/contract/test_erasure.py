@@ -342,7 +342,7 @@ async def fire(shop: Nextbest, customer_id: str, occasion: str) -> OpenFiring:
     firing = Firing("called", 1, customer_id, occasion, {"free": "in flight"}, now_ms, now_ms + 60_000)
     async with shop.api.state.engine.begin() as connection:
         await insert_firings(connection, [firing])
-    (taken,) = await FiringDeliveries(shop.api.state.engine).claim({"called": 9}, now_ms)
+    (taken,) = await FiringDeliveries(shop.api.state.engine).claim({"called": 9}, {}, now_ms)
     return taken
 
 

@@ -1,9 +1,8 @@
 """Firings of triggers: decided once, within all limits; delivered at least once, in time, or said why not."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,101 +11,18 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from app.commands.triggers.firings import _send_all, app
-from app.worker.alerting.webhook import Webhooks
-from app.worker.triggers.delivering import MAX_AT_ONCE, FiringDelivery
-from app.worker.triggers.sending import TriggerSender
-from decisioning.decide.store_profiles import CachedProfiles
-from decisioning.model.trigger import Trigger, TriggerChannel, TriggerDelivery, TriggerOn
-from decisioning.triggers.decision_service import FiringDecisions
-from decisioning.triggers.delivery_service import FiringService
-from decisioning.triggers.firing import Firing
-from decisioning.triggers.store_bell import FiringBell
+from app.worker.triggers.delivering import MAX_AT_ONCE
+from decisioning.model.trigger import Trigger, TriggerChannel, TriggerDelivery
 from decisioning.triggers.store_delivery import LEASE_MS, FiringDeliveries
-from decisioning.triggers.store_firings import insert_firings
 from decisioning.triggers.store_outbox import TriggerStreams
-from storage import clock
 from storage.errors import RedisUnavailable
 from storage.keys import OUTBOXES
 from tests.support.api import CSV, Nextbest, problem_of, put_offer
-from tests.support.receiver import WRITTEN_SECRET, Receiver, receiving, signature_of
+from tests.support.firings import ON, World, to
+from tests.support.receiver import WRITTEN_SECRET, receiving, signature_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ON = TriggerOn(event="call_dropped")
-
-
-@dataclass
-class World:
-    """An installation with triggers, and a worker that takes firings up."""
-
-    nextbest: Nextbest
-    secrets: Any
-    triggers: dict[str, Trigger] = field(default_factory=dict)
-    version: int = 1
-    ahead_ms: int = 0
-    workers: list[FiringDelivery] = field(default_factory=list)
-    webhooks: list[Webhooks] = field(default_factory=list)
-    fired: int = 0
-
-    def now_ms(self) -> int:
-        """The time, which tests may let pass."""
-        return clock.now_ms() + self.ahead_ms
-
-    def worker(self, decisions: Any = None, sender: Any = None) -> FiringDelivery:
-        """A worker; ``decisions`` and ``sender``: in place of the real ones."""
-        state = self.nextbest.api.state
-        store = FiringDeliveries(state.engine)
-        profiles = CachedProfiles(state.profiles, state.numbers)
-        decide = FiringDecisions(
-            decisions or state.decisions, state.current_catalogue, profiles, store, self.now_ms
-        )
-        if sender is None:
-            webhooks = Webhooks(self.secrets, {"127.0.0.1"}, time.time)
-            self.webhooks.append(webhooks)
-            sender = TriggerSender(webhooks, TriggerStreams(state.redis))
-        service = FiringService(decide, lambda: self.triggers, sender, store, self.now_ms, lambda: 0.5)
-        assert state.settings.postgres_url is not None
-        bell = FiringBell(state.settings.postgres_url)
-        worker = FiringDelivery(
-            store, service, lambda: self.triggers, lambda: self.version, bell, self.now_ms
-        )
-        self.workers.append(worker)
-        return worker
-
-    async def fire(self, trigger: Trigger, customer: str, count: int = 1, within_s: int = 3600) -> list[str]:
-        """Let a trigger fire for a customer; returns the ids of the firings."""
-        self.triggers[trigger.trigger_id] = trigger
-        now_ms = self.now_ms()
-        firings = []
-        for _ in range(count):
-            self.fired += 1
-            cause = {"event": "call_dropped", "event_id": f"e{self.fired}"}
-            occasion = f"event e{self.fired}"
-            firings.append(
-                Firing(trigger.trigger_id, 1, customer, occasion, cause, now_ms, now_ms + within_s * 1000)
-            )
-        async with self.nextbest.api.state.engine.begin() as connection:
-            await insert_firings(connection, firings)
-            query = text("SELECT firing_id FROM trigger_firings WHERE occasion = ANY(:o)")
-            rows = await connection.execute(query, {"o": [f.occasion for f in firings]})
-        return [str(row.firing_id) for row in rows]
-
-    async def read(self, firing_id: str) -> Any:
-        """A firing as it is stored."""
-        return await FiringDeliveries(self.nextbest.api.state.engine).find(firing_id)
-
-    async def work(self, worker: FiringDelivery) -> None:
-        """Take up what is due, and wait until it has been tried."""
-        await worker.round()
-        await worker.settle()
-
-    async def decisions_of(self, customer: str) -> list[dict[str, Any]]:
-        """The decisions of a customer that are in the log."""
-        await self.nextbest.worker.archive()
-        query = text("SELECT header FROM decisions WHERE customer_id = :c ORDER BY decided_at")
-        async with self.nextbest.api.state.engine.begin() as connection:
-            return [row.header for row in await connection.execute(query, {"c": customer})]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -129,10 +45,7 @@ async def world(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> Asy
     try:
         yield found
     finally:
-        for worker in found.workers:
-            await worker.close()
-        for webhooks in found.webhooks:
-            await webhooks.close()
+        await found.close()
 
 
 async def put_customer(
@@ -145,12 +58,6 @@ async def put_customer(
     rows = [f"{customer},{offer},{p}" for offer, p in propensities.items()]
     content = "\n".join(["customer_id,offer_id,propensity", *rows])
     await api.ok("POST", "/v1/imports/propensities", content=content, headers=CSV)
-
-
-def to(receiver: Receiver, placement: str = "mail", trigger_id: str = "dropped", **fields: Any) -> Trigger:
-    """A trigger that tells a receiver."""
-    deliver = TriggerDelivery(webhook=receiver.url, secret="triggers")
-    return Trigger(trigger_id, ON, deliver, None if fields.get("channels") else placement, **fields)
 
 
 async def test_a_firing_is_decided_and_delivered_with_a_signature(world: World) -> None:
@@ -347,11 +254,30 @@ async def test_a_worker_killed_between_any_two_steps_delivers_and_decides_once(
         assert state.capacity_leases is not None
 
 
+@pytest.mark.parametrize("step", ["decide", "sent", "keep"])
+@pytest.mark.parametrize("edited", [{"placement": "sms"}, {"channels": CHANNELS}], ids=["other", "channels"])
+async def test_a_firing_is_decided_for_one_placement_though_its_trigger_is_edited(
+    world: World, step: str, edited: dict[str, Any]
+) -> None:
+    customer = f"edited-{step}-{'-'.join(edited)}"
+    await put_customer(world, customer, ["*"], {"by-sms": 0.9, "by-call": 0.8, "by-mail": 0.1})
+    async with receiving() as receiver:
+        (firing_id,) = await world.fire(to(receiver, "mail"), customer)
+        with pytest.raises(Killed):
+            await kill_at(world, step, firing_id)
+        world.triggers["dropped"] = to(receiver, **edited)
+        world.ahead_ms += LEASE_MS
+        await world.work(world.worker())
+        assert (await world.read(firing_id)).status == "delivered"
+        assert [decision["placement"] for decision in await world.decisions_of(customer)] == ["mail"]
+        assert {message["data"]["placement"] for message in receiver.messages} == {"mail"}
+
+
 async def kill_at(world: World, step: str, firing_id: str) -> None:
     """Take up a firing, and be killed at a step."""
     worker = world.worker()
     store, service = worker.store, worker.service
-    (firing,) = await store.claim({"dropped": 10}, world.now_ms())
+    (firing,) = await worker.take_up({"dropped": 10})
     assert firing.firing_id == firing_id
     decisions, sender = service._decisions, service._sender
 
@@ -454,9 +380,8 @@ async def test_the_bell_rings_when_something_fires(world: World) -> None:
 
 async def test_a_worker_that_was_too_slow_changes_nothing(world: World) -> None:
     async with receiving() as receiver:
-        store = FiringDeliveries(world.nextbest.api.state.engine)
         (firing_id,) = await world.fire(to(receiver), "kim")
-        (late,) = await store.claim({"dropped": 1}, world.now_ms())
+        (late,) = await world.worker().take_up({"dropped": 1})
         world.ahead_ms += LEASE_MS
         await world.work(world.worker())
         await world.worker().service.bring_forward(replace(late, deadline_at_ms=0))
@@ -472,7 +397,7 @@ async def test_nothing_is_decided_or_sent_for_a_firing_that_an_erasure_deleted(
         customer = f"gone-{decided}"
         (firing_id,) = await world.fire(to(receiver), customer)
         state, worker = world.nextbest.api.state, world.worker()
-        (firing,) = await worker.store.claim({"dropped": 1}, world.now_ms())
+        (firing,) = await worker.take_up({"dropped": 1})
         decide = state.decisions.decide
 
         async def delete() -> None:

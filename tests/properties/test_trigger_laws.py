@@ -4,7 +4,8 @@ The state is in a real PostgreSQL; the log, its archive, the clock and the condi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -34,24 +35,43 @@ T0_MS = 1_800_000_000_000
 AT_ONCE = 4
 """Entries that one turn reads: more than that takes several."""
 DELIVER: dict[str, Any] = {"deliver": {"stream": "s"}, "placement": "home", "again_after_s": 0}
-RARE_S, BASKET_S, IDLE_S, QUOTED_S = 50, 30, 60, 40
+RARE_S, BASKET_S, IDLE_S, QUOTED_S, LONGER_S = 50, 30, 60, 40, 35
 BODIES: dict[str, dict[str, Any]] = {
     "now": {"on": {"event": "a"}},
     "rare": {"on": {"event": "a"}, "again_after_s": RARE_S},
     "cond": {"on": {"event": "a"}, "when": "customer.known"},
     "basket": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S}},
+    "first": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S, "restart": False}},
     "idle": {"on": {"idle": ["a", "b"], "after_s": IDLE_S}},
     "quoted": {"on": {"outcome": "quoted", "unless": ["accepted"], "after_s": QUOTED_S}},
 }
+AFTER_S = {"basket": BASKET_S, "first": BASKET_S, "idle": IDLE_S, "quoted": QUOTED_S}
 ENTRIES: list[Entry] = [
     ("group", "cards", {"name": "Cards", "goal": "grow"}),
     ("offer", "gold", {"name": "Gold", "group": "cards"}),
     ("placement", "home", {"channel": "web"}),
     ("outcome", "quoted", {}),
     *(("event", name, {"name": name}) for name in ("a", "b", "c")),
-    *(("trigger", name, DELIVER | body) for name, body in BODIES.items()),
 ]
-CATALOGUE = build_catalogue(1, ENTRIES, {"gold": 1})
+
+
+def catalogue_with(version: int, paused: Collection[str] = (), longer_s: int = 0) -> Catalogue:
+    """The catalogue with some triggers paused, or with waits for baskets that are longer."""
+    triggers: list[Entry] = []
+    for name, body in BODIES.items():
+        on = body["on"] | ({"after_s": BASKET_S + longer_s} if name in ("basket", "first") else {})
+        status = {"status": "paused"} if name in paused else {}
+        triggers.append(("trigger", name, DELIVER | body | {"on": on} | status))
+    return build_catalogue(version, [*ENTRIES, *triggers], {"gold": 1})
+
+
+CATALOGUE = catalogue_with(1)
+EDITIONS = {
+    "all": CATALOGUE,
+    "some": catalogue_with(2, set(BODIES) - {"now", "cond"}),
+    "none": catalogue_with(3, BODIES),
+    "longer": catalogue_with(4, longer_s=LONGER_S),
+}
 TABLES = "trigger_firings, trigger_waits, trigger_positions, trigger_scans, trigger_seeds"
 
 Fired = tuple[str, str, str, int]
@@ -74,11 +94,12 @@ class Told(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A turn that was kept: when, and how many entries had been read before and after it."""
+    """A turn that was kept: when, how many entries had been read before and after it, and by which catalogue."""
 
     now_ms: int
     before: int
     after: int
+    edition: str = "all"
 
 
 class KilledError(Exception):
@@ -95,6 +116,7 @@ class World:
     looks: list[Look] = field(default_factory=list)
     steps_left: int | None = None
     read: int = 0
+    edition: str = "all"
 
     def step(self) -> None:
         """Be killed here if it is time to."""
@@ -129,7 +151,7 @@ class Log:
 
     async def last_positions(self) -> dict[int, StreamPosition]:
         self.world.step()
-        return {}
+        return {0: StreamPosition(f"{len(self.world.told)}-0")}
 
     async def read(self, positions: Mapping[int, StreamPosition], **_: Any) -> Batch:
         world = self.world
@@ -168,7 +190,10 @@ class Store:
         world.step()
         async with TriggerStore(world.engine).turn() as turn:
             yield Turn(world, turn)
-        world.looks.append(Look(world.now_ms, world.read, min(world.read + AT_ONCE, len(world.told))))
+        if EDITIONS[world.edition] is EDITIONS["none"]:
+            world.read = len(world.told)  # what is recorded while all of them rest is not read later
+        after = min(world.read + AT_ONCE, len(world.told))
+        world.looks.append(Look(world.now_ms, world.read, after, world.edition))
         world.step()
 
 
@@ -225,30 +250,75 @@ def follower_of(world: World) -> TriggerFollower:
 def expected(told: Sequence[Told], looks: Sequence[Look]) -> set[Fired]:
     """Search for all that fires: at each look, everything that had been told by then is gone through again."""
     fired: list[Fired] = []
-    done: set[tuple[str, str]] = set()
-    for now_ms, before, after in looks:
-        for number, one in sorted(enumerate(told[before:after], before), key=lambda n: n[1].at_ms):
-            if one.name != "a":
-                continue
-            fired.append(("now", one.customer_id, one.occasion, one.at_ms))
-            if sum(t.name == "b" and t.customer_id == one.customer_id for t in _known(told, now_ms)) % 2 == 0:
-                fired.append(("cond", one.customer_id, one.occasion, one.at_ms))
-            last = [at for name, customer, _, at in fired if (name, customer) == ("rare", one.customer_id)]
-            if all(one.at_ms >= at + RARE_S * 1000 for at in last):
-                fired.append(("rare", one.customer_id, one.occasion, one.at_ms))
-            assert number < after
+    begun: dict[tuple[str, int], int] = {}
+    over: set[tuple[str, int]] = set()
+    for now_ms, before, after, edition in looks:
+        live = Plan(EDITIONS[edition].triggers).triggers
+        fired += _at_once(told, before, after, now_ms, fired, live)
+        for number in range(before, after):
+            for name in AFTER_S.keys() & live.keys():
+                after_ms = 1000 * (live[name].on.after_s or 0)
+                if _begins(name, told, number, begun.keys() - over):
+                    begun[name, number] = told[number].at_ms + after_ms
         if after - before == AT_ONCE:
             continue  # there may be more: nothing is due yet
-        for name, after_s in (("basket", BASKET_S), ("idle", IDLE_S), ("quoted", QUOTED_S)):
-            for number, one in enumerate(told[:after]):
-                due_ms = one.at_ms + after_s * 1000
-                starts = {"basket": "a", "idle": "ab", "quoted": ("quoted",)}[name]
-                if one.name not in starts or due_ms > now_ms or (name, one.occasion) in done:
-                    continue
-                done.add((name, one.occasion))
-                if not any(_prevents(name, n, t, number, one) for n, t in enumerate(told[:after])):
-                    fired.append((name, one.customer_id, one.occasion, due_ms))
+        for (name, number), due_ms in begun.items():
+            if (name, number) in over or due_ms > now_ms:
+                continue
+            one, at_ms = told[number], due_ms
+            if name in live:
+                at_ms = max(due_ms, one.at_ms + 1000 * (live[name].on.after_s or 0))
+            if at_ms > now_ms:
+                begun[name, number] = at_ms
+                continue
+            over.add((name, number))
+            if name in live and not any(
+                _prevents(name, n, t, number, one) for n, t in enumerate(told[:after])
+            ):
+                fired.append((name, one.customer_id, one.occasion, at_ms))
     return set(fired)
+
+
+def _at_once(
+    told: Sequence[Told],
+    before: int,
+    after: int,
+    now_ms: int,
+    earlier: Sequence[Fired],
+    live: Collection[str],
+) -> list[Fired]:
+    """Search for what fires without a wait."""
+    fired = list(earlier)
+    for one in sorted(told[before:after], key=lambda t: t.at_ms):
+        if one.name != "a":
+            continue
+        b_so_far = sum(t.name == "b" and t.customer_id == one.customer_id for t in _known(told, now_ms))
+        last = [at for name, customer, _, at in fired if (name, customer) == ("rare", one.customer_id)]
+        holds = {
+            "now": True,
+            "cond": b_so_far % 2 == 0,
+            "rare": all(one.at_ms >= at + RARE_S * 1000 for at in last),
+        }
+        fired += [
+            (name, one.customer_id, one.occasion, one.at_ms) for name in holds if holds[name] and name in live
+        ]
+    return fired[len(earlier) :]
+
+
+def _begins(trigger: str, told: Sequence[Told], number: int, open_waits: Collection[tuple[str, int]]) -> bool:
+    """Whether a wait begins that is looked at when it is due; what prevents it is looked for then."""
+    one = told[number]
+    if one.name not in {"basket": "a", "first": "a", "idle": "ab", "quoted": ("quoted",)}[trigger]:
+        return False
+    if trigger != "first":
+        return True
+    # Not while the customer's first one is waited for, and nothing that was told behind that has ended it.
+    return not any(
+        name == trigger
+        and told[n].customer_id == one.customer_id
+        and not any(_prevents(trigger, m, t, n, told[n]) for m, t in enumerate(told[:number]) if m > n)
+        for name, n in open_waits
+    )
 
 
 def _known(told: Sequence[Told], now_ms: int) -> Iterator[Told]:
@@ -264,7 +334,9 @@ def _prevents(trigger: str, n: int, other: Told, number: int, one: Told) -> bool
     is_newer = (other.at_ms, n) > (one.at_ms, number)
     if trigger == "idle":
         return other.name in "ab" and is_newer
-    return (other.name == "b" and other.at_ms >= one.at_ms) or (other.name == "a" and is_newer)
+    return (other.name == "b" and other.at_ms >= one.at_ms) or (
+        trigger == "basket" and other.name == "a" and is_newer
+    )
 
 
 CUSTOMERS = st.sampled_from(("x", "y"))
@@ -273,29 +345,37 @@ ACTIONS = st.one_of(
     st.tuples(st.just("event"), CUSTOMERS, st.sampled_from("aaabbc"), AGES),
     st.tuples(st.just("outcome"), CUSTOMERS, st.sampled_from(("quoted", "accepted")), AGES),
     st.tuples(st.just("pass"), st.sampled_from((1, 5_000, 29_999, 30_000, 61_000))),
+    st.tuples(st.just("edit"), st.sampled_from(sorted(EDITIONS))),
     st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
 )
 
 
 async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired], set[Fired]]:
     """Let it happen; returns what fired, and what should have."""
-    world, plan = World(engine), Plan(CATALOGUE.triggers)
+    world = World(engine)
+
+    async def look(by: TriggerFollower) -> None:
+        catalogue = EDITIONS[world.edition]
+        await by.follow(catalogue, Plan(catalogue.triggers))
+
     async with transaction(engine) as connection:
         await connection.execute(text(f"TRUNCATE {TABLES}"))
     follower = follower_of(world)
-    await follower.follow(CATALOGUE, plan)
+    await look(follower)
     for action in [*actions, ("pass", 1), *[("look", None, False)] * (len(actions) // AT_ONCE + 2)]:
         match action:
             case "event" | "outcome" as kind, customer_id, name, age_ms:
                 world.record(customer_id, name, age_ms, is_outcome=kind == "outcome")
             case "pass", ms:
                 world.now_ms += ms
+            case "edit", edition:
+                world.edition = edition
             case "look", steps, starts_anew:
                 world.steps_left = steps
                 if starts_anew:
                     follower = follower_of(world)
                 try:
-                    await follower.follow(CATALOGUE, plan)
+                    await look(follower)
                 except KilledError:
                     follower = follower_of(world)
                 world.steps_left = None
@@ -306,7 +386,8 @@ async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired],
     fired = {(row.trigger_id, row.customer_id, row.occasion, to_ms(row.fired_at)) for row in rows}
     assert len(fired) == len(rows)
     ends = [look.after for look in world.looks]
-    assert [look.before for look in world.looks] == [0, *ends[:-1]], "each entry is read in one turn"
+    for before, one in itertools.pairwise(world.looks):
+        assert one.before == before.after or "none" in (before.edition, one.edition), "read in one turn"
     assert ends[-1] == len(world.told)
     return fired, expected(world.told, world.looks)
 
@@ -344,3 +425,45 @@ def test_the_search_and_the_triggers_find_all_kinds(runner: asyncio.Runner, engi
     fired, wanted = runner.run(live(engine, actions))
     assert fired == wanted
     assert {name for name, *_ in fired} == CATALOGUE.triggers.keys()
+
+
+@pytest.mark.parametrize(
+    ("edition", "meanwhile", "expected_names"),
+    [
+        ("all", ("event", "x", "c", 0), {"basket", "first"}),
+        ("some", ("event", "x", "c", 0), {"basket", "first"}),
+        ("none", ("event", "x", "c", 0), {"basket", "first"}),
+        ("some", ("event", "x", "a", 0), {"first"}),
+        ("none", ("event", "x", "a", 0), {"first"}),
+        ("none", ("event", "x", "b", 0), set()),
+        ("longer", ("event", "x", "c", 0), set()),
+    ],
+)
+def test_what_is_waited_for_outlasts_a_pause_unless_what_happens_meanwhile_prevents_it(
+    runner: asyncio.Runner, engine: AsyncEngine, edition: str, meanwhile: Any, expected_names: set[str]
+) -> None:
+    actions: list[Any] = [
+        ("event", "x", "a", 0),
+        ("look", None, False),
+        ("edit", edition),
+        ("pass", 5_000),
+        meanwhile,
+        ("look", None, False),
+        ("edit", "longer" if edition == "longer" else "all"),
+        ("look", None, True),
+        ("pass", 29_999),
+    ]
+    fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+    at_once = {"now", "rare", "cond", "quoted", "idle"}
+    assert {name for name, *_ in fired} - at_once == expected_names
+
+
+def test_a_wait_that_became_longer_ends_as_late_whenever_a_worker_looks(
+    runner: asyncio.Runner, engine: AsyncEngine
+) -> None:
+    actions: list[Any] = [("event", "x", "a", 0), ("look", None, False), ("edit", "longer"), ("pass", 70_000)]
+    fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+    longer_ms = 1000 * (BASKET_S + LONGER_S)
+    assert {at_ms - T0_MS for name, _, _, at_ms in fired if name in ("basket", "first")} == {longer_ms}

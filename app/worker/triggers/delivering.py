@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from decisioning.model.trigger import Trigger
-from decisioning.triggers.delivery import OpenFiring
+from decisioning.triggers.delivery import OpenFiring, plan_of
 from decisioning.triggers.delivery_service import FiringService
 from decisioning.triggers.store_bell import FiringBell
 from decisioning.triggers.store_delivery import FiringDeliveries
@@ -53,12 +53,18 @@ class FiringDelivery:
         """Take up what is due, or wait for something; return how long to sleep. Raises ``PostgresUnavailable``."""
         await self._drop_undeclared()
         rooms = self._rooms()
-        firings = await self.store.claim(rooms, self.clock_ms()) if rooms else []
+        firings = await self.take_up(rooms) if rooms else []
         for firing in firings:
             self._begin(firing)
         if not firings:
             await self.bell.wait(SHORT_LOOK_S if self._turned_away else LOOK_S)
         return REST_S
+
+    async def take_up(self, rooms: Mapping[str, int]) -> list[OpenFiring]:
+        """Take up what is due, at most so many firings of each trigger. Raises ``PostgresUnavailable``."""
+        triggers = self.triggers()
+        plans = {name: plan_of(triggers[name]) for name in rooms if name in triggers}
+        return await self.store.claim(rooms, plans, self.clock_ms())
 
     async def settle(self) -> None:
         """Wait until all that were taken up have been tried."""

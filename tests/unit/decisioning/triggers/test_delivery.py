@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.triggers.delivery import MAX_PAUSE_MS, OpenFiring, Plan, Progress, pause_ms, put_off
+from decisioning.model.trigger import Trigger, TriggerChannel, TriggerDelivery, TriggerOn
+from decisioning.triggers.delivery import (
+    MAX_PAUSE_MS,
+    OpenFiring,
+    Plan,
+    Progress,
+    pause_ms,
+    plan_of,
+    put_off,
+)
 
 
 def firing(attempts: int = 1, deadline_at_ms: int = 3_600_000) -> OpenFiring:
@@ -46,3 +55,19 @@ def test_a_plan_comes_back_from_its_firing() -> None:
     assert firing().with_plan(plan).plan == plan
     assert plan.decision_id("f1", "sms") == "firing-f1:2:sms"
     assert plan.decision_id("f1", "call") != plan.decision_id("f1", "sms")
+
+
+@pytest.mark.parametrize(
+    ("placement", "channels", "expected"),
+    [
+        ("sms", (), Plan(("sms",))),
+        (None, (TriggerChannel("sms"),), Plan(("sms",))),
+        (None, (TriggerChannel("sms", 0.05),), None),
+        (None, (TriggerChannel("sms"), TriggerChannel("mail")), None),
+    ],
+)
+def test_a_plan_needs_no_comparison_where_there_is_one_placement_without_a_cost(
+    placement: str | None, channels: tuple[TriggerChannel, ...], expected: Plan | None
+) -> None:
+    trigger = Trigger("t", TriggerOn(event="e"), TriggerDelivery(stream="s"), placement, channels)
+    assert plan_of(trigger) == expected
