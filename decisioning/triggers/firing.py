@@ -16,7 +16,8 @@ class Firing:
     """One firing. Times are Unix milliseconds.
 
     ``occasion``: what makes it the one that it is, among those of the same trigger and customer: a trigger never fires
-    twice for one. ``cause``: what led to it, for people to see, without personal properties.
+    twice for one. ``cause``: what led to it, for people to see, without personal properties. ``dropped``: why nothing is
+    to become of it.
     """
 
     trigger_id: str
@@ -26,6 +27,7 @@ class Firing:
     cause: Mapping[str, Any]
     fired_at_ms: int
     deadline_at_ms: int
+    dropped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

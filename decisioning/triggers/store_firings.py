@@ -9,18 +9,19 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from decisioning.model.trigger import DAY_OVER
 from decisioning.triggers.firing import Firing
 from storage.clock import to_datetime, to_ms
 
 _INSERT = text("""
 INSERT INTO trigger_firings (firing_id, trigger_id, catalogue_version, customer_id, occasion, cause, fired_at,
-    deadline_at, next_attempt_at)
+    deadline_at, next_attempt_at, status, status_reason)
 SELECT gen_random_uuid(), trigger_id, version, customer_id, occasion, cast(cause AS jsonb), fired_at, deadline_at,
-    fired_at
+    CASE WHEN dropped IS NULL THEN fired_at END, CASE WHEN dropped IS NULL THEN 'due' ELSE 'dropped' END, dropped
 FROM unnest(cast(:triggers AS text[]), cast(:versions AS bigint[]), cast(:customers AS text[]),
     cast(:occasions AS text[]), cast(:causes AS text[]), cast(:fired AS timestamptz[]),
-    cast(:deadlines AS timestamptz[]))
-    AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at)
+    cast(:deadlines AS timestamptz[]), cast(:dropped AS text[]))
+    AS new (trigger_id, version, customer_id, occasion, cause, fired_at, deadline_at, dropped)
 WHERE NOT EXISTS (SELECT FROM erased_customers WHERE subject = nb_subject(new.customer_id))
 ON CONFLICT (trigger_id, customer_id, occasion) DO NOTHING
 """)
@@ -34,6 +35,7 @@ WITH RECURSIVE {NAMES} SELECT asked.trigger_id, asked.customer_id, max(f.fired_a
 FROM unnest(cast(:triggers AS text[]), cast(:customers AS text[])) AS asked (trigger_id, customer_id)
 JOIN names USING (customer_id)
 JOIN trigger_firings AS f ON f.trigger_id = asked.trigger_id AND f.customer_id = names.name
+    AND f.status_reason IS DISTINCT FROM cast(:past AS text)
 GROUP BY asked.trigger_id, asked.customer_id
 """)
 
@@ -53,6 +55,7 @@ async def insert_firings(connection: AsyncConnection, firings: Sequence[Firing])
         "causes": [to_json(dict(f.cause)).decode() for f in firings],
         "fired": [to_datetime(f.fired_at_ms) for f in firings],
         "deadlines": [to_datetime(f.deadline_at_ms) for f in firings],
+        "dropped": [f.dropped for f in firings],
     }
     return (await connection.execute(_INSERT, values)).rowcount
 
@@ -67,5 +70,7 @@ async def last_fired(
     if not pairs:
         return {}
     triggers, customers = zip(*sorted(pairs), strict=True)
-    rows = await connection.execute(_LAST, {"triggers": list(triggers), "customers": list(customers)})
+    rows = await connection.execute(
+        _LAST, {"triggers": list(triggers), "customers": list(customers), "past": DAY_OVER}
+    )
     return {(row.trigger_id, row.customer_id): to_ms(row.fired_at) for row in rows}
