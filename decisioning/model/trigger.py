@@ -15,7 +15,7 @@ DAY_OVER = "the day was over when the event happened"
 
 @dataclass(frozen=True, slots=True)
 class TriggerOn:
-    """The occasion of a trigger: exactly one of ``event``, ``outcome``, ``date`` and ``idle``, or ``event`` with ``date``.
+    """The occasion of a trigger: one of ``event``, ``outcome``, ``date`` and ``idle``, or ``event`` with ``date``.
 
     ``event``: the type of an event. ``outcome``: an outcome of a decided offer, of ``offer`` or ``group`` if given.
     With ``after_s`` it fires so many seconds later, if none of ``unless`` (types of events, or outcomes of the same

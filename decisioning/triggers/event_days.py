@@ -1,4 +1,4 @@
-"""Waits for dates that events hold: each event, or each thing that events are about, waits for a day of its own. Pure."""
+"""Waits for dates that events hold: each event, or each thing that they are about, has a day of its own. Pure."""
 
 from collections.abc import MutableMapping
 from typing import Any

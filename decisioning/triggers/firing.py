@@ -16,8 +16,8 @@ class Firing:
     """One firing. Times are Unix milliseconds.
 
     ``occasion``: what makes it the one that it is, among those of the same trigger and customer: a trigger never fires
-    twice for one. ``cause``: what led to it, for people to see, without personal properties. ``dropped``: why nothing is
-    to become of it.
+    twice for one. ``cause``: what led to it, for people to see, without personal properties. ``dropped``: why
+    nothing is to become of it.
     """
 
     trigger_id: str

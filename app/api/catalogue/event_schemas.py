@@ -63,14 +63,6 @@ class AggregateBody(Body):
         {"event": "call", "function": "count", "where": "event.reason == 'bill'", "window": "7d"},
         {"event": "call", "function": "deviation", "window": "30d", "periods": 6},
         {"event": "page-view", "function": "last", "property": "path", "window": "30m"},
-        {
-            "event": "call",
-            "function": "deviation",
-            "against": "all",
-            "key": "case_id",
-            "closed_by": "case-closed",
-            "window": "90d",
-        },
     )
 
     event: Id = Field(description="the type of events")
