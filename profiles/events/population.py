@@ -59,7 +59,9 @@ def compared_with_all(
         most = most_contacts(state, contacts, now_ms, window_ms) if field in population else 0
         if most:
             values[field] = float(most)
-    for name, field, *_ in (*definitions.against_all, *definitions.contacts):
+    named = [(one[0], one[1]) for one in definitions.against_all]
+    named += [(one[0], one[1]) for one in definitions.contacts]
+    for name, field in named:
         if field in values and field in population:
             deviation = population[field].standardised(values[field])
             if deviation is not None:
@@ -74,9 +76,9 @@ class Survey:
         self._definitions = definitions
         self._now_ms = now_ms
         self._sums = {field: [0, 0, 0] for _, field, *_ in definitions.against_all}
-        self._contacts = [(usual, *how) for _, usual, *how in definitions.contacts if usual]
+        self._contacts = [one for one in definitions.contacts if one[1]]
         # Cases by how many events there were about each, of which there are no more than are kept of a customer.
-        self._cases: dict[str, Counter[int]] = {usual: Counter() for usual, *_ in self._contacts}
+        self._cases: dict[str, Counter[int]] = {one[1]: Counter() for one in self._contacts}
 
     def add(self, state: State) -> None:
         """Count a customer with each measure for which there was an event in its window."""
@@ -85,7 +87,7 @@ class Survey:
             sums[0] += 1
             sums[1] += whole
             sums[2] += whole * whole
-        for usual, contacts, window_ms in self._contacts:
+        for _, usual, contacts, window_ms in self._contacts:
             cases = contacts_by_case(state, contacts, self._now_ms, window_ms)
             self._cases[usual].update(case.events for case in cases)
 
