@@ -20,10 +20,12 @@ _MIN_TILE_MS = 1000
 _DEFAULTS = Aggregate("", "", "count")
 _NO_LENGTH = "must be a length of time such as 30m, 24h or 7d"
 _CASES = ("open", "overdue")
+_KEYS = ("string", "int")
+"""Types of the property that tells cases apart."""
 _OWN = {
     **dict.fromkeys(("of", "periods", "min_periods", "against"), ("deviation",)),
     "unit": ("recency",),
-    **dict.fromkeys(("key", "closed_by"), _CASES),
+    **dict.fromkeys(("key", "closed_by"), (*_CASES, "count", "deviation")),
     "due": ("overdue",),
 }
 """Fields that some functions alone know."""
@@ -41,6 +43,25 @@ def check_aggregate(aggregate: Aggregate, things: Mapping[str, Mapping[str, Any]
     yield from _check_where("where", aggregate.where, event_type)
     if aggregate.function in _CASES:
         yield from _check_cases(aggregate, event_type, things["event_types"])
+    elif aggregate.function in ("count", "deviation"):
+        yield from _check_contacts(aggregate, event_type, things["event_types"])
+
+
+def _check_contacts(
+    aggregate: Aggregate, event_type: EventType, event_types: Mapping[str, EventType]
+) -> Iterator[Invalid]:
+    """Yield what is not right about how events about one case are told from those about another."""
+    if aggregate.key is None:
+        if aggregate.closed_by is not None:
+            yield Invalid(
+                "closed_by", "means something with a key alone: leave it out, or say which property it is"
+            )
+        return
+    if aggregate.function == "deviation" and aggregate.against != "all":
+        yield Invalid("key", "is compared with the cases of all customers alone: write against: all")
+    if aggregate.function == "deviation" and aggregate.of != "count":
+        yield Invalid("of", "with a key it is events that are counted: leave it out")
+    yield from _check_cases(aggregate, event_type, event_types)
 
 
 def _check_cases(
@@ -49,13 +70,14 @@ def _check_cases(
     """Yield what is not right about how cases are told apart, closed, and due."""
     closed_by = None if aggregate.closed_by is None else event_types.get(aggregate.closed_by)
     if aggregate.closed_by is None:
-        yield Invalid("closed_by", "is missing: the type of events that close a case")
+        if aggregate.function in _CASES:
+            yield Invalid("closed_by", "is missing: the type of events that close a case")
     elif closed_by is None:
         yield _no_event("closed_by", aggregate.closed_by)
     elif closed_by is opened_by:
         yield Invalid("closed_by", "is the type that opens cases: events of another one close them")
     wanted: list[tuple[str, str | None, EventType | None, tuple[str, ...]]] = [
-        ("key", aggregate.key, event_type, ("string", "int")) for event_type in (opened_by, closed_by)
+        ("key", aggregate.key, event_type, _KEYS) for event_type in (opened_by, closed_by)
     ]
     if aggregate.function == "overdue":
         wanted.append(("due", aggregate.due, opened_by, ("timestamp",)))
@@ -125,6 +147,8 @@ def _check_times(aggregate: Aggregate) -> Iterator[Invalid]:
         yield from _check_length("window", window)
     if tile is not None and (function in ("last", *_CASES) or _has_habit(aggregate)):
         yield Invalid("tile", f"means nothing to {function}: leave it out")
+    elif tile is not None and aggregate.key is not None:
+        yield Invalid("tile", "means nothing with a key, whose window is exact: leave it out")
     elif tile is not None and window is not None:
         yield from _check_tile(window, tile)
     if aggregate.against == "all":

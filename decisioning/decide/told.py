@@ -69,7 +69,7 @@ def told_by(
     except DecodeError:
         return NOTHING_TOLD
     values = read_aggregates(definitions, state, now_ms)
-    if definitions.against_all and population:
+    if population and (definitions.against_all or definitions.contacts):
         values = {**values, **compared_with_all(definitions, state, now_ms, population)}
     return Told(values, read_interests(definitions, state, now_ms))
 

@@ -77,7 +77,7 @@ class PopulationSurvey:
     async def round(self) -> float:
         """Survey if the last one is older than the interval, or lacks something; return how long to sleep."""
         definitions = await self.definitions()
-        wanted = {name for _, name, *_ in definitions.against_all}
+        wanted = definitions.surveyed
         if not wanted:
             return CHECK_S
         known = await self.store.refresh()

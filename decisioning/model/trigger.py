@@ -9,18 +9,21 @@ DEFAULT_WITHIN_S = 3600
 DEFAULT_AGAIN_S = 86_400
 NOT_DECLARED = "the trigger is not in the catalogue any more"
 """The reason why firings of triggers that were removed are dropped."""
+DAY_OVER = "the day was over when the event happened"
+"""The reason why firings for the date of an event are dropped that would have been due before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerOn:
-    """The occasion of a trigger: exactly one of ``event``, ``outcome``, ``date`` and ``idle`` is given.
+    """The occasion of a trigger: one of ``event``, ``outcome``, ``date`` and ``idle``, or ``event`` with ``date``.
 
     ``event``: the type of an event. ``outcome``: an outcome of a decided offer, of ``offer`` or ``group`` if given.
     With ``after_s`` it fires so many seconds later, if none of ``unless`` (types of events, or outcomes of the same
     decided offer) came meanwhile; ``restart``: a newer event begins the wait anew. ``date``: the path of an attribute
     that holds a date, ``days`` after which (before, if negative) it fires, at the time ``at`` in ``time_zone`` (the
     customer's own attribute ``time_zone`` goes first), each year if ``yearly``; the 29th of February is kept on
-    ``leap_day`` in other years. ``idle``: types of events, of which none came for ``after_s``.
+    ``leap_day`` in other years. ``idle``: types of events, of which none came for ``after_s``. With ``event`` the date
+    is a property of it, ``event.<name>``; ``key``: the property that tells what the date is of, if events correct it.
     """
 
     event: str | None = None
@@ -37,6 +40,12 @@ class TriggerOn:
     leap_day: LeapDay = "02-28"
     at: str = "09:00"
     time_zone: str = "UTC"
+    key: str | None = None
+
+    @property
+    def is_event_date(self) -> bool:
+        """Whether it fires on a date that an event holds."""
+        return self.event is not None and self.date is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.store_archive import ArchiveReader
 from decisioning.log.store_stream import LogReader
 from decisioning.model.deciders import CALLER, HISTORY
-from decisioning.model.trigger import NOT_DECLARED
+from decisioning.model.trigger import DAY_OVER, NOT_DECLARED
 from decisioning.reporting.alerting import (
     Finding,
     OfferCounts,
@@ -69,7 +69,7 @@ FROM (
         AND attempts - earlier_attempts >= :tries AND status_reason IS NOT NULL
     UNION ALL SELECT trigger_id, status, status_reason, updated_at FROM trigger_firings
     WHERE status IN ('failed', 'dropped') AND updated_at >= :since AND trigger_id = ANY(:triggers)
-        AND (status = 'failed' OR (decision_id IS NULL AND status_reason <> :removed))
+        AND (status = 'failed' OR (decision_id IS NULL AND NOT status_reason = ANY(:expected)))
 ) AS f GROUP BY trigger_id ORDER BY trigger_id
 """
 _TRIES = 3
@@ -192,7 +192,7 @@ class AlertChecks:
             since=to_datetime(self.clock_ms() - alert.span_s * 1000),
             triggers=list(catalogue.triggers) if alert.trigger is None else [alert.trigger],
             tries=_TRIES,
-            removed=NOT_DECLARED,
+            expected=[NOT_DECLARED, DAY_OVER],
         )
         found = []
         for row in rows:

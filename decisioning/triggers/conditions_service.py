@@ -72,7 +72,7 @@ class Conditions:
                 if condition is not None and not condition.of_event
             }
         )
-        compares = customers and catalogue.event_definitions.against_all
+        compares = customers and catalogue.event_definitions.surveyed
         population = await self._population() if compares else NOBODY
         limit = asyncio.Semaphore(CONCURRENT)
 

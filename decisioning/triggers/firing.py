@@ -33,7 +33,8 @@ class Firing:
 
     ``occasion``: what makes it the one that it is, among those of the same trigger and customer: a trigger never fires
     twice for one. ``cause``: what led to it, for people to see, without personal properties.
-    ``counted``: what reports on hold-outs keep of it; ``None`` if they do not count it.
+    ``counted``: what reports on hold-outs keep of it; ``None`` if they do not count it. ``dropped``: why nothing is to
+    become of it; then they do not count it either.
     """
 
     trigger_id: str
@@ -44,6 +45,7 @@ class Firing:
     fired_at_ms: int
     deadline_at_ms: int
     counted: Counted | None = None
+    dropped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

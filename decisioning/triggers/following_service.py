@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.log.store_stream import Batch
@@ -17,6 +17,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
 from decisioning.privacy.pseudonym import PREFIX as ERASED
+from decisioning.triggers.event_days import end_date, fold_date, is_of_date, wait_key
 from decisioning.triggers.firing import Candidate, Firing, firing_of
 from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
 from storage.clock import DAY_MS, to_iso
@@ -48,6 +49,7 @@ class Turn(FiringTurn, Protocol):
     async def keep(self, waits: Sequence[Wait], version: int) -> None: ...
     async def drop(self, keys: Sequence[WaitKey]) -> None: ...
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
+    async def time_zones(self, customer_ids: set[str]) -> dict[str, Any]: ...
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
     async def scanned(self) -> dict[str, int]: ...
     async def scan(self, trigger_id: str, until_ms: int, version: int) -> None: ...
@@ -233,17 +235,27 @@ async def _of_customers(turn: Turn, happenings: Sequence[Happening]) -> list[Hap
 async def _fold(turn: Turn, plan: Plan, happenings: Sequence[Happening], version: int) -> list[Candidate]:
     """Change what is waited for by what happened, and return what fires at once."""
     keys = {key for happening in happenings for key in plan.waits_of(happening)}
+    zones: Mapping[str, Any] = {}
+    if plan.has_event_dates:
+        of_dates = [(t, one) for one in happenings for t in plan.on_date_of(one)]
+        keys |= {key for t, one in of_dates if (key := wait_key(t, one)) is not None}
+        zones = await turn.time_zones({one.customer_id for _, one in of_dates})
     before = await turn.waits(keys)
     after = dict(before)
-    candidates = []
+    candidates, over = [], []
     for happening in happenings:
         plan.fold(after, happening)
+        for trigger in plan.on_date_of(happening):
+            past = fold_date(after, trigger, happening, zones.get(happening.customer_id))
+            over += [] if past is None else [replace(past, catalogue_version=version)]
         candidates += [
             Candidate(t, happening.customer_id, happening.occasion, happening.cause, happening.at_ms)
             for t in plan.fires(happening)
         ]
     await turn.drop([key for key in before if key not in after])
     await turn.keep([wait for key, wait in after.items() if before.get(key) != wait], version)
+    if over:
+        await turn.fire(over)
     return candidates
 
 
@@ -252,9 +264,17 @@ async def _end_waits(
 ) -> list[Candidate]:
     """End waits that are over, and return what fires: what nothing has prevented that came earlier in the log."""
     over: list[tuple[Trigger, Wait]] = []
-    longer = []
+    longer, on_dates = [], []
+    zones = await turn.time_zones({wait.key[1] for wait in due if is_of_date(wait)})
     for wait in due:
         trigger = plan.triggers.get(wait.key[0])
+        if trigger is not None and is_of_date(wait):
+            match end_date(trigger, wait, zones.get(wait.key[1]), now_ms):
+                case Candidate() as candidate:
+                    on_dates.append(candidate)
+                case Wait() as other:
+                    longer.append(other)
+            continue
         if trigger is None or trigger.on.after_s is None:
             continue
         due_ms = wait.since_ms + trigger.on.after_s * 1000
@@ -267,7 +287,7 @@ async def _end_waits(
     await turn.drop([wait.key for wait in due])
     await turn.keep(longer, version)
     prevented = await _prevented(turn, over)
-    return [
+    return on_dates + [
         Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)
         for trigger, wait in over
         if wait.key not in prevented

@@ -85,6 +85,10 @@ _TOLD = text("""
 SELECT DISTINCT decision_id || '/' || offer_id AS item, outcome FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome = ANY(:outcomes)
 """)
+_TIME_ZONES = text("""
+SELECT customer_id, attributes ->> 'time_zone' AS time_zone FROM customers
+WHERE customer_id = ANY(:customers) AND attributes ? 'time_zone'
+""")
 _SCANNED = text("""
 INSERT INTO trigger_scans (trigger_id, scanned_until, version) VALUES (:trigger_id, :until, :version)
 ON CONFLICT (trigger_id) DO UPDATE SET scanned_until = excluded.scanned_until,
@@ -253,6 +257,13 @@ class TriggerTurn:
     async def last_fired(self, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Read when triggers fired last, as the function of this name does."""
         return await last_fired(self._connection, pairs)
+
+    async def time_zones(self, customer_ids: Collection[str]) -> dict[str, Any]:
+        """Read what customers' attribute ``time_zone`` holds, of those who have one."""
+        if not customer_ids:
+            return {}
+        rows = await self._connection.execute(_TIME_ZONES, {"customers": list(customer_ids)})
+        return {row.customer_id: row.time_zone for row in rows}
 
     async def fire(self, firings: Sequence[Firing]) -> int:
         """Insert firings; returns how many, without those whose occasion has fired before."""

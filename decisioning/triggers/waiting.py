@@ -50,7 +50,8 @@ class Plan:
 
     def __init__(self, triggers: Mapping[str, Trigger]) -> None:
         self.triggers = {name: t for name, t in triggers.items() if t.status == "live"}
-        self.dated = [t for t in self.triggers.values() if t.on.date is not None]
+        self.dated = [t for t in self.triggers.values() if t.on.date is not None and t.on.event is None]
+        self.has_event_dates = any(t.on.is_event_date for t in self.triggers.values())
         self.idle = [t for t in self.triggers.values() if t.on.idle]
         self._starting: dict[tuple[str, str], list[Trigger]] = {}
         self._cancelling: dict[tuple[str, str], list[Trigger]] = {}
@@ -72,7 +73,11 @@ class Plan:
 
     def fires(self, happening: Happening) -> Iterator[Trigger]:
         """Yield the triggers that fire at once."""
-        yield from (t for t in self._started_by(happening) if t.on.after_s is None)
+        yield from (t for t in self._started_by(happening) if t.on.after_s is None and t.on.date is None)
+
+    def on_date_of(self, happening: Happening) -> Iterator[Trigger]:
+        """Yield the triggers that fire on a date that an event holds."""
+        yield from (t for t in self._started_by(happening) if t.on.is_event_date)
 
     def _started_by(self, happening: Happening) -> Iterator[Trigger]:
         for trigger in self._starting.get((happening.kind, happening.name), ()):

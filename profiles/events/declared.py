@@ -35,7 +35,8 @@ class Aggregate:
     tile, a sixtieth of the window unless given. For ``deviation``: ``of`` is what is compared, with that of the
     ``periods`` before, of which at least ``min_periods`` must be known; or ``against`` all customers. ``unit``: of
     ``recency``. For ``open`` and ``overdue``, which count cases: ``key`` is the property that tells one from another,
-    ``closed_by`` the type of events that close one, and ``due`` the property that says by when.
+    ``closed_by`` the type of events that close one, and ``due`` the property that says by when. A ``count``, and a
+    ``deviation`` against all, with a ``key`` is about the open case with the most events.
     """
 
     aggregate_id: str

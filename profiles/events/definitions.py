@@ -24,15 +24,17 @@ MAX_STATE_BYTES = 65_536
 """The most that all that is declared may keep of one customer."""
 MAX_CASES = 32
 """Of so many cases it is known whether they are open: those of which there were events last."""
+MAX_CONTACTS = 64
+"""So many events about cases are kept where those about one are counted: the last ones."""
 MILLION = 1_000_000
 
 CASE_CHARS = 9
-"""By so many a case's field is longer than what those of all cases begin with."""
+"""By so many a case's field, or a contact's, is longer than what those of all begin with."""
 _TILE_BYTES, _FIELD_BYTES = 14, 16
 _VALUE_BYTES, _TIME_BYTES = 1_400, 160
 
 T = TypeVar("T", bound=tuple[Any, ...])
-Adds = Literal["one", "property", "weight", "value", "time", "first", "opened", "closed"]
+Adds = Literal["one", "property", "weight", "value", "time", "first", "opened", "closed", "about", "settled"]
 Matcher = Callable[[Event, Collection[str]], Collection[str]]
 """Selects those of some conditions that an event meets."""
 
@@ -71,7 +73,8 @@ class Contribution:
     its tile; or what is remembered: the ``value`` of the property or the ``time`` of the newest event, or when the
     ``first`` was. ``property``: events without it contribute nothing; but for ``value``, and for cases, it must be a
     number. Of cases, which are ``opened`` and ``closed``, it is the property that tells one from another, and the field
-    is the beginning of those of all cases; ``due``: the property that says by when one is to be closed.
+    is the beginning of those of all cases; ``due``: the property that says by when one is to be closed. So it is of
+    events ``about`` cases, and those by which one is ``settled``, each of which has a field of its own.
     """
 
     field: str
@@ -84,6 +87,17 @@ class Contribution:
     due: str | None = None
 
 
+def most_fields(c: Contribution) -> int | None:
+    """Return how many fields that begin with its own are kept, of cases or events about them; ``None``: it is one."""
+    match c.adds:
+        case "opened" | "closed":
+            return MAX_CASES
+        case "about" | "settled":
+            return MAX_CONTACTS
+        case _:
+            return None
+
+
 @dataclass(frozen=True, slots=True)
 class EventDefinitions:
     """All that is declared, prepared.
@@ -92,6 +106,8 @@ class EventDefinitions:
     aggregates and the place of their window in ``windows``; ``last`` the field and the window in ms, if any;
     ``recency`` the field and the ms of the unit; ``concepts`` the field and the half-life in ms;
     ``cases`` the beginning of the fields, whether only those past due count, and the window in ms, if any;
+    ``contacts`` what the distribution over cases is found under ("" if it is not compared), the beginning of the fields
+    of events about cases, and the window in ms;
     ``against_all`` what the distribution is found under, the fields of counts and sums ("" if there is none), whether
     it is their mean, and the window's place. ``defaults``: what is read where nothing is known.
     """
@@ -108,8 +124,15 @@ class EventDefinitions:
     habits: tuple[tuple[str, Habit], ...] = ()
     concepts: tuple[tuple[str, str, int], ...] = ()
     cases: tuple[tuple[str, str, bool, int | None], ...] = ()
+    contacts: tuple[tuple[str, str, str, int], ...] = ()
     against_all: tuple[tuple[str, str, str, str, bool, int], ...] = ()
     defaults: Mapping[str, int | float] = field(default_factory=dict)
+
+    @property
+    def surveyed(self) -> frozenset[str]:
+        """What the distributions over all customers, and over all cases, are found under."""
+        cases = (usual for _, usual, *_ in self.contacts if usual)
+        return frozenset((*(usual for _, usual, *_ in self.against_all), *cases))
 
 
 def prepare(
@@ -126,8 +149,9 @@ def prepare(
         function: [a for a in aggregates if a.function == function]
         for function in ("count", "sum", "mean", "last", "recency", "deviation", "open", "overdue")
     }
-    compared = [a for a in of["deviation"] if a.against == "all"]
-    windowed = [*of["count"], *of["sum"], *of["mean"], *compared]
+    counted = [a for a in of["count"] if a.key is None]
+    compared = [a for a in of["deviation"] if a.against == "all" and a.key is None]
+    windowed = [*counted, *of["sum"], *of["mean"], *compared]
     windows = list(dict.fromkeys(window_of(a) for a in windowed))
     at = {window: place for place, window in enumerate(windows)}
     return EventDefinitions(
@@ -138,7 +162,7 @@ def prepare(
         },
         matcher=_no_conditions if matcher is None else matcher,
         windows=tuple(windows),
-        counts=tuple((a.aggregate_id, field_name(a, "n"), at[window_of(a)]) for a in of["count"]),
+        counts=tuple((a.aggregate_id, field_name(a, "n"), at[window_of(a)]) for a in counted),
         sums=tuple((a.aggregate_id, field_name(a, "s"), at[window_of(a)]) for a in of["sum"]),
         means=tuple(
             (a.aggregate_id, field_name(a, "n"), field_name(a, "s"), at[window_of(a)]) for a in of["mean"]
@@ -156,6 +180,16 @@ def prepare(
                 at[window_of(a)],
             )
             for a in compared
+        ),
+        contacts=tuple(
+            (
+                a.aggregate_id,
+                field_name(a, "u") if a.function == "deviation" else "",
+                field_name(a, "k") + "/",
+                duration_ms(a.window or ""),
+            )
+            for a in (*of["count"], *of["deviation"])
+            if a.key is not None
         ),
         concepts=tuple((c.concept_id, field_name(c, "w"), duration_ms(c.half_life)) for c in concepts),
         cases=tuple(
@@ -194,6 +228,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         recency=among(definitions.recency),
         habits=among(definitions.habits),
         cases=among(definitions.cases),
+        contacts=among(definitions.contacts),
         against_all=among(definitions.against_all),
         concepts=tuple(one for one in definitions.concepts if one[0] in concepts),
         defaults={name: value for name, value in definitions.defaults.items() if name in aggregates},
@@ -206,6 +241,7 @@ def selected(definitions: EventDefinitions, aggregates: Set[str], concepts: Set[
         chosen.recency,
         chosen.habits,
         chosen.cases,
+        chosen.contacts,
         chosen.against_all,
         chosen.concepts,
     )
@@ -228,8 +264,9 @@ def max_state_bytes(thing: Aggregate | Concept) -> int:
 
 
 def _max_bytes(c: Contribution) -> int:
-    if c.adds in ("opened", "closed"):
-        return MAX_CASES * (_FIELD_BYTES + CASE_CHARS + _TIME_BYTES)
+    most = most_fields(c)
+    if most is not None:
+        return most * (_FIELD_BYTES + CASE_CHARS + _TIME_BYTES)
     if c.adds == "value":
         return _FIELD_BYTES + _VALUE_BYTES
     return _FIELD_BYTES + (_TIME_BYTES if c.adds in ("time", "first") else c.keep * _TILE_BYTES)
@@ -254,6 +291,11 @@ def contributions_of(thing: Aggregate | Concept) -> Iterator[tuple[str, Contribu
         yield thing.event, Contribution(cases, "opened", where, thing.key, due=thing.due)
         if thing.closed_by is not None:
             yield thing.closed_by, Contribution(cases, "closed", None, thing.key)
+    elif thing.key is not None:
+        contacts = field_name(thing, "k")
+        yield thing.event, Contribution(contacts, "about", where, thing.key)
+        if thing.closed_by is not None:
+            yield thing.closed_by, Contribution(contacts, "settled", None, thing.key)
     elif thing.function == "recency":
         yield thing.event, Contribution(field_name(thing, "t"), "time", where)
     else:
@@ -294,7 +336,9 @@ def field_name(thing: Aggregate | Concept, part: str) -> str:
     else:
         habit: tuple[object, ...] = (thing.of, thing.periods) if thing.function == "deviation" else ()
         window = () if thing.function in ("last", "open", "overdue") else (thing.window, thing.tile)
-        if thing.function in ("open", "overdue"):
+        if thing.key is not None and thing.function in ("count", "deviation"):
+            habit = (thing.key, thing.closed_by)
+        elif thing.function in ("open", "overdue"):
             habit = (thing.key, thing.closed_by, thing.due)
         elif thing.against == "all":
             habit = (thing.of, thing.against)

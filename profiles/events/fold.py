@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import json
 
-from profiles.events.definitions import MAX_CASES, MILLION, Contribution, EventDefinitions
+from profiles.events.definitions import MILLION, Contribution, EventDefinitions, most_fields
 from profiles.events.event import Event
 from profiles.events.event_type import MAX_NUMBER
 from storage.clock import to_ms
@@ -34,9 +34,10 @@ class Increment:
     """A change of one field of a customer's state.
 
     ``index``: the tile, counted from 1970; or, of what is remembered, what decides which entry stays: the time in ms,
-    negative for the first; of a case twice that, and one more if it is closed. ``amount``: a whole number to add to the
-    tile. ``keep``: the number of newest tiles that are kept; of cases, which have a ``/`` in their fields, the number
-    of those with the same text before it. ``value``: what is remembered, as JSON; empty for sums.
+    negative for the first; of a case, or an event about one, twice that, and one more if it closes it. ``amount``: a
+    whole number to add to the tile. ``keep``: the number of newest tiles that are kept; of cases and events about
+    them, which have a ``/`` in their fields, the number of those with the same text before it. ``value``: what is
+    remembered, as JSON; empty for sums.
     """
 
     field: str
@@ -100,8 +101,9 @@ def _increment(c: Contribution, event: Event) -> Increment | None:
     if c.adds == "value":
         text = _json(value)
         return None if text is None else Increment(c.field, at_ms, 0, 1, text)
-    if c.adds in ("opened", "closed"):
-        return _case(c, event, value)
+    most = most_fields(c)
+    if most is not None:
+        return _case(c, event, value, most)
     if c.property is not None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:
             return None
@@ -120,16 +122,23 @@ def _increment(c: Contribution, event: Event) -> Increment | None:
             return Increment(c.field, -at_ms, 0, 1, "0")
 
 
-def _case(c: Contribution, event: Event, key: object) -> Increment | None:
-    """Return what is remembered of a case: by when it is to be closed (Unix ms, 0 if nothing says), -1 if it is."""
+def _case(c: Contribution, event: Event, key: object, most: int) -> Increment | None:
+    """Return what is remembered of a case: by when it is to be closed (Unix ms, 0 if nothing says), -1 if it is.
+
+    Of an event about a case it is which one.
+    """
     text = _json(key)
     if text is None:
         return None
-    field = f"{c.field}/{urlsafe_b64encode(blake2b(text.encode(), digest_size=6).digest()).decode()}"
-    if c.adds == "closed":
-        return Increment(field, 2 * event.at_ms + 1, 0, MAX_CASES, "-1")
+    case, index = _digest(text), 2 * event.at_ms + (c.adds in ("closed", "settled"))
+    if c.adds in ("about", "settled"):
+        return Increment(f"{c.field}/{_digest(event.event_id)}", index, 0, most, f'"{case}"')
     due_ms = 0 if c.due is None else _time_ms(event.properties.get(c.due))
-    return Increment(field, 2 * event.at_ms, 0, MAX_CASES, str(due_ms))
+    return Increment(f"{c.field}/{case}", index, 0, most, "-1" if c.adds == "closed" else str(due_ms))
+
+
+def _digest(text: str) -> str:
+    return urlsafe_b64encode(blake2b(text.encode(), digest_size=6).digest()).decode()
 
 
 def _time_ms(value: object) -> int:

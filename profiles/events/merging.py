@@ -3,10 +3,10 @@
 States are sums, and maxima of what is remembered, so merging is commutative and associative, as folding is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from profiles.events.definitions import MAX_CASES, EventDefinitions
+from profiles.events.definitions import MAX_CASES, EventDefinitions, most_fields
 from profiles.events.fold import Increment, State
 
 
@@ -14,28 +14,31 @@ def merge(definitions: EventDefinitions, *states: State) -> State:
     """Return what several states, of different events, make up together.
 
     Tiles that have left the windows of ``definitions`` go; fields that these do not know stay whole. Of cases
-    the newest stay, as many as folding keeps.
+    and of events about them the newest stay, as many as folding keeps.
     """
-    keep = {c.field: c.keep for contributions in definitions.contributions.values() for c in contributions}
+    known_fields = [c for contributions in definitions.contributions.values() for c in contributions]
+    keep = {c.field: c.keep for c in known_fields}
+    most = {c.field: kept for c in known_fields if (kept := most_fields(c)) is not None}
     merged: dict[str, list[Any]] = {}
     for state in states:
         for name, entry in state.items():
             known = merged.get(name)
             merged[name] = entry if known is None else _together(known, entry)
-    dropped = set(_oldest_cases(merged))
+    dropped = set(_oldest_cases(merged, most))
     return {name: _newest(entry, keep.get(name)) for name, entry in merged.items() if name not in dropped}
 
 
-def _oldest_cases(state: State) -> Iterator[str]:
-    """Yield the fields of cases that are too many."""
+def _oldest_cases(state: State, most: Mapping[str, int]) -> Iterator[str]:
+    """Yield the fields of cases, and of events about them, that are too many."""
     fields: dict[str, list[str]] = {}
     for name in state:
         cases, slash, _ = name.partition("/")
         if slash:
             fields.setdefault(cases, []).append(name)
-    for names in fields.values():
-        if len(names) > MAX_CASES:
-            yield from sorted(names, key=lambda name: (state[name][0], name))[:-MAX_CASES]
+    for cases, names in fields.items():
+        kept = most.get(cases, MAX_CASES)
+        if len(names) > kept:
+            yield from sorted(names, key=lambda name: (state[name][0], name))[:-kept]
 
 
 def subtract(state: State, increments: Iterable[Increment]) -> State:

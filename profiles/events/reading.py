@@ -6,6 +6,7 @@ Windows end now; or, if a clock ran ahead, with the newest event.
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from msgspec import json
@@ -34,6 +35,33 @@ def measured(definitions: EventDefinitions, state: State, now_ms: int) -> dict[s
             total = edges[window].total(state[sum_field]) / MILLION if sum_field else float(count)
             found[usual] = total / count if is_mean else total
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class CaseContacts:
+    """The number of events about a case, and whether it is open."""
+
+    events: int
+    is_open: bool
+
+
+def contacts_by_case(state: State, contacts: str, now_ms: int, length_ms: int) -> list[CaseContacts]:
+    """Return the cases with events in the window. ``contacts``: what the fields of events about cases begin with."""
+    events: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for field, entry in state.items():
+        if field.startswith(contacts):
+            index, case = int(entry[0]), str(entry[2])
+            last[case] = max(last.get(case, index), index)
+            if not index % 2 and index // 2 > now_ms - length_ms:
+                events[case] = events.get(case, 0) + 1
+    return [CaseContacts(count, not last[case] % 2) for case, count in events.items()]
+
+
+def most_contacts(state: State, contacts: str, now_ms: int, length_ms: int) -> int:
+    """Return the number of events about the open case with the most; 0 if no open one has any in the window."""
+    cases = contacts_by_case(state, contacts, now_ms, length_ms)
+    return max((case.events for case in cases if case.is_open), default=0)
 
 
 def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) -> Mapping[str, Scalar]:
@@ -75,6 +103,9 @@ def read_aggregates(definitions: EventDefinitions, state: State, now_ms: int) ->
                 values[name] = deviation
     for name, cases, overdue, length_ms in definitions.cases:
         values[name] = _count_cases(state, cases, now_ms, length_ms, overdue=overdue)
+    for name, usual, contacts, window_ms in definitions.contacts:
+        if not usual:
+            values[name] = most_contacts(state, contacts, now_ms, window_ms)
     return values
 
 

@@ -12,9 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from profiles.events.declared import Aggregate, Concept, Measure, Signal
-from profiles.events.definitions import MAX_CASES, PERIOD_TILES, prepare, window_of
+from profiles.events.definitions import MAX_CASES, MAX_CONTACTS, PERIOD_TILES, prepare, window_of
 from profiles.events.event import Event
 from profiles.events.fold import State, apply, fold, increments_of
+from profiles.events.merging import merge
 from profiles.events.reading import MAX_DEVIATION, read_aggregates, read_interests
 from storage.clock import to_iso
 from tests.support.events import DAY_MS, DEFINITIONS, NOW_MS, make_event
@@ -198,3 +199,39 @@ def test_open_and_overdue_cases_are_those_of_a_plain_list(
     assert found["cases"] == len(is_open)
     assert found["late"] == sum(str(event.properties["due"]) <= to_iso(NOW_MS) for event in is_open)
     assert found["recent"] == sum(event.at_ms > NOW_MS - 30 * DAY_MS for event in is_open)
+
+
+CONTACTS = Aggregate("most", "contact", "count", key="case", closed_by="closed", window="30d")
+NEVER_CLOSED = replace(CONTACTS, aggregate_id="seen", closed_by=None)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 45), st.integers(0, 4)), max_size=150),
+    st.randoms(use_true_random=False),
+)
+def test_contacts_about_one_case_are_those_of_a_plain_list_in_any_order_and_in_parts(
+    told: list[tuple[int, int, int]], random: Random
+) -> None:
+    definitions = prepare([CONTACTS, NEVER_CLOSED])
+    events = [
+        make_event(f"e{n}", "contact" if what else "closed", NOW_MS - age * DAY_MS - n, {"case": f"c{case}"})
+        for n, (what, age, case) in enumerate(told)
+    ]
+    events.append(make_event("other", "contact", NOW_MS))  # is about no case
+    about = sorted(
+        (e for e in events if "case" in e.properties), key=lambda e: (e.at_ms, e.type != "contact")
+    )
+    expected = {"most": 0, "seen": 0}
+    for name, kept in (
+        ("most", about[-MAX_CONTACTS:]),
+        ("seen", [e for e in about if e.type == "contact"][-MAX_CONTACTS:]),
+    ):
+        is_open = {e.properties["case"]: e.type == "contact" for e in kept}
+        for case in (case for case, one in is_open.items() if one):
+            counted = [e for e in kept if e.type == "contact" and e.at_ms > NOW_MS - 30 * DAY_MS]
+            expected[name] = max(expected[name], sum(e.properties["case"] == case for e in counted))
+    random.shuffle(events)
+    state = fold(definitions, events)
+    assert read_aggregates(definitions, state, NOW_MS) == expected
+    at = random.randint(0, len(events))
+    assert merge(definitions, fold(definitions, events[:at]), fold(definitions, events[at:])) == state

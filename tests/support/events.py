@@ -28,6 +28,7 @@ AGGREGATES = (
 CASES = (
     Aggregate("open_cases", "call", "open", key="reason", closed_by="view"),
     Aggregate("late_cases", "call", "overdue", key="reason", closed_by="view", due="due", window="30d"),
+    Aggregate("one_case", "call", "count", key="reason", closed_by="view", window="60d"),
 )
 CONCEPTS = (
     Concept("service", (Signal("call", 2.0), Signal("call", 0.5, BILL)), "7d"),

@@ -88,10 +88,12 @@ class AggregateBody(Body):
         "self", description="what `deviation` compares with: the customer's own habit, or all customers"
     )
     unit: Unit = Field("days", description="of `recency`")
-    key: Name | None = Field(None, description="of `open` and `overdue`: the property that tells cases apart")
-    closed_by: Id | None = Field(
-        None, description="of `open` and `overdue`: the type of events that close a case"
+    key: Name | None = Field(
+        None,
+        description="the property that tells cases apart, of `open` and `overdue`; a `count`, or a `deviation` against"
+        " all, with one is about the case with the most events",
     )
+    closed_by: Id | None = Field(None, description="with a `key`: the type of events that close a case")
     due: Name | None = Field(
         None, description="of `overdue`: the property that says by when a case is to be closed"
     )

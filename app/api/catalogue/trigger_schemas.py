@@ -6,21 +6,27 @@ from pydantic import BeforeValidator, Field
 
 from app.api.catalogue.event_schemas import Title
 from app.api.catalogue.field_types import Clock, Seconds, TimeZone, Webhook
-from app.api.schemas import Body, Cel, Id, Text, Worth, examples
+from app.api.schemas import Body, Cel, Id, Name, Text, Worth, examples
 from app.api.values import attribute_path, form, seconds, stream_name
 from decisioning.model.trigger import DEFAULT_AGAIN_S, DEFAULT_WITHIN_S, LeapDay, TriggerStatus
 
-CustomerAttribute = Annotated[str, form(r"^customer\.[A-Za-z_][A-Za-z0-9_]{0,63}$", attribute_path)]
+DatePath = Annotated[str, form(r"^(customer|event)\.[A-Za-z_][A-Za-z0-9_]{0,63}$", attribute_path)]
 StreamName = Annotated[str, form(r"^[A-Za-z0-9][A-Za-z0-9:._-]{0,127}$", stream_name)]
 
 
 class TriggerOnBody(Body):
-    """The occasion: one of `event`, `outcome`, `date` and `idle`."""
+    """The occasion: one of `event`, `outcome`, `date` and `idle`, or `event` with `date`."""
 
     event: Id | None = Field(None, description="a type of events")
     outcome: Id | None = Field(None, description="an outcome of a decided offer")
-    date: CustomerAttribute | None = Field(
-        None, description="an attribute that holds a date, such as `customer.birth_date`"
+    date: DatePath | None = Field(
+        None,
+        description="an attribute that holds a date, such as `customer.birth_date`; with `event` a property of it, such"
+        " as `event.delivery_date`",
+    )
+    key: Name | None = Field(
+        None,
+        description="of a date of an event: the property that tells what it is of, for which it fires once",
     )
     idle: list[Id] = Field(
         default_factory=list, max_length=20, description="types of events of which none came for `after_s`"

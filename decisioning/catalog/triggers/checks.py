@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
+from decisioning.aggregates.vocabulary import property_attributes
 from decisioning.catalog.alert import webhook_problem
 from decisioning.catalog.kind import ExpressionUse, Sections
 from decisioning.contact.quiet_hours import zone_of
@@ -19,6 +20,7 @@ _BELONGS: dict[str, tuple[str, ...]] = {
     "group": ("outcome",),
     "days": ("date",),
     "yearly": ("date",),
+    "key": ("event",),
     "leap_day": ("date",),
     "at": ("date",),
     "time_zone": ("date",),
@@ -47,10 +49,15 @@ def trigger_expressions(trigger: Trigger) -> Iterator[ExpressionUse]:
 
 def _check_on(on: TriggerOn, things: Sections) -> Iterator[Invalid]:
     given = [name for name in _OCCASIONS if getattr(on, name)]
+    if given == ["event", "date"]:
+        yield from _check_event_date(on, things)
+        return
     if len(given) != 1:
         found = "there is none" if not given else f"there are {' and '.join(given)}"
         yield Invalid("on", f"needs one of event, outcome, date and idle: {found}")
         return
+    if on.key is not None:
+        yield Invalid("on.key", "means something to a date of an event alone: leave it out")
     (occasion,) = given
     for name, occasions in _BELONGS.items():
         if occasion not in occasions and getattr(on, name) != getattr(_NOTHING, name):
@@ -63,6 +70,35 @@ def _check_on(on: TriggerOn, things: Sections) -> Iterator[Invalid]:
             yield Invalid("on.after_s", "is missing: for how many seconds none of these events came")
     else:
         yield from _check_wait(on, things)
+
+
+def _check_event_date(on: TriggerOn, things: Sections) -> Iterator[Invalid]:
+    """Yield what is wrong with a date that events of a type hold, and with what it is a date of."""
+    for name in ("unless", "after_s", "restart", "yearly", "leap_day", "offer", "group"):
+        if getattr(on, name) != getattr(_NOTHING, name):
+            yield Invalid(f"on.{name}", "means nothing to a date of an event: leave it out")
+    if zone_of(on.time_zone) is None:
+        yield Invalid("on.time_zone", f"there is no time zone {on.time_zone!r}")
+    yield from _check_events("on.event", (on.event or "",), things)
+    event_type = things["event_types"].get(on.event or "")
+    path = on.date or ""
+    if not path.startswith("event."):
+        yield Invalid(
+            "on.date", f"is a property of the event, such as event.due_date; for {path!r} leave out on.event"
+        )
+    elif event_type is not None:
+        known = property_attributes(event_type)
+        wanted = [("on.date", path.removeprefix("event."), _DATES)]
+        wanted += [] if on.key is None else [("on.key", on.key, ("string", "int"))]
+        for field, name, types in wanted:
+            if name not in known:
+                yield Invalid(
+                    field, f"events of type {on.event!r} have no property {name!r}: declare it, with its type"
+                )
+            elif known[name].type not in types:
+                yield Invalid(field, f"{name!r} is a {known[name].type}, and must be a {' or '.join(types)}")
+            elif name in event_type.personal:
+                yield Invalid(field, f"{name!r} is personal, and is not kept with what is waited for")
 
 
 def _check_wait(on: TriggerOn, things: Sections) -> Iterator[Invalid]:

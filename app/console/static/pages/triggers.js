@@ -76,7 +76,7 @@ const typeColumns = (triggers, rows) => [
 function occasion(on) {
   const wait = on.after_s ? ` · ${t("firesAfter", { time: duration(on.after_s) })}` : "";
   const unless = on.unless.length ? ` · ${t("firesUnless", { what: on.unless.join(", ") })}` : "";
-  if (on.date) return `${on.date} · ${t("daysLater", { days: on.days })} · ${on.at}`;
+  if (on.date) return `${on.event ? `${on.event} · ` : ""}${on.date} · ${t("daysLater", { days: on.days })} · ${on.at}`;
   if (on.idle.length) return `${t("firesIdle", { what: on.idle.join(", ") })}${wait}`;
   return `${on.event ?? on.outcome}${wait}${unless}`;
 }

@@ -10,7 +10,14 @@ from app.catalog_check import check_entry
 from decisioning.catalog.catalogue import Catalogue, build_catalogue
 from decisioning.catalog.yaml_document import from_yaml
 from profiles.events.declared import Aggregate, Concept, Function
-from profiles.events.definitions import MAX_STATE_BYTES, MAX_WINDOW_TILES, WINDOW_TILES, max_state_bytes
+from profiles.events.definitions import (
+    MAX_CONTACTS,
+    MAX_STATE_BYTES,
+    MAX_WINDOW_TILES,
+    WINDOW_TILES,
+    max_state_bytes,
+)
+from profiles.events.population import PERCENTILE
 from profiles.events.reading import MAX_DEVIATION, read_aggregates
 
 PAGE = (Path(__file__).parents[4] / "docs" / "aggregates.md").read_text(encoding="utf-8")
@@ -24,7 +31,7 @@ def catalogue_of(*documents: str) -> Catalogue:
 
 
 def test_the_examples_are_catalogues() -> None:
-    first, segments, against_all, cases, session = EXAMPLES
+    first, segments, against_all, cases, contacts, session = EXAMPLES
     whole = catalogue_of(first, segments)
     attributes = whole.checker.vocabulary.attributes
     assert {path for path in attributes if path.startswith("events.")} == {
@@ -33,6 +40,7 @@ def test_the_examples_are_catalogues() -> None:
     assert attributes["events.last_reason"].values == ("bill", "fault", "cancel")
     assert set(catalogue_of(against_all).aggregates) == {"complaints_vs_all"}
     assert set(catalogue_of(cases).aggregates) == {"open_cases", "open_complaints", "broken_promises"}
+    assert set(catalogue_of(contacts).signals) == {"same-complaint"}
     assert set(catalogue_of(session).segments) == {"comparing_loans"}
 
 
@@ -53,6 +61,7 @@ def test_functions_and_what_they_are_without_events() -> None:
         (Aggregate("a", "call", "deviation", window="7d"), "2.5 KB"),
         (Aggregate("a", "call", "last", property="x"), "1.4 KB"),
         (Aggregate("a", "call", "open", key="x", closed_by="call"), "5.9 KB"),
+        (Aggregate("a", "call", "count", key="x", window="7d"), "11.8 KB"),
         (Concept("a"), "240 bytes"),
     ],
 )
@@ -68,5 +77,8 @@ def test_bounds() -> None:
     assert WINDOW_TILES == 60
     assert "a sixtieth of the window" in PAGE
     assert f"up to {MAX_WINDOW_TILES} tiles a window" in PAGE
+    assert f"the {MAX_CONTACTS} events are kept" in PAGE
+    assert f"never above {MAX_CONTACTS}" in PAGE
+    assert f"above the {PERCENTILE}th percentile" in PAGE
     assert f"{MAX_STATE_BYTES:,} bytes" in PAGE
     assert f"cut to -{MAX_DEVIATION:.0f} and {MAX_DEVIATION:.0f}" in PAGE

@@ -33,6 +33,8 @@ THINGS: dict[str, dict[str, Any]] = {"event_types": {"call": CALL, "opened": OPE
 OPEN = Aggregate("n", "opened", "open", key="case", closed_by="closed")
 LATE = replace(OPEN, function="overdue", due="due")
 COUNT = Aggregate("n", "call", "count", window="7d")
+CONTACTS = Aggregate("n", "opened", "count", key="case", window="90d")
+VERSUS = replace(CONTACTS, function="deviation", against="all", closed_by="closed")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,9 @@ COUNT = Aggregate("n", "call", "count", window="7d")
         Aggregate("n", "call", "deviation", window="30d", against="all", tile="1d"),
         OPEN,
         replace(LATE, window="90d", where="event.size > 1.0"),
+        CONTACTS,
+        replace(CONTACTS, closed_by="closed", where="event.size > 1.0"),
+        VERSUS,
     ],
 )
 def test_what_can_be_answered_is_taken(aggregate: Aggregate) -> None:
@@ -80,7 +85,16 @@ def test_what_can_be_answered_is_taken(aggregate: Aggregate) -> None:
         (replace(COUNT, function="last", property="tags"), "property", "'tags' is a list: last needs a single value"),
         (replace(COUNT, against="all"), "against", "means something to deviation alone"),
         (replace(COUNT, function="deviation", against="all", periods=5), "periods", "where all customers are compared"),
-        (replace(COUNT, key="reason"), "key", "means something to open and overdue alone"),
+        (Aggregate("n", "call", "recency", key="reason"), "key", "means something to open and overdue and count"),
+        (replace(COUNT, closed_by="closed"), "closed_by", "means something with a key alone"),
+        (replace(CONTACTS, key="cas"), "key", "did you mean 'case'?"),
+        (replace(CONTACTS, key="size"), "key", "must be a text or a whole number"),
+        (replace(CONTACTS, closed_by="call"), "key", "'call' have no property 'case'"),
+        (replace(CONTACTS, closed_by="close"), "closed_by", "there is no event 'close'"),
+        (replace(CONTACTS, tile="1h"), "tile", "means nothing with a key"),
+        (replace(CONTACTS, window=None), "window", "is missing"),
+        (replace(VERSUS, against="self"), "key", "write against: all"),
+        (replace(VERSUS, of="sum", property="size"), "of", "it is events that are counted"),
         (replace(OPEN, due="due"), "due", "means something to overdue alone"),
         (replace(OPEN, key=None), "key", "is missing: a property of events of type 'opened'"),
         (replace(OPEN, key="cas"), "key", "did you mean 'case'?"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.events.declared import Aggregate
-from profiles.events.definitions import MAX_CASES, prepare
+from profiles.events.definitions import MAX_CASES, MAX_CONTACTS, prepare
 from profiles.events.event import Event
 from profiles.events.fold import fold, increments_of
 from profiles.events.merging import merge, subtract
@@ -68,3 +68,18 @@ def test_of_cases_those_are_kept_that_folding_all_events_keeps() -> None:
             merged = merge(TICKETS, *(fold(TICKETS, part) for part in parts))
             assert merged == whole
             assert read_aggregates(TICKETS, merged, NOW_MS)["tickets"] == MAX_CASES
+
+
+def test_of_events_about_cases_those_are_kept_that_folding_all_events_keeps() -> None:
+    definitions = prepare([Aggregate("most", "ticket", "count", key="case", window="1d")])
+    events = [
+        make_event(f"e{n}", "ticket", NOW_MS - n * 1000, {"case": n % 2 if n < 100 else 2})
+        for n in range(300)
+    ]
+    whole = fold(definitions, events)
+    assert len(whole) == MAX_CONTACTS
+    for cut in (1, MAX_CONTACTS - 1, MAX_CONTACTS + 5, 200):
+        for parts in (events[:cut], events[cut:]), (events[::2], events[1::2]):
+            merged = merge(definitions, *(fold(definitions, part) for part in parts))
+            assert merged == whole
+            assert read_aggregates(definitions, merged, NOW_MS)["most"] == MAX_CONTACTS // 2

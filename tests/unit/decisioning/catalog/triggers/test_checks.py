@@ -7,10 +7,27 @@ import pytest
 
 from decisioning.catalog.triggers.checks import check_trigger, trigger_expressions
 from decisioning.model.trigger import Trigger, TriggerChannel, TriggerDelivery, TriggerOn
+from profiles.events.event_type import EventType
 from rules.vocabulary import Attribute
 
 THINGS: dict[str, dict[str, Any]] = {
-    "event_types": dict.fromkeys(("basket", "order", "login")),
+    "event_types": dict.fromkeys(("basket", "order", "login"))
+    | {
+        "parcel": EventType(
+            "parcel",
+            "Parcel",
+            {
+                "properties": {
+                    "arrives": {"type": "string"},
+                    "at": {"type": "string", "format": "date-time"},
+                    "born": {"type": "string"},
+                    "number": {"type": "integer"},
+                    "weight": {"type": "number"},
+                }
+            },
+            personal=("born",),
+        )
+    },
     "outcomes": {"quoted": None},
     "offers": {"gold": None},
     "groups": {"cards": None},
@@ -21,6 +38,7 @@ THINGS: dict[str, dict[str, Any]] = {
     },
 }
 BASKET = TriggerOn(event="basket", unless=("order",), after_s=1800)
+DELIVERY = TriggerOn(event="parcel", date="event.arrives", days=-7, key="number")
 QUOTED = TriggerOn(outcome="quoted", unless=("accepted",), after_s=604_800)
 BORN = TriggerOn(date="customer.born", yearly=True)
 IDLE = TriggerOn(idle=("login", "order"), after_s=5_184_000)
@@ -43,6 +61,8 @@ BOTH = (TriggerChannel("sms", 0.05), TriggerChannel("call", 4.0))
                 BORN,
                 replace(BORN, leap_day="03-01", days=-7, at="18:30", time_zone="Europe/Madrid"),
                 IDLE,
+                DELIVERY,
+                replace(DELIVERY, date="event.at", key=None),
             )
         ),
         replace(TRIGGER, placement=None, channels=BOTH),
@@ -63,6 +83,24 @@ def test_what_can_fire_is_taken(trigger: Trigger) -> None:
         ({"on": replace(BASKET, event="x")}, "on.event", "create it with PUT /v1/event-types/x"),
         ({"on": replace(BASKET, unless=("x",))}, "on.unless", "there is no event 'x'"),
         ({"on": replace(BASKET, after_s=None)}, "on.after_s", "is missing"),
+        ({"on": replace(BASKET, key="number")}, "on.key", "means something to a date of an event alone"),
+        ({"on": replace(DELIVERY, date="customer.born")}, "on.date", "leave out on.event"),
+        ({"on": replace(DELIVERY, event="parcl")}, "on.event", "did you mean 'parcel'?"),
+        (
+            {"on": replace(DELIVERY, date="event.x")},
+            "on.date",
+            "events of type 'parcel' have no property 'x'",
+        ),
+        (
+            {"on": replace(DELIVERY, date="event.weight")},
+            "on.date",
+            "is a number, and must be a timestamp or string",
+        ),
+        ({"on": replace(DELIVERY, date="event.born")}, "on.date", "is personal"),
+        ({"on": replace(DELIVERY, key="weight")}, "on.key", "must be a string or int"),
+        ({"on": replace(DELIVERY, after_s=5)}, "on.after_s", "means nothing to a date of an event"),
+        ({"on": replace(DELIVERY, yearly=True)}, "on.yearly", "means nothing to a date of an event"),
+        ({"on": replace(DELIVERY, time_zone="Mars")}, "on.time_zone", "there is no time zone 'Mars'"),
         ({"on": replace(BASKET, days=3)}, "on.days", "means nothing to event: leave it out"),
         ({"on": replace(BASKET, offer="gold")}, "on.offer", "means nothing to event"),
         ({"on": replace(QUOTED, restart=False)}, "on.restart", "means nothing to outcome"),

@@ -1,0 +1,108 @@
+"""Triggers on a date that an event holds: once, whatever is sent again, corrected, or started anew."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from decisioning.model.trigger import DAY_OVER
+from storage import clock
+from storage.clock import DAY_MS
+from tests.support.api import Nextbest, problem_of
+from tests.support.triggers import STREAM, Triggers
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SCHEMA = {
+    "properties": {
+        "order_id": {"type": "string"},
+        "delivery_date": {"type": "string", "format": "date"},
+        "name": {"type": "string"},
+    }
+}
+ON = {"event": "order", "date": "event.delivery_date", "days": -7, "at": "00:00"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def triggers(shop: Nextbest) -> Triggers:
+    body = {"name": "Order", "json_schema": SCHEMA, "personal": ["name"]}
+    await shop.api.ok("PUT", "/v1/event-types/order", json=body)
+    found = Triggers(shop)
+    await found.declare("single", ON)
+    await found.declare("delivery", ON | {"key": "order_id"})
+    return found
+
+
+def day(n: int) -> str:
+    """The date of so many days from now."""
+    return (clock.to_datetime(clock.now_ms()) + timedelta(days=n)).date().isoformat()
+
+
+async def test_it_fires_once_a_week_before_also_after_a_restart(triggers: Triggers) -> None:
+    await triggers.tell("order", "ann", "o1", order_id="1", delivery_date=day(10))
+    await triggers.tell("order", "ann", "o2", order_id="2", delivery_date=day(12))
+    assert await triggers.follow() == 0
+    triggers.job = triggers.make()
+    triggers.ahead_ms = 4 * DAY_MS
+    triggers.job = triggers.make()
+    assert await triggers.follow() == 2
+    await triggers.tell("order", "ann", "o1", order_id="1", delivery_date=day(10))
+    assert await triggers.follow() == 0
+    assert await triggers.fired("single") == [("ann", "event o1")]
+    assert await triggers.fired("delivery") == [("ann", "order 1")]
+    (row,) = await triggers.rows("delivery")
+    assert row.cause["day"] == day(3)
+    assert row.cause["date"] == "event.delivery_date"
+    triggers.ahead_ms = 6 * DAY_MS
+    assert await triggers.follow() == 2
+    assert await triggers.fired("delivery") == [("ann", "order 1"), ("ann", "order 2")]
+    triggers.ahead_ms = 0
+    triggers.job = triggers.make()
+
+
+async def test_a_correction_moves_the_day_and_never_fires_twice(triggers: Triggers) -> None:
+    await triggers.tell("order", "bob", "b1", 60, order_id="3", delivery_date=day(9))
+    await triggers.follow()
+    await triggers.tell("order", "bob", "b2", 30, order_id="3", delivery_date=day(20))
+    await triggers.follow()
+    triggers.ahead_ms = 5 * DAY_MS
+    assert await triggers.follow() == 1, "the one without a key"
+    triggers.ahead_ms = 14 * DAY_MS
+    await triggers.follow()
+    await triggers.tell("order", "bob", "b3", order_id="3", delivery_date=day(30))
+    await triggers.follow()
+    triggers.ahead_ms = 30 * DAY_MS
+    await triggers.follow()
+    mine = [one for one in await triggers.fired("delivery") if one[0] == "bob"]
+    assert mine == [("bob", "order 3")]
+    triggers.ahead_ms = 0
+    triggers.job = triggers.make()
+
+
+async def test_a_day_that_is_over_does_not_fire_and_says_so(triggers: Triggers) -> None:
+    await triggers.tell("order", "carl", "c1", order_id="4", delivery_date=day(3))
+    assert await triggers.follow() == 0
+    for name in ("single", "delivery"):
+        found = await triggers.nextbest.api.ok(
+            "GET", f"/v1/firings?trigger={name}&customer_id=carl", role="ops"
+        )
+        (firing,) = found["firings"]
+        assert (firing["status"], firing["reason"]) == ("dropped", DAY_OVER)
+    await triggers.tell("order", "carl", "c2", order_id="4", delivery_date=day(10))
+    triggers.ahead_ms = 4 * DAY_MS
+    assert await triggers.follow() == 2, "a correction counts"
+    triggers.ahead_ms = 0
+
+
+async def test_what_cannot_be_waited_for_is_refused(triggers: Triggers) -> None:
+    async def refused(**on: Any) -> str:
+        body = {"on": ON | on, "placement": "home", "deliver": STREAM}
+        return str(
+            problem_of(await triggers.nextbest.api.call("PUT", "/v1/triggers/x", json=body, role="ops"), 422)
+        )
+
+    assert "on.date" in await refused(date="event.name")
+    assert "on.date" in await refused(date="event.deliver_date")
+    assert "on.key" in await refused(key="delivery")
+    assert "on.unless" in await refused(unless=["order"])
