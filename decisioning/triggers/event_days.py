@@ -54,7 +54,9 @@ def fold_date(
         return None
     cause = {**happening.cause, "date": trigger.on.date, "day": day.day.isoformat()}
     at_ms, occasion = happening.at_ms, f"{happening.occasion} past"
-    return Firing(trigger.trigger_id, 0, happening.customer_id, occasion, cause, at_ms, at_ms, DAY_OVER)
+    return Firing(
+        trigger.trigger_id, 0, happening.customer_id, occasion, cause, at_ms, at_ms, dropped=DAY_OVER
+    )
 
 
 def end_date(trigger: Trigger, wait: Wait, time_zone: Any, now_ms: int) -> Candidate | Wait | None:

@@ -11,11 +11,14 @@ from sqlalchemy import text
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.holdouts.holdout import Holdout
+from decisioning.model.trigger import DAY_OVER
 from decisioning.privacy.pseudonym import PREFIX
 from decisioning.reporting.store_asked_days import AskedDays
 from decisioning.triggers.decision_service import FiringDecisions
 from decisioning.triggers.delivery_service import FiringService
+from decisioning.triggers.firing import Counted, Firing
 from decisioning.triggers.store_delivery import FiringDeliveries
+from decisioning.triggers.store_firings import insert_firings
 from storage import clock
 from tests.support.api import Nextbest, decide, tell
 from tests.support.triggers import Triggers
@@ -47,7 +50,9 @@ async def deliver(shop: Nextbest) -> None:
     service = FiringService(
         decisions, lambda: state.current_catalogue().triggers, NoSender(), store, clock.now_ms, lambda: 0.5
     )
-    for firing in await store.claim(dict.fromkeys(state.current_catalogue().triggers, 100), clock.now_ms()):
+    for firing in await store.claim(
+        dict.fromkeys(state.current_catalogue().triggers, 100), {}, clock.now_ms()
+    ):
         await service.bring_forward(firing)
 
 
@@ -215,3 +220,15 @@ async def test_a_visitor_is_a_customer_until_it_is_known_whose_page_it_is(
     await fired.follow()
     found = await api.ok("GET", ONE)
     assert (found["treated"], found["held_out"]) == (5, 4), "the page fires for the customer, on that side"
+
+
+async def test_a_firing_that_comes_to_nothing_at_once_counts_nobody(shop: Nextbest) -> None:
+    now_ms = clock.now_ms()
+    counted = Counted(("all",), "in-a-call", "agent", decides=True)
+    late = Firing("quoted", 1, "late", "event 1 past", {}, now_ms, now_ms, counted, dropped=DAY_OVER)
+    due = Firing("quoted", 1, "due", "event 2", {}, now_ms, now_ms, counted)
+    async with shop.api.state.engine.begin() as connection:
+        assert await insert_firings(connection, [late, due]) == 2
+        noted = text("SELECT customer_id FROM fired_customers WHERE customer_id IN ('late', 'due')")
+        assert (await connection.execute(noted)).scalars().all() == ["due"]
+        await connection.rollback()

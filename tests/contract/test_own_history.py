@@ -268,7 +268,7 @@ async def test_a_decision_that_is_taken_back_takes_its_outcomes_along(shop: Next
     await tell(api, other["decision_id"], "gold", "quoted")
     assert any(b":o:quoted:" in name for name, _ in await history_in_redis(shop, "taken-back"))
     key = Keys(BUCKETS).decision(Keys(BUCKETS).bucket("taken-back"), other["decision_id"])
-    decided_ms = int(await api.state.redis.hget(key, "d"))
+    decided_ms = int(await api.state.redis.hget(key, "d") or 0)
     await api.state.redis.hdel(key, "g:gold")  # as where nothing was earned
     now_ms = clock.now_ms()
     await api.state.decision_log.withdraw("taken-back", other["decision_id"], decided_ms, now_ms)
