@@ -44,7 +44,7 @@ class TriggerOn:
 
     @property
     def is_event_date(self) -> bool:
-        """Whether it fires on a date that an event holds."""
+        """True if it fires on a date that an event holds."""
         return self.event is not None and self.date is not None
 
 

@@ -55,15 +55,15 @@ def due_of(on: TriggerOn, value: Any, time_zone: Any) -> DueDay | None:
     """Return the one day on which it fires for what a property holds; ``None`` if that is no date."""
     zone = zone_for(on, time_zone)
     held = date_of(value, zone)
-    try:
-        day = None if held is None else held + on.days * _DAY
-        return (
-            None
-            if day is None
-            else DueDay(day, to_ms(datetime.combine(day, time.fromisoformat(on.at), zone)))
-        )
-    except OverflowError:  # beyond the years 1 to 9999
+    if held is None:
         return None
+    try:
+        day = held + on.days * _DAY
+        at_ms = to_ms(datetime.combine(day, time.fromisoformat(on.at), zone))
+        to_datetime(at_ms)
+    except (OverflowError, ValueError):  # beyond the years 1 to 9999, there or in UTC
+        return None
+    return DueDay(day, at_ms)
 
 
 def _days(on: TriggerOn, held: date, first: date, last: date) -> Iterator[date]:

@@ -1,6 +1,7 @@
 """Waits for dates that events hold: each event, or each thing that they are about, has a day of its own. Pure."""
 
 from collections.abc import MutableMapping
+from hashlib import sha256
 from typing import Any
 
 from decisioning.model.trigger import DAY_OVER, Trigger
@@ -12,6 +13,8 @@ from storage.clock import DAY_MS
 LATE_MS = 8 * DAY_MS
 """For so long it is remembered that there is no day: events that happened before may come later, and are corrected."""
 
+MAX_NAME_BYTES = 256
+
 
 def is_of_date(wait: Wait) -> bool:
     """Return whether a wait is one for a date: its key has no decision before the slash."""
@@ -21,7 +24,14 @@ def is_of_date(wait: Wait) -> bool:
 def wait_key(trigger: Trigger, happening: Happening) -> WaitKey | None:
     """Return what is waited for after an event; ``None`` if it does not say what it is about."""
     value = happening.id if trigger.on.key is None else _property(happening.cause, trigger.on.key)
-    return None if value is None else (trigger.trigger_id, happening.customer_id, f"/{value}")
+    return None if value is None else (trigger.trigger_id, happening.customer_id, f"/{_name_of(value)}")
+
+
+def _name_of(value: Any) -> str:
+    """Return the text that stands for a value of ``key``: an index takes no text of any length."""
+    name = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    encoded = name.encode("utf-8", "surrogatepass")
+    return name if len(encoded) <= MAX_NAME_BYTES else f"sha256:{sha256(encoded).hexdigest()}"
 
 
 def due_day(trigger: Trigger, cause: Any, time_zone: Any) -> DueDay | None:

@@ -15,7 +15,7 @@ OPEN: tuple[FiringStatus, ...] = ("due", "decided")
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What reports on hold-outs keep of a firing, the same for customers who are held out and for all others.
+    """The part of a firing that reports on hold-outs keep, the same for customers who are held out and for all others.
 
     ``held``: the hold-outs that the customer is in. ``placement`` and ``channel``: ``None`` if several are compared, as
     what is offered tells then where the decision is made. ``decides``: one is made there, whatever is offered.

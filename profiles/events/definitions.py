@@ -130,7 +130,7 @@ class EventDefinitions:
 
     @property
     def surveyed(self) -> frozenset[str]:
-        """What the distributions over all customers, and over all cases, are found under."""
+        """The names of the distributions over all customers, and over all cases."""
         cases = (usual for _, usual, *_ in self.contacts if usual)
         return frozenset((*(usual for _, usual, *_ in self.against_all), *cases))
 

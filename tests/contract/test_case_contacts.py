@@ -8,7 +8,9 @@ import pytest_asyncio
 from decisioning.events.store_population import PopulationStore
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
+from storage.clock import HOUR_MS
 from tests.support.api import Nextbest, decide, problem_of, put_offer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -135,3 +137,47 @@ async def test_what_cannot_be_compared_is_refused(desk: Nextbest) -> None:
     body = ABOUT | {"against": "self"}
     answer = problem_of(await desk.api.call("PUT", "/v1/aggregates/wrong", json=body), 422)
     assert "key" in str(answer)
+
+
+async def test_an_open_complaint_or_a_promise_past_its_time_stops_sales_but_not_service(
+    desk: Nextbest,
+) -> None:
+    api = desk.api
+    properties = {
+        "case_id": {"type": "string"},
+        "due_at": {"type": "string", "format": "date-time"},
+        "kind": {"enum": ["complaint", "fault"]},
+    }
+    body: dict[str, Any] = {"name": "Opened", "json_schema": {"properties": properties}}
+    await api.ok("PUT", "/v1/event-types/case-opened", json=body)
+    cases = {"event": "case-opened", "key": "case_id", "closed_by": "case-closed"}
+    complaints = {"function": "open", "where": "event.kind == 'complaint'"}
+    await api.ok("PUT", "/v1/aggregates/open_complaints", json=cases | complaints)
+    overdue = {"function": "overdue", "due": "due_at"}
+    await api.ok("PUT", "/v1/aggregates/broken_promises", json=cases | overdue)
+    when = {"when": "events.open_complaints > 0 || events.broken_promises > 0"}
+    await api.ok("PUT", "/v1/signals/open-case", json=SIGNAL | when)
+
+    async def open_case(customer: str, event_id: str, kind: str, due_in_ms: int = 0) -> None:
+        told = {"case_id": "a", "kind": kind, "due_at": clock.to_iso(clock.now_ms() + due_in_ms)}
+        event = {"event_id": event_id, "customer_id": customer, "type": "case-opened", "properties": told}
+        await api.ok("POST", "/v1/events", json=event)
+
+    everything, none = await offered(desk, "complains")
+    assert len(everything) > 1
+    assert none == []
+    await open_case("complains", "open-1", "complaint", HOUR_MS)
+    assert await offered(desk, "complains") == ({"call-back"}, ["Leave in peace"])
+    await tell(desk, "complains", "a", 1, closes=True)
+    assert await offered(desk, "complains") == (everything, [])
+    await open_case("complains", "open-2", "complaint", HOUR_MS)
+    assert await offered(desk, "complains") == ({"call-back"}, ["Leave in peace"])
+
+    await open_case("waits", "fault-1", "fault", HOUR_MS)
+    assert await offered(desk, "waits") == (everything, [])
+    await open_case("waited", "fault-2", "fault", 1000)
+
+    async def is_in_peace() -> bool:
+        return await offered(desk, "waited") == ({"call-back"}, ["Leave in peace"])
+
+    await eventually(is_in_peace, "the promise to be past its time, without any event")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.api.catalogue.trigger_schemas import TriggerBody
 from decisioning.model.trigger import DAY_OVER
 from storage import clock
 from storage.clock import DAY_MS
@@ -95,6 +96,22 @@ async def test_a_day_that_is_over_does_not_fire_and_says_so(triggers: Triggers) 
     triggers.ahead_ms = 0
 
 
+async def test_who_confirmed_meanwhile_is_not_reminded(triggers: Triggers) -> None:
+    api = triggers.nextbest.api
+    await api.ok("PUT", "/v1/event-types/confirmed", json={"name": "Confirmed"})
+    confirmations = {"event": "confirmed", "function": "count", "window": "90d"}
+    await api.ok("PUT", "/v1/aggregates/confirmations", json=confirmations)
+    await triggers.declare("remind", ON | {"key": "order_id"}, when="events.confirmations == 0")
+    for customer in ("dora", "eve"):
+        await triggers.tell("order", customer, customer, order_id=customer, delivery_date=day(10))
+    await triggers.follow()
+    await triggers.tell("confirmed", "eve", "yes")
+    triggers.ahead_ms = 4 * DAY_MS
+    await triggers.follow()
+    assert await triggers.fired("remind") == [("dora", "order dora")]
+    triggers.ahead_ms = 0
+
+
 async def test_what_cannot_be_waited_for_is_refused(triggers: Triggers) -> None:
     async def refused(**on: Any) -> str:
         body = {"on": ON | on, "placement": "home", "deliver": STREAM}
@@ -106,3 +123,10 @@ async def test_what_cannot_be_waited_for_is_refused(triggers: Triggers) -> None:
     assert "on.date" in await refused(date="event.deliver_date")
     assert "on.key" in await refused(key="delivery")
     assert "on.unless" in await refused(unless=["order"])
+
+
+async def test_a_trigger_without_a_key_is_kept_as_earlier_versions_take_it() -> None:
+    body = {"on": ON, "placement": "home", "deliver": STREAM}
+    assert "key" not in TriggerBody.model_validate(body).stored()["on"]
+    keyed = body | {"on": ON | {"key": "order_id"}}
+    assert TriggerBody.model_validate(keyed).stored()["on"]["key"] == "order_id"

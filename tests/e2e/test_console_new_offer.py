@@ -97,6 +97,35 @@ def test_a_new_offer_is_put_into_a_change_set(browser: Browser, world: World) ->
     assert world.http.get("/v1/offers/second-line").json()["status"] == "draft"
 
 
+def test_what_is_to_be_new_is_never_put_over_what_is_there_by_a_change_set(
+    browser: Browser, world: World
+) -> None:
+    before = len(world.http.get("/v1/changesets").json()["changesets"])
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/new-offer")
+        page.get_by_label("Name", exact=True).fill("Another insurance")
+        page.get_by_label("Offer id", exact=True).fill("insurance")
+        page.get_by_label("Change set", exact=True).select_option("")
+        page.get_by_label("Title of the change set").fill("Taken")
+        page.get_by_role("button", name="Add to change set").click()
+        refused(page, "Offer id", "There is already one with this id")
+        page.get_by_label("Offer id", exact=True).fill("third-line")
+        page.get_by_role("button", name="Add to change set").click()
+        expect(page.get_by_text("It is in the change set “Taken”")).to_be_visible()
+        visit(page, "/console/new-offer")
+        page.get_by_label("Name", exact=True).fill("Third line again")
+        page.get_by_label("Offer id", exact=True).fill("third-line")
+        page.get_by_role("button", name="Add to change set").click()
+        refused(page, "Offer id", "There is already one with this id")
+    found = world.http.get("/v1/changesets").json()["changesets"]
+    assert len(found) == before + 1
+    (mine,) = (one for one in found if one["title"] == "Taken")
+    address = f"/v1/changesets/{mine['changeset_id']}"
+    (item,) = world.http.get(address).json()["items"]
+    assert (item["id"], item["body"]["name"]) == ("third-line", "Another insurance")
+    world.http.post(f"{address}/withdraw", json={}).raise_for_status()
+
+
 def make_offer(world: World, offer_id: str, name: str) -> None:
     """Make a draft of the group `extras`."""
     body = {"name": name, "group": "extras", "value": 30, "status": "draft"}

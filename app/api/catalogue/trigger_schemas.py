@@ -1,6 +1,6 @@
 """Schemas of triggers. Field names are those of the catalogue's model."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -118,3 +118,10 @@ class TriggerBody(Body):
     status: TriggerStatus = "live"
     name: Title = ""
     description: Text = ""
+
+    def stored(self) -> dict[str, Any]:
+        """Return the form that is kept, without a key where there is none: earlier versions refuse the field."""
+        found = super().stored()
+        if found["on"]["key"] is None:
+            del found["on"]["key"]
+        return found

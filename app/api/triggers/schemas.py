@@ -81,7 +81,7 @@ class FiringOut(BaseModel):
     deadline_at: datetime
     status: FiringStatus = Field(
         description="`due`: it is to be decided; `decided`: it is to be delivered; `delivered`; `nothing`: there was"
-        " no offer; `dropped`: its time was over; `failed`: nobody took it in time"
+        " no offer; `dropped`: its time was over, or its day before the event came; `failed`: nobody took it in time"
     )
     reason: str | None = Field(description="why there was no offer, or why it could not be delivered")
     attempts: int = Field(description="how often a worker has taken it up")

@@ -13,8 +13,17 @@ export const StateOf = ({ of }) => html`<${Badge} kind=${KINDS[of]}>${t(`state.$
 /** The address of an item of a change set; a treatment's id has a slash of its own. */
 export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(part).join("/")}`;
 
+/** Throws what the service would answer, if a thing that is to be new is there already, or in the draft. */
+async function refuseTaken(address, draft, kind, thing) {
+  const found = await get(address).catch((problem) => {
+    if (problem.status !== 404 && problem.status !== 422) throw problem;
+  });
+  const items = draft ? (await get(`/v1/changesets/${draft}`)).items : [];
+  if (found || items.some((item) => item.kind === kind && item.id === thing)) throw { status: 412, message: t("idTaken"), errors: [] };
+}
+
 /**
- * Puts an edit (a merge patch of a thing, or with `whole` the body of a new one) into a draft of one's own, or into a new one.
+ * Puts an edit (a merge patch of a thing, or with `whole`, the address it will have, the body of a new one) into a draft of one's own, or into a new one.
  * `onError`: shows a refusal, at its field.
  */
 export function AddTo({ kind, thing, body, disabled, whole, onDone, onError }) {
@@ -33,6 +42,7 @@ function Adding({ kind, thing, body, disabled, whole, onDone, onError, drafts, r
   const add = async () => {
     setBusy(true);
     try {
+      if (whole) await refuseTaken(whole, chosen, kind, thing);
       const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
       // At once, so that a mistake in the edit does not make another draft at the next try.
       setChosen(String(id));

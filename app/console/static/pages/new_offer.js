@@ -94,7 +94,7 @@ function Editor({ vocabulary, groups, goals }) {
           ? html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
               <div class="row"><button class="primary" disabled=${busy}>${t("create")}</button><a class="button" href="/console/offers">${t("cancel")}</a></div>`
           : html`<p>${t("approvalsRequired")}</p>`}
-        <${AddTo} whole kind="offer" thing=${id} body=${draft} disabled=${!id || !draft.name} onDone=${() => go("/console/changes")} onError=${refuse} />
+        <${AddTo} whole=${`/v1/offers/${idPart(id)}`} kind="offer" thing=${id} body=${draft} disabled=${!id || !draft.name} onDone=${() => go("/console/changes")} onError=${refuse} />
       </div>
     <//>
   </form>`;

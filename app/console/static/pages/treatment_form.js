@@ -96,7 +96,7 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
     ${error && html`<${Failure} error=${error} />`}
     ${form.title && html`<p class="small"><strong>${said(form.title, shown)}</strong> ${said(form.message, shown)}</p>`}
     <div class="row">${mayChange() && html`<button class="primary" disabled=${busy || isEmpty}>${t("save")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
-    <${AddTo} whole=${!treatment} kind="treatment" thing=${`${offer.offer_id}/${name}`} body=${body} disabled=${isEmpty} onDone=${onDone} onError=${refuse} />
+    <${AddTo} whole=${!treatment && path} kind="treatment" thing=${`${offer.offer_id}/${name}`} body=${body} disabled=${isEmpty} onDone=${onDone} onError=${refuse} />
   </form>`;
 }
 

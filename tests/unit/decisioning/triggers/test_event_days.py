@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decisioning.model.trigger import DAY_OVER, Trigger, TriggerDelivery, TriggerOn
+from decisioning.triggers.days import due_of
 from decisioning.triggers.event_days import end_date, fold_date, is_of_date, wait_key
 from decisioning.triggers.firing import Candidate
 from decisioning.triggers.waiting import Happening, Wait, WaitKey
-from storage.clock import DAY_MS, to_datetime
+from storage.clock import DAY_MS, to_datetime, to_ms
 
 ON = TriggerOn(event="order", date="event.arrives", days=-2, at="00:00", key="number")
 KEYED = Trigger("t", ON, TriggerDelivery(stream="s"), placement="home")
@@ -28,6 +29,33 @@ def order(event_id: str, at_ms: int, number: str | None, arrives: Any) -> Happen
 
 def day(n: int) -> str:
     return to_datetime(T0_MS + n * DAY_MS).date().isoformat()
+
+
+@pytest.mark.parametrize("time_zone", ["America/New_York", "Pacific/Kiritimati", None])
+@pytest.mark.parametrize("held", ["9999-12-31", "0001-01-01"])
+@pytest.mark.parametrize("at", ["00:00", "23:00"])
+def test_a_day_at_the_end_of_time_is_one_that_can_be_stored_or_none(
+    held: str, at: str, time_zone: str | None
+) -> None:
+    due = due_of(replace(ON, days=0, at=at), held, time_zone)
+    assert due is None or to_ms(to_datetime(due.at_ms)) == due.at_ms
+
+
+@pytest.mark.parametrize("value", ["界" * 1000, "x" * 257, "x" * 100_000])
+def test_a_value_of_any_length_has_a_name_that_an_index_takes(value: str) -> None:
+    key = wait_key(KEYED, order("e", T0_MS, value, day(3)))
+    assert key is not None
+    assert len(key[2].encode()) < 300
+    assert key == wait_key(KEYED, order("e2", T0_MS, value, day(4)))
+    assert key != wait_key(KEYED, order("e", T0_MS, value + "!", day(3)))
+
+
+def test_whole_numbers_are_the_same_however_they_are_written() -> None:
+    keys = {
+        wait_key(KEYED, order("e", T0_MS, number, day(3)))  # type: ignore[arg-type]
+        for number in (17, 17.0)
+    }
+    assert keys == {("t", "c", "/17")}
 
 
 TOLD = st.tuples(
