@@ -233,6 +233,7 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
                 "event": "rich",
                 "outcome": None,
                 "date": None,
+                "key": None,
                 "idle": [],
                 "unless": ["rich"],
                 "after_s": 1800,
