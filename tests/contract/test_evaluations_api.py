@@ -19,6 +19,7 @@ from app.config import Settings
 from app.worker.evaluation_runs import EvaluationRunner, run_evaluation, run_in_process
 from decisioning.evaluation.store_jobs import EvaluationStore
 from storage import clock
+from storage.locks import RUNNING_SPACE
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell
 from tests.support.canaries import place
 from tests.support.waiting import eventually
@@ -317,8 +318,14 @@ async def test_a_process_that_still_runs_keeps_its_evaluation_and_a_dead_one_doe
     evaluation_id, store = asked["evaluation_id"], EvaluationStore(engine)
 
     async def is_claimed() -> bool:
-        async with store.claim(evaluation_id) as mine:
-            return not mine
+        # Looked at from outside: a claim of our own, for however short a time, would turn the process away.
+        held = sql(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = :space"
+            " AND objid::bigint = hashtext(:job)::bigint & 4294967295 AND objsubid = 2"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        async with engine.connect() as watching:
+            return bool(await watching.scalar(held, {"space": RUNNING_SPACE, "job": evaluation_id}))
 
     assert await store.take() == evaluation_id
     async with engine.begin() as connection:
