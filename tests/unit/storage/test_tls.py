@@ -30,7 +30,7 @@ async def is_usable(url: str) -> bool:
 
 
 async def connects(url: str) -> set[bool]:
-    """Return whether each gets through. On a busy machine one may be too slow for its time-out where the other is not."""
+    """Return whether each gets through. A busy machine may be too slow for the time-out of one of them."""
     pipe, redis = Pipe(url, retry_ms=10_000), make_redis(url)
     await pipe.start()
     try:
