@@ -146,6 +146,11 @@ class ArmTable:
         if self._grouped is not None:
             self._grouped.note_changed(offers)
 
+    def encode(self, field: str) -> bytes:
+        """Return one field in its stored form. Raises ``KeyError`` if nothing was added to it."""
+        offer, period = _parse_field(field)
+        return encode_state(self._by_offer[offer][period])
+
     def fields(self) -> Iterator[tuple[str, bytes]]:
         """Yield all fields in their stored form, sorted by offer and period."""
         for offer in sorted(self._by_offer):

@@ -7,6 +7,7 @@ redis.register_function{ function_name = 'nb_expire', callback = expire, flags =
 redis.register_function{ function_name = 'nb_withdraw', callback = withdraw, flags = { 'allow-oom' } }
 redis.register_function('nb_append', append)
 redis.register_function{ function_name = 'nb_fold', callback = fold, flags = { 'allow-oom' } }
+redis.register_function{ function_name = 'nb_put', callback = put, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_reset', callback = reset, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_own', callback = own, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'nb_disown', callback = disown, flags = { 'allow-oom' } }

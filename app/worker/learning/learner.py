@@ -3,10 +3,13 @@
 import contextlib
 import logging
 import time
+from collections.abc import Mapping
 from functools import partial
 
 from app.metrics import FOLDED
 from app.tracing.opening import OnFolded
+from bandits.policy import FloatArray
+from bandits.state import ArmTable
 from decisioning.learning.fold import Linearisation, fold_outcomes, teaches
 from decisioning.learning.store_arms import ArmStore
 from decisioning.learning.store_linearisation import find_linearisation
@@ -33,8 +36,9 @@ MAX_FIELDS_PER_FOLD = 1000
 class Learner:
     """Fold one policy's arms from this worker's share of the buckets.
 
-    It holds only a copy of the positions, which the arms own: two of them with the same buckets do no harm.
-    ``on_folded`` is told of the outcomes that were folded.
+    It holds only copies of positions and sums, which the arms own: two of them with the same buckets do no harm.
+    A worker that learns alone adds up by itself, since it holds up Redis for much longer; where others fold too, their
+    changes are what it would have to know first, so Redis adds. ``on_folded`` is told of the outcomes that were folded.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Learner:
         self._on_folded = on_folded
         self._own = shares.own
         self._positions: dict[int, StreamPosition] | None = None
+        self._table: ArmTable | None = None
         self._read: dict[int, StreamPosition] = {}
         self._moved_s = 0.0
         self._generation: int | None = None
@@ -80,6 +85,10 @@ class Learner:
                     self._archive, self.key, self._policy, arms.generation
                 )
             self._positions, self._generation = arms.positions, arms.generation
+            self._table = None
+            if self._shares.alone:
+                self._table = ArmTable(self._policy.width, arms.epoch)
+                self._table.put_all(arms.fields.items())
             self._read = dict(arms.positions)
         try:
             batch = await self._reader.read(
@@ -118,7 +127,7 @@ class Learner:
         now_s = time.monotonic()
         if not moves or (not deltas and batch.last and now_s - self._moved_s < MOVE_INTERVAL_S):
             return  # with what is learned next, or when nothing more comes
-        if await self._arms.fold(self.key, self._generation or 0, moves, deltas):
+        if await self._store(moves, deltas):
             self._positions, self._moved_s = dict(self._read), now_s
             FOLDED.labels(self.key).inc(count)
             if self._on_folded is not None and deltas:
@@ -128,6 +137,21 @@ class Learner:
         else:
             # Another learner read the same entries and was faster: go on from where it moved the position.
             self._positions = None
+
+    async def _store(
+        self, moves: list[tuple[int, StreamPosition, StreamPosition]], deltas: Mapping[str, FloatArray]
+    ) -> bool:
+        """Add to the arms and move positions, all or nothing; return whether that was done."""
+        table = self._table
+        if table is None:
+            return await self._arms.fold(self.key, self._generation or 0, moves, deltas)
+        for name, delta in deltas.items():
+            table.add(name, delta)
+        states = {name: table.encode(name) for name in deltas}
+        if not await self._arms.put(self.key, table.epoch, moves, states):
+            return False
+        table.epoch += 1
+        return True
 
 
 def _divide(batch: Batch) -> list[Batch]:

@@ -82,6 +82,41 @@ async def test_the_same_part_of_the_log_is_not_folded_twice(store: ArmStore) -> 
     assert await arms_of(store) == {"a": 2.0}
 
 
+async def put(store: ArmStore, epoch: int, at: tuple[str, str], **states: float) -> bool:
+    """Store sums that follow from those at an epoch, and move bucket 0 from a position to another."""
+    made = {name: encode_state(np.array([state])) for name, state in states.items()}
+    return await store.put(P, epoch, [(0, At(at[0]), At(at[1]))], made)
+
+
+async def test_sums_that_were_added_up_elsewhere_are_stored_and_pushed_as_a_fold_is(store: ArmStore) -> None:
+    assert await begin(store)
+    assert await put(store, GENERATION, ("0-0", "5-1"), a=3.0, b=0.5)
+    assert await put(store, GENERATION + 1, ("5-1", "6-0"))
+    assert await arms_of(store) == {"a": 3.0, "b": 0.5}
+    assert await store.load_positions(P) == {0: "6-0", 1: "0-0"}
+    assert await store.load_epoch(P) == GENERATION + 2
+    first, second = await store.changes(P, GENERATION, count=9, block_ms=None)
+    assert (first.epoch, first.reset, first.positions) == (GENERATION + 1, False, {0: "5-1"})
+    assert {name: decode_state(blob, 1)[0] for name, blob in first.fields.items()} == {"a": 3.0, "b": 0.5}
+    assert (second.epoch, second.positions, second.fields) == (GENERATION + 2, {0: "6-0"}, {})
+
+
+@pytest.mark.parametrize(
+    ("epoch", "at"),
+    [(GENERATION, ("4-0", "5-1")), (GENERATION + 1, ("0-0", "5-1")), (GENERATION - 1, ("0-0", "5-1"))],
+)
+async def test_sums_that_follow_from_other_arms_change_nothing(
+    store: ArmStore, epoch: int, at: tuple[str, str]
+) -> None:
+    assert not await put(store, epoch, at, a=2.0)
+    assert await store.load(P) is None
+    await begin(store)
+    before = await store.load(P)
+    assert not await put(store, epoch, at, a=2.0)
+    assert await store.load(P) == before
+    assert await store.changes(P, GENERATION, count=9, block_ms=None) == []
+
+
 async def test_arms_are_replaced_only_as_they_were_seen(store: ArmStore) -> None:
     assert not await begin(store, expected=GENERATION)
     assert await begin(store)

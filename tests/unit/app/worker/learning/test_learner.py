@@ -9,6 +9,7 @@ from msgspec import structs
 from app.worker.learning import learner as module
 from app.worker.learning.learner import Learner
 from bandits.policy import FloatArray
+from bandits.state import ArmTable, decode_state
 from decisioning.learning.store_arms import Arms
 from decisioning.log.store_shares import BucketShares
 from decisioning.log.store_stream import Batch
@@ -19,6 +20,7 @@ from tests.support.logged import ACCEPTED
 
 KEY = "thompson@1"
 TEACHES = structs.replace(ACCEPTED, policy=KEY, bucket=0)
+WIDTH = Roster()[KEY].width
 SHARES = BucketShares(cast(Any, None), KEY, "only", 64, lambda: 0)
 Moves = Sequence[tuple[int, StreamPosition, StreamPosition]]
 
@@ -35,9 +37,12 @@ class Redis:
         self.asked: list[Mapping[int, StreamPosition]] = []
         self.folds: list[tuple[Moves, bool]] = []
         self.positions: dict[int, StreamPosition] = {}
+        self.epoch = 0
+        self.fields: dict[str, bytes] = {}
+        self.added_here = 0
 
     async def load(self, key: str) -> Arms:
-        return Arms(len(self.folds), dict(self.positions), {})
+        return Arms(self.epoch, dict(self.positions), dict(self.fields))
 
     async def read(self, positions: Mapping[int, StreamPosition], **how: Any) -> Batch:
         self.asked.append(dict(positions))
@@ -47,14 +52,33 @@ class Redis:
     async def fold(self, key: str, generation: int, moves: Moves, deltas: Mapping[str, FloatArray]) -> bool:
         if any(self.positions.get(bucket, StreamPosition.START) != old for bucket, old, _ in moves):
             return False
+        table = ArmTable(WIDTH, self.epoch)
+        table.put_all(self.fields.items())
+        for name, delta in deltas.items():
+            table.add(name, delta)
+        self.added_here += 1
+        return self._store(moves, {name: table.encode(name) for name in deltas})
+
+    async def put(self, key: str, epoch: int, moves: Moves, states: Mapping[str, bytes]) -> bool:
+        return epoch == self.epoch and self._store(moves, states)
+
+    def _store(self, moves: Moves, states: Mapping[str, bytes]) -> bool:
         self.positions.update({bucket: new for bucket, _, new in moves})
-        self.folds.append((moves, bool(deltas)))
+        self.fields.update(states)
+        self.epoch += 1
+        self.folds.append((moves, bool(states)))
         return True
 
+    def count(self) -> float:
+        """The outcomes that all offers have learned together."""
+        table = ArmTable(WIDTH)
+        table.put_all(self.fields.items())
+        return float(sum(decode_state(blob, WIDTH)[0] for blob in dict(table.fields()).values()))
 
-async def learn(redis: Redis) -> Redis:
+
+async def learn(redis: Redis, shares: BucketShares = SHARES) -> Redis:
     arms = cast(Any, redis)
-    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), shares)
     while redis.batches:
         await learner.round()
     return redis
@@ -93,8 +117,32 @@ async def test_where_another_learner_was_faster_it_goes_on_from_there(
     learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
     await learner.round()
     await learner.round()
-    redis.positions[0] = at(7)  # the other one's
+    redis.positions[0], redis.epoch = at(7), redis.epoch + 1  # the other one's
     await learner.round()
     await learner.round()
     assert redis.asked[-1] == {0: at(7)}
     assert redis.folds[1:] == [([(0, at(7), at(9))], True)]
+
+
+async def test_a_worker_that_learns_alone_adds_up_by_itself_and_among_others_redis_does() -> None:
+    alone = await learn(Redis(*[(number, [TEACHES]) for number in (1, 2, 3)]))
+    shares = BucketShares(cast(Any, None), KEY, "one of two", 64, lambda: 0)
+    shares.alone = False
+    among = await learn(Redis(*[(number, [TEACHES]) for number in (1, 2, 3)]), shares)
+
+    assert (alone.added_here, among.added_here) == (0, 3)
+    assert alone.fields == among.fields
+    assert alone.count() == among.count() > 0.0
+
+
+async def test_sums_that_changed_meanwhile_are_read_again_before_anything_is_added() -> None:
+    redis = Redis((1, [TEACHES]), (2, [TEACHES]), (2, [TEACHES]))
+    arms = cast(Any, redis)
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
+    await learner.round()
+    once = redis.count()
+    redis.fields, redis.epoch = {}, 1_000  # begun anew
+    await learner.round()
+    assert redis.fields == {}
+    await learner.round()
+    assert redis.count() == once
