@@ -186,6 +186,7 @@ class Sums:
     ``offers``: their numbers, shape ``(n,)``. ``own``: the sums of their arms, shape ``(n, width)``. ``shared``:
     the sums over all offers that were ever observed, shape ``(width,)``; zeros if the policy does not share.
     ``pooled``: the evidence of the arms of all offers that were ever observed; 0 if the policy pools none.
+    ``evidence``: that of each offer's own arm, shape ``(n,)``; ``None`` if the policy does not ask for it.
     ``by_group``: the sums of offers' groups; ``None`` if the policy does not use them, or there are none.
     """
 
@@ -193,6 +194,7 @@ class Sums:
     own: FloatArray
     shared: FloatArray
     pooled: float = field(default=0.0, kw_only=True)
+    evidence: FloatArray | None = field(default=None, kw_only=True)
     by_group: GroupSums | None = field(default=None, kw_only=True)
 
 
@@ -200,7 +202,10 @@ class EvidencePool(Protocol):
     """Statements of arms that are added up over all offers ever observed (``Sums.pooled``), candidates or not.
 
     A policy that pools has it as its attribute ``pool``. What an arm says depends on its own sums, and on ``context``.
+    ``by_offer``: the policy asks for what each offer's arm says as well (``Sums.evidence``).
     """
+
+    by_offer: bool
 
     def context(self, shared: FloatArray, before: Any) -> Any:
         """Return what else it depends on: ``before`` itself, an earlier one or ``None``, if that is still the same."""

@@ -178,16 +178,23 @@ class ArmTable:
             own[row] = self._decayed(policy, int(offers[row]), tick)
         shared = self._decayed(policy, SHARED, tick)
         pool: EvidencePool | None = getattr(policy, "pool", None)
-        pooled = 0.0 if pool is None else self._evidence(policy, pool, shared, tick)
+        pooled, evidence = 0.0, None
+        if pool is not None:
+            said = self._evidence(policy, pool, shared, tick)
+            pooled = math.fsum(said.values())
+            if pool.by_offer:
+                evidence = np.array([said.get(offer, 0.0) for offer in offers.tolist()])
         by_group = None
         if groups is not None and getattr(policy, "by_group", False):
             if self._grouped is None:
                 self._grouped = GroupTotals(self.width, self._by_offer)
             by_group = self._grouped.read(groups, policy.decay, offers, tick)
-        return Sums(offers, own, shared, pooled=pooled, by_group=by_group)
+        return Sums(offers, own, shared, pooled=pooled, evidence=evidence, by_group=by_group)
 
-    def _evidence(self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int) -> float:
-        """Return what all arms say together; only those that changed since the last time are asked."""
+    def _evidence(
+        self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int
+    ) -> Mapping[int, float]:
+        """Return what each arm says, by offer; only those that changed since the last time are asked."""
         kept = self._pooled
         if kept is not None and kept.policy is not policy:
             kept = None
@@ -200,7 +207,7 @@ class ArmTable:
             own = np.array([self._decayed(policy, offer, tick) for offer in asked])
             kept.values.update(zip(asked, pool.evidence(own, context).tolist(), strict=True))
         self._pooled, self._changed = kept, set()
-        return math.fsum(kept.values.values())
+        return kept.values
 
     def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
         total = np.zeros(self.width)

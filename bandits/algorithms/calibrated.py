@@ -59,6 +59,9 @@ class CalibratedPolicy(LogisticThompsonPolicy):
     pool_evidence : bool
         Whether the outcomes of all offers count in that beside an offer's own. Default false, since versions stay as
         they are; those that nextbest makes of the default itself have it.
+    evidence_precision : float
+        The multiple of the slopes' precision with which that evidence is computed, of each offer by itself. Default
+        null: an offer's own evidence is that of its two posteriors, with the precision that slopes have.
 
     And those of ``LogisticThompsonPolicy``.
     """
@@ -69,6 +72,7 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         "trust": 10.0,
         "weigh_features": None,
         "pool_evidence": False,
+        "evidence_precision": None,
     }
 
     def __init__(self, spec: PolicySpec) -> None:
@@ -83,13 +87,25 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         columns = slice(1, self.design.common)
         weighs = weighs and self.encoder.width > 0
         self._weighing = FeatureWeighing(self.regression, columns) if weighs else None
-        self.pool = FeatureEvidence(self.regression, columns) if weighs and pools else None
+        narrow = self._evidence_precision(pools)
+        self.pool = FeatureEvidence(self.regression, columns, narrow) if weighs and pools else None
 
     def _truth_value(self, name: str) -> bool:
         value = self.parameters[name]
         if not isinstance(value, bool):
             raise PolicyParameterError(f"{name} is true or false, not {value!r}", f"parameters.{name}")
         return value
+
+    def _evidence_precision(self, pools: bool) -> float | None:
+        if self.parameters["evidence_precision"] is None:
+            return None
+        precision = self.number_in_range("evidence_precision", 1e-2, 1e4)
+        if not pools:
+            raise PolicyParameterError(
+                "the evidence of offers by themselves is that of pool_evidence, which has to be true",
+                "parameters.evidence_precision",
+            )
+        return precision
 
     def used_features(self, spec: PolicySpec) -> tuple[Feature, ...]:
         """Return the declared features and the propensity."""

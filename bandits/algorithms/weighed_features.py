@@ -10,7 +10,8 @@ up to a constant that both models share (MacKay, *Bayesian interpolation*, Neura
 many slopes spreads its chances, so it loses where slopes explain nothing. An offer's model is that of the higher
 evidence; ``LEAD`` is what features are given beforehand. It depends on the offer's own sums and the shared ones alone,
 and sums hold all that both models need, so what does not pay today may do so tomorrow. Where evidence is pooled
-(``pooled_evidence``), what the outcomes of all offers say counts beside, up to ``MAX_POOLED`` either way.
+(``pooled_evidence``), what the outcomes of all offers say counts beside, up to ``MAX_POOLED`` either way; and where the
+pool also gives each offer's own part (``Sums.evidence``), that takes the place of the evidence of the two posteriors.
 """
 
 from dataclasses import dataclass, replace
@@ -39,13 +40,14 @@ So an offer whose own outcomes are clearer than that goes by them, whatever othe
 class Weighed:
     """The posteriors of ``n`` offers by both models.
 
-    ``determinants``, shape ``(2, n)``: the log determinants of their covariances, with and without features. ``pays``,
-    shape ``(n,)``: whether an offer's model is the one with features. ``posterior``: that of each offer's model.
+    ``determinants``, shape ``(2, n)``: the log determinants of their covariances, with and without features; ``None``
+    if the evidence was given. ``pays``, shape ``(n,)``: whether an offer's model is the one with features.
+    ``posterior``: that of each offer's model.
     """
 
     with_features: Posterior
     without: Posterior
-    determinants: FloatArray
+    determinants: FloatArray | None
     pays: BoolArray
     posterior: Posterior
 
@@ -69,8 +71,10 @@ class FeatureWeighing:
     def prepare(self, sums: Sums) -> Weighed:
         """Compute the posteriors of all offers."""
         posteriors = self._regression.prepare(sums), self._without.prepare(sums)
-        determinants = np.array([_log_determinants(p.factors) for p in posteriors])
-        pays = _pays(*posteriors, determinants, sums.pooled)
+        determinants = None
+        if sums.evidence is None:
+            determinants = np.array([_log_determinants(p.factors) for p in posteriors])
+        pays = _pays(*posteriors, determinants, sums)
         factors = np.where(pays, posteriors[0].factors, posteriors[1].factors)
         return _weighed(*posteriors, determinants, pays, factors)
 
@@ -83,10 +87,11 @@ class FeatureWeighing:
         )
         determinants, every = before.determinants, np.arange(len(sums.offers))
         same = [was.scaled is posterior.scaled for was, posterior in zip(old, new, strict=True)]
-        for place, posterior in enumerate(new):
-            changed = rows if same[place] else every
-            determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
-        pays = _pays(*new, determinants, sums.pooled)
+        if determinants is not None:
+            for place, posterior in enumerate(new):
+                changed = rows if same[place] else every
+                determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
+        pays = _pays(*new, determinants, sums)
         # Factors are much more than all else: those of offers that stay as they were are not copied anew.
         changed = np.union1d(rows, np.flatnonzero(pays != before.pays)) if all(same) else every
         factors = before.posterior.factors
@@ -107,17 +112,23 @@ def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
     return total
 
 
-def _pays(with_features: Posterior, without: Posterior, determinants: FloatArray, pooled: float) -> BoolArray:
+def _pays(
+    with_features: Posterior, without: Posterior, determinants: FloatArray | None, sums: Sums
+) -> BoolArray:
     """Return whether features pay, for each offer: shape ``(n,)``."""
-    lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
-    pays: BoolArray = lead + (LEAD + min(max(pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
+    if determinants is None:
+        assert sums.evidence is not None
+        lead = sums.evidence
+    else:
+        lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
+    pays: BoolArray = lead + (LEAD + min(max(sums.pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
     return pays
 
 
 def _weighed(
     with_features: Posterior,
     without: Posterior,
-    determinants: FloatArray,
+    determinants: FloatArray | None,
     pays: BoolArray,
     factors: FloatArray,
 ) -> Weighed:

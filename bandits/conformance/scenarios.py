@@ -39,9 +39,10 @@ class Scenario:
         """Return the same scenario with these rows only, in this order (an index array or a mask)."""
         c, s = self.candidates, self.sums
         by_group = None if s.by_group is None else replace(s.by_group, row=s.by_group.row[rows])
+        evidence = None if s.evidence is None else s.evidence[rows]
         return Scenario(
             self.name,
-            replace(s, offers=s.offers[rows], own=s.own[rows], by_group=by_group),
+            replace(s, offers=s.offers[rows], own=s.own[rows], evidence=evidence, by_group=by_group),
             replace(c, offers=c.offers[rows], base_propensity=c.base_propensity[rows], weight=c.weight[rows]),
         )
 

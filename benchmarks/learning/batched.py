@@ -34,6 +34,7 @@ VARIANTS = ("no features", "declared", "chosen, not weighed", "chosen, weighed a
 RESCALED_EVERY, ALWAYS_RESCALED = 8, 64
 """Scales of columns are computed anew in every round at first, then in every eighth."""
 MAX_LOG_ODDS = 8.0
+EVIDENCE_PRECISION: float = DEFAULT_PARAMETERS["evidence_precision"]
 
 
 class Games:
@@ -91,7 +92,10 @@ def _policy(variant: str, rounds: Rounds, seed: int, group: bool) -> CalibratedP
 class Model:
     """The posteriors of all offers of all seeds, on some of the columns."""
 
-    def __init__(self, games: Games, columns: NDArray[np.intp], offers: int) -> None:
+    def __init__(
+        self, games: Games, columns: NDArray[np.intp], offers: int, slope_factor: float = 1.0
+    ) -> None:
+        """``slope_factor``: the multiple of the precision that slopes of features have."""
         self.columns = columns
         self._groups, self._firmness = games.groups, games.policies[0].regression.prior.group
         seeds, width = len(games.policies), games.width
@@ -101,6 +105,8 @@ class Model:
             prior, places = policy.regression.prior, games.places(row)
             mean[row, places], precision[row, places] = prior.mean, prior.precision
             deviation[row, places] = prior.deviation
+        for tau in (precision, deviation):
+            tau[:, 1:-2] *= slope_factor
         self.prior_mean = mean[:, columns]
         self._precision, self._deviation = precision[:, columns], deviation[:, columns]
         self.shared = np.array([np.diag(each) for each in self._precision])
@@ -183,7 +189,8 @@ class Learners:
         every, self.rows = np.arange(width), np.arange(seeds)
         self._full = Model(games, every, offers)
         self._plain = Model(games, every[[0, -2, -1]], offers) if games.weighed else None
-        self._models = [self._full] if self._plain is None else [self._full, self._plain]
+        self._narrow = Model(games, every, offers, EVIDENCE_PRECISION) if games.pooled else None
+        self._models = [m for m in (self._full, self._plain, self._narrow) if m is not None]
         self.parts = np.zeros((seeds, offers))
         self._exploration = np.array([policy.exploration for policy in games.policies])[:, None]
         self._scales = [
@@ -193,15 +200,19 @@ class Learners:
     def expect(self, t: int) -> tuple[FloatArray, FloatArray]:
         """Return log odds of all offers for the customers of a round, and the deviations of draws: ``(S, n)`` each."""
         games, full, plain = self._games, self._full, self._plain
-        for model in self._models:
-            model.centre(self.shared_a, self.shared_b, self.b, (self.group_a, self.group_b))
+        for model in (full, plain):
+            if model is not None:
+                model.centre(self.shared_a, self.shared_b, self.b, (self.group_a, self.group_b))
         self._z = np.repeat(games.x[:, t, None], self.offers, axis=1)
         self._z[:, :, -2], self._z[:, :, -1] = games.logits[:, t], games.none[:, t]
         self._mean, deviation = full.predict(self._z)
         spread = self._exploration * deviation
         if plain is not None:
-            pooled = np.clip(self.parts.sum(axis=1, keepdims=True), -MAX_POOLED, MAX_POOLED) * games.pooled
-            pays = full.evidence() - plain.evidence() + LEAD + pooled >= 0.0
+            if games.pooled:
+                pooled = np.clip(self.parts.sum(axis=1, keepdims=True), -MAX_POOLED, MAX_POOLED)
+                pays = self.parts + LEAD + pooled >= 0.0
+            else:
+                pays = full.evidence() - plain.evidence() + LEAD >= 0.0
             plain_mean, plain_deviation = plain.predict(self._z)
             self._mean = np.where(pays, self._mean, plain_mean)
             spread = np.where(pays, spread, DEFAULT_EXPLORATION * plain_deviation)
@@ -228,8 +239,8 @@ class Learners:
                 self._rescale(row, always=t == 0)
         for model in self._models:
             model.fit(rows, chosen, self.a)
-        if self._plain is not None and self._games.pooled:
-            lead = self._full.evidence_alone(rows, chosen, self.b)
+        if self._plain is not None and self._narrow is not None:
+            lead = self._narrow.evidence_alone(rows, chosen, self.b)
             lead -= self._plain.evidence_alone(rows, chosen, self.b)
             self.parts[rows, chosen] = np.clip(lead, -MAX_PART, MAX_PART)
 

@@ -15,7 +15,11 @@ from decisioning.model.deployment import Deployment, champion_of
 from decisioning.model.entities import Placement
 
 DEFAULT_NAME = "calibrated"
-DEFAULT_PARAMETERS: Mapping[str, Any] = {"pool_evidence": True, "group_shrinkage": 4.0}
+DEFAULT_PARAMETERS: Mapping[str, Any] = {
+    "pool_evidence": True,
+    "evidence_precision": 4.0,
+    "group_shrinkage": 4.0,
+}
 """Parameters of versions with features that are not the algorithm's own defaults, which older versions have."""
 MAX_NAMED = 5
 """Paths that a reason names."""

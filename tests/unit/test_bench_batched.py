@@ -5,13 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bandits.policy import Candidates, Observation
+from bandits.algorithms.calibrated import CalibratedPolicy
+from bandits.policy import Candidates, Observation, PolicySpec
 from bandits.regression.design import sigmoid
 from bandits.state import ArmTable, arm_contributions
 from bandits.sums import OfferGroups
 from benchmarks.learning import batched, worlds
+from benchmarks.learning.entrants import chosen_features
 from benchmarks.learning.measure import first
+from benchmarks.learning.ours import ROUND_S, START_S
 from benchmarks.learning.rounds import Rounds
+from decisioning.rollout.defaults import DEFAULT_PARAMETERS
 
 
 @pytest.mark.parametrize("groups", [None, [0, 1, 0]])
@@ -49,6 +53,41 @@ def test_the_batched_benchmark_expects_what_the_product_does(groups: list[int] |
     z = np.array([[policy.design.row(x, float(q)) for q in known]])
     expected = policy.propensities(policy.prepare(sums), Candidates(numbers, known, np.ones(3), x))
     np.testing.assert_allclose(sigmoid(model.predict(z)[0][0]), expected, atol=1e-3)
+
+
+def test_the_batched_benchmark_weighs_features_as_the_product_does() -> None:
+    """Both compute the same evidence for features of each offer, from the same outcomes."""
+    rounds = first(worlds.logistic(3, offers=3, rounds=200), 200)
+    games = batched.Games([rounds], [0], "as installed")
+    parameters = {**DEFAULT_PARAMETERS, "group_shrinkage": None}
+    spec = PolicySpec("weighed", 2, "calibrated", parameters, chosen_features(rounds, 0), auto=True)
+    policy = CalibratedPolicy(spec)
+    table, learners = ArmTable(policy.width), batched.Learners(games)
+    zero = np.zeros(1, dtype=np.intp)
+    for t in range(200):
+        learners.expect(t)
+        offer = t % 3
+        x = policy.encoder.encode(rounds.facts[t], 1000 * (START_S + ROUND_S * t))
+        estimate = float(sigmoid(np.array([learners._mean[0, offer]]))[0])
+        reward = rounds.rewards[t, offer]
+        fields, delta = arm_contributions(
+            policy, Observation(offer + 1, float(reward), float("nan"), x, estimate), 1e9
+        )
+        for field in fields:
+            table.add(field, delta)
+        learners.learn(t, zero + offer, np.array([reward]))
+    sums = table.read(policy, np.arange(1, 4, dtype=np.uint32), policy.decay.tick(1e9))
+    assert sums.evidence is not None
+    weight = policy.decay.weight(1e9) * policy.decay.scale(policy.decay.period(1e9), policy.decay.tick(1e9))
+    assert weight == pytest.approx(1.0, abs=0.02)
+    assert np.abs(sums.evidence).max() > 1.0
+    learners._rescale(0, always=True)
+    for offer in range(3):
+        row = zero + offer
+        learners._narrow.fit(zero, row, learners.a)
+        found = learners._narrow.evidence_alone(zero, row, learners.b)
+        found -= learners._plain.evidence_alone(zero, row, learners.b)
+        assert sums.evidence[offer] == pytest.approx(found[0], abs=0.15)
 
 
 @pytest.mark.parametrize("variant", batched.VARIANTS)

@@ -20,9 +20,9 @@ START_S = 1e9
 Fold = tuple[tuple[str, ...], FloatArray]
 
 
-def policy_of(pools: object = True) -> CalibratedPolicy:
+def policy_of(pools: object = True, **more: object) -> CalibratedPolicy:
     return CalibratedPolicy(
-        PolicySpec("pooled", 2, "calibrated", {"pool_evidence": pools}, FEATURES, auto=True)
+        PolicySpec("pooled", 2, "calibrated", {"pool_evidence": pools, **more}, FEATURES, auto=True)
     )
 
 
@@ -105,8 +105,9 @@ def test_what_is_pooled_is_the_same_whatever_was_read_before_and_in_any_order() 
     assert read(policy, once, 1).pooled % QUANTUM == 0.0
 
 
-def test_refreshing_from_a_table_equals_preparing_from_it() -> None:
-    policy = policy_of()
+@pytest.mark.parametrize("precision", [None, 4.0])
+def test_refreshing_from_a_table_equals_preparing_from_it(precision: float | None) -> None:
+    policy = policy_of(evidence_precision=precision)
     folds = outcomes(policy, [1, 2, 3], 400, 1.0)
     table, offers = table_of(policy, folds[:200]), np.array([1, 2], dtype=np.uint32)
     tick = policy.decay.tick(START_S + 5_000)
@@ -130,18 +131,24 @@ def test_one_offer_says_a_bounded_part_and_nothing_before_it_is_observed() -> No
     assert read(policy, table, 1).pooled == MAX_PART
 
 
-def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
-    policy = policy_of()
+@pytest.mark.parametrize("precision", [None, 4.0])
+def test_the_evidence_is_that_of_the_marginal_likelihood(precision: float | None) -> None:
+    policy = policy_of(evidence_precision=precision)
     assert policy.pool is not None
     sums = read(policy, table_of(policy, outcomes(policy, [1, 2], 60, 0.5)), 1, 2)
     context = policy.pool.context(sums.shared)
-    found, precision = policy.pool.evidence(sums.own, context), context.own
+    found, own = policy.pool.evidence(sums.own, context), context.own
+    assert sums.evidence is None if precision is None else sums.evidence.tolist() == found.tolist()
+    # Of what is known of scales, only the precision of the four slopes is another one.
+    plain = policy.regression.scaled_prior(sums.shared).own
+    widened = 4 * np.log(precision or 1.0)
+    assert np.linalg.slogdet(own)[1] == pytest.approx(np.linalg.slogdet(plain)[1] + widened)
     matrices, responses = policy.regression.layout.read(sums.own)
     for row in range(2):
         expected = []
         for columns in (list(range(7)), [0, 5, 6]):
             part = np.ix_(columns, columns)
-            a, t, b = matrices[row][part], precision[part], responses[row][columns]
+            a, t, b = matrices[row][part], own[part], responses[row][columns]
             c = policy.regression.prior.mean[columns]
             pulled = b + t @ c
             expected.append(
@@ -157,3 +164,32 @@ def test_versions_that_do_not_ask_for_it_pool_nothing() -> None:
     assert read(policy, table_of(policy, outcomes(policy, [1], 50, 2.0)), 1).pooled == 0.0
     with pytest.raises(PolicyParameterError, match="pool_evidence is true or false"):
         policy_of("yes")
+
+
+def test_with_narrower_slopes_few_outcomes_say_less_against_features_that_are_there() -> None:
+    """A wide prior is found wanting while outcomes are few, although slopes are there."""
+    said = []
+    for precision in (1.0, 4.0):
+        policy = policy_of(evidence_precision=precision)
+        table = table_of(policy, outcomes(policy, list(range(1, 31)), 400, 0.7, seed=5))
+        said.append(read(policy, table, 1).pooled)
+    assert said[0] < -3.0
+    assert said[1] > 0.0
+
+
+def test_an_offer_goes_by_its_own_part_of_the_evidence() -> None:
+    policy = policy_of(evidence_precision=4.0)
+    folds = [*outcomes(policy, [1, 2], 3_000, 0.0), *outcomes(policy, [3], 1_000, 2.0)]
+    sums = read(policy, table_of(policy, folds), 1, 3, 9)
+    assert sums.evidence is not None
+    assert sums.evidence[0] < -MAX_POOLED < 0.0 == sums.evidence[2]
+    assert sums.evidence[1] == MAX_PART
+    assert pays(policy, sums) == [False, True, sums.pooled >= 0.0]
+
+
+def test_a_precision_of_evidence_that_nothing_pools_is_refused() -> None:
+    with pytest.raises(PolicyParameterError, match="has to be true") as refused:
+        policy_of(False, evidence_precision=4.0)
+    assert refused.value.field == "parameters.evidence_precision"
+    with pytest.raises(PolicyParameterError, match="evidence_precision"):
+        policy_of(evidence_precision=0.0)

@@ -62,6 +62,14 @@ WITH_FEATURES = (
     PolicySpec("calibrated", 3, "calibrated", {}, FEATURES),
     PolicySpec("calibrated-auto", 3, "calibrated", {}, FEATURES, auto=True),
     PolicySpec("calibrated-pooled", 3, "calibrated", {"pool_evidence": True}, FEATURES, auto=True),
+    PolicySpec(
+        "calibrated-weighed",
+        3,
+        "calibrated",
+        {"pool_evidence": True, "evidence_precision": 4.0, "group_shrinkage": 4.0},
+        FEATURES,
+        auto=True,
+    ),
     PolicySpec("logistic-grouped", 3, "logistic_thompson", {"group_shrinkage": 0.5}, WITH_PROPENSITY),
     PolicySpec("bounds-grouped", 3, "lin_ucb", {"share": "all", "group_shrinkage": 3.0}, FEATURES),
     PolicySpec(
