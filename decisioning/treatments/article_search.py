@@ -7,7 +7,7 @@ and by itself with another ending, so that neither stems nor languages have to b
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,6 +24,7 @@ IN_HEAD, IN_BODY = 3, 1
 """The weight of a word in title, tags and names of reasons, and of one in the body."""
 
 _WORD = re.compile(r"[^\W_]+")
+_PERHAPS_MARKS = re.compile("[\u0300-\U0010ffff]")
 _SMALL_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -44,36 +45,45 @@ class ArticleMatch:
     every_word: bool
 
 
-class _Words(NamedTuple):
-    """The distinct words of an article, folded and sorted: of title, tags and names of reasons, and of the body."""
+class _Index(NamedTuple):
+    """All words of articles, sorted, and by word the places of the articles that have it, with its weight there."""
 
-    head: tuple[str, ...]
-    body: tuple[str, ...]
+    words: list[str]
+    places: Mapping[str, Mapping[int, int]]
 
 
 def search_articles(
-    articles: Iterable[Article], words: str, reasons: Mapping[str, str], limit: int = 10
+    articles: Iterable[Article],
+    words: str,
+    reasons: Mapping[str, str],
+    limit: int = 10,
+    wanted: Callable[[Article], bool] = lambda article: True,
 ) -> list[ArticleMatch]:
     """Search for ``words``, the best matches first: articles with all of the words before those with half of them.
 
     Of equally many, words of title, tags and reasons count more than those of the body. ``reasons``: the names of
-    reasons by id; articles are found by the names of what they answer.
+    reasons by id; articles are found by the names of what they answer. ``wanted``: only such articles are returned.
+    An index is made once for the same articles and names, so give all that there are.
     """
     typed = _typed(words)
     if not typed:
         return []
-    found = []
-    for article in articles:
-        known = _words_of(article, tuple(reasons.get(reason_id, "") for reason_id in article.reasons))
-        weights = [
-            IN_HEAD if _holds(known.head, word) else IN_BODY if _holds(known.body, word) else 0
-            for word in typed
-        ]
-        hits = len(typed) - weights.count(0)
-        if hits and 2 * hits >= len(typed):
-            match = ArticleMatch(article, every_word=hits == len(typed))
-            found.append((-hits, -sum(weights), *by_title(article), match))
-    return [match for *_, match in sorted(found, key=lambda row: row[:-1])[:limit]]
+    there = tuple(articles)
+    index = _index_of(there, tuple(reasons.items()))
+    weights: dict[int, list[int]] = {}
+    for word in typed:
+        found_in: dict[int, int] = {}
+        for known in _meant(index.words, word):
+            for place, weight in index.places[known].items():
+                found_in[place] = max(weight, found_in.get(place, 0))
+        for place, weight in found_in.items():
+            weights.setdefault(place, []).append(weight)
+    found = [
+        (-len(hits), -sum(hits), *by_title(there[place]), place)
+        for place, hits in weights.items()
+        if 2 * len(hits) >= len(typed) and wanted(there[place])
+    ]
+    return [ArticleMatch(there[row[-1]], every_word=-row[0] == len(typed)) for row in sorted(found)[:limit]]
 
 
 def by_title(article: Article) -> tuple[str, str]:
@@ -85,8 +95,11 @@ def folded(text: str) -> str:
     """Return a text in small letters, without accents, and with letters in place of their forms (``ﬁ``, ``ß``)."""
     if text.isascii():
         return text.lower()
-    spread = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in spread if not unicodedata.category(c).startswith("M")).casefold()
+    return _PERHAPS_MARKS.sub(_unless_mark, unicodedata.normalize("NFKD", text)).casefold()
+
+
+def _unless_mark(match: re.Match[str]) -> str:
+    return "" if unicodedata.category(match[0]).startswith("M") else match[0]
 
 
 def _typed(words: str) -> list[str]:
@@ -95,24 +108,35 @@ def _typed(words: str) -> list[str]:
     return ([word for word in found if word not in _SMALL_WORDS] or found)[:MAX_WORDS]
 
 
-# Articles are compared by value, so those that a change of the catalogue leaves alone are not taken apart again.
-@lru_cache(maxsize=8192)
-def _words_of(article: Article, reasons: tuple[str, ...]) -> _Words:
-    head = " ".join((article.title, *article.tags, *reasons))
-    return _Words(*(tuple(sorted(set(_WORD.findall(folded(text))))) for text in (head, article.body)))
-
-
-def _holds(words: tuple[str, ...], typed: str) -> bool:
-    """Return whether any of the sorted ``words`` is what was typed, begins with it, or is it without its ending."""
+def _meant(words: list[str], typed: str) -> Iterator[str]:
+    """Yield those of the sorted ``words`` that are what was typed, begin with it, or are it without its ending."""
     place = bisect_left(words, typed)
-    if place < len(words):
-        there = words[place]
-        if there == typed or (len(typed) >= MIN_BEGINNING_CHARS and there.startswith(typed)):
-            return True
-    stems = range(max(MIN_STEM_CHARS, len(typed) - MAX_ENDING_CHARS), len(typed))
-    return any(_is_among(words, typed[:length]) for length in stems)
+    if len(typed) < MIN_BEGINNING_CHARS:
+        yield from (word for word in words[place : place + 1] if word == typed)
+    else:
+        while place < len(words) and words[place].startswith(typed):
+            yield words[place]
+            place += 1
+    for length in range(max(MIN_STEM_CHARS, len(typed) - MAX_ENDING_CHARS), len(typed)):
+        place = bisect_left(words, typed[:length])
+        yield from (word for word in words[place : place + 1] if word == typed[:length])
 
 
-def _is_among(words: tuple[str, ...], word: str) -> bool:
-    place = bisect_left(words, word)
-    return place < len(words) and words[place] == word
+# Articles are compared by value, so changes of anything else leave the index as it is.
+@lru_cache(maxsize=2)
+def _index_of(articles: tuple[Article, ...], reasons: tuple[tuple[str, str], ...]) -> _Index:
+    names = dict(reasons)
+    places: dict[str, dict[int, int]] = {}
+    for place, article in enumerate(articles):
+        for word, weight in _words_of(article, tuple(names.get(one, "") for one in article.reasons)):
+            places.setdefault(word, {})[place] = weight
+    return _Index(sorted(places), places)
+
+
+# Those that a change of the catalogue leaves alone are not taken apart again.
+@lru_cache(maxsize=8192)
+def _words_of(article: Article, reasons: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Return the distinct words of an article, folded, with their weights."""
+    weights = dict.fromkeys(_WORD.findall(folded(article.body)), IN_BODY)
+    head = " ".join((article.title, *article.tags, *reasons))
+    return tuple((weights | dict.fromkeys(_WORD.findall(folded(head)), IN_HEAD)).items())

@@ -9,6 +9,7 @@ from app.api.deps import Decider, State, problems
 from app.api.desk.article_schemas import ArticleQuery, ArticleResults, FoundArticle
 from app.api.schemas import answer_of
 from decisioning.errors import Invalid, NotFound
+from decisioning.treatments.article import Article
 from decisioning.treatments.article_search import ArticleMatch, by_title, search_articles
 from decisioning.treatments.store_search import clean_query
 from storage import clock
@@ -36,18 +37,19 @@ async def find_articles(
     if query.reason is not None and query.reason not in catalogue.reasons:
         raise NotFound("reason", query.reason)
     now_ms = clock.now_ms()
-    there = [
-        article
-        for article in catalogue.articles.values()
-        if article.is_found(now_ms, channel, query.language)
-        and (query.reason is None or query.reason in article.reasons)
-    ]
+
+    def is_wanted(article: Article) -> bool:
+        answers = query.reason is None or query.reason in article.reasons
+        return answers and article.is_found(now_ms, channel, query.language)
+
+    articles = catalogue.articles.values()
     if words is None:
-        found = [ArticleMatch(article, every_word=True) for article in sorted(there, key=by_title)]
+        there = sorted(filter(is_wanted, articles), key=by_title)
+        found = [ArticleMatch(article, every_word=True) for article in there[: query.limit]]
     else:
         names = {reason_id: reason.name for reason_id, reason in catalogue.reasons.items()}
-        # Beside the event loop: articles that are new are taken apart first.
-        found = await asyncio.to_thread(search_articles, there, words, names, query.limit)
+        # Beside the event loop: after a change of the catalogue an index is made first.
+        found = await asyncio.to_thread(search_articles, articles, words, names, query.limit, is_wanted)
     return ArticleResults(
-        results=[answer_of(FoundArticle, m.article, every_word=m.every_word) for m in found[: query.limit]]
+        results=[answer_of(FoundArticle, m.article, every_word=m.every_word) for m in found]
     )

@@ -69,8 +69,15 @@ def test_small_words_are_passed_over_unless_there_are_no_others() -> None:
     assert found("what") == ["bill", "cancel"]
 
 
-def test_only_so_many_are_returned() -> None:
+def test_only_so_many_are_returned_of_those_that_are_wanted() -> None:
     assert found("month", limit=1) == ["cancel"]
+    matches = search_articles(ALL, "month", REASONS, 1, lambda article: article is not CANCEL)
+    assert [match.article for match in matches] == [BILL]
+
+
+def test_a_word_counts_once_however_often_it_is_found() -> None:
+    often = Article("often", "Bills", "bill billing billed, prices")
+    assert [m.every_word for m in search_articles([often], "bill zebra", {})] == [False]
 
 
 def test_an_article_that_is_changed_is_found_by_its_new_words_alone() -> None:
