@@ -24,6 +24,7 @@ from app.api.customers.parts import refuse_other_methods
 from app.api.dead_letters import routes as dead_letters
 from app.api.decisions import routes as decisions
 from app.api.deployments import routes as deployments
+from app.api.desk import article_routes as articles
 from app.api.desk import routes as desk
 from app.api.evaluations import routes as evaluations
 from app.api.events import routes as events
@@ -83,7 +84,7 @@ AREAS = (
     customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
     registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration, holdout_report,
     event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies, deployments,
-    evaluations, rules, scripts, publishable_keys, dead_letters, health,
+    evaluations, rules, scripts, articles, publishable_keys, dead_letters, health,
 )  # fmt: skip
 
 
@@ -106,7 +107,10 @@ TAGS = [
     {"name": "customers", "description": "What is known about customers."},
     {"name": "privacy", "description": "What is held on a person, its erasure, and the trail of both."},
     {"name": "rules", "description": "Rules before they go live: previews and simulations."},
-    {"name": "scripts", "description": "Search for agents: what to say, and what to answer."},
+    {
+        "name": "scripts",
+        "description": "Search for agents: what to say, what to answer, and general articles.",
+    },
     {"name": "imports", "description": "Files of customers, propensities, suppressions and history."},
     {"name": "exports", "description": "The log, customers and arms as files."},
     {"name": "reports", "description": "How well offers, policies and placements do."},

@@ -47,6 +47,42 @@ SEGMENTS: Mapping[str, tuple[str, str]] = {
 _CALM = "!has(context.reason) || context.reason != 'complaint'"
 _SMALL = "!has(customer.household_size) || customer.household_size in ['1', '2', '3']"
 
+# Id, title, text, tags, language: for the service desk, whatever is offered.
+ARTICLES: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
+    (
+        "coupon-not-counted",
+        "A coupon did not count at the till",
+        "Ask for the receipt, and look whether the product and the size are those of the coupon.\n"
+        "If they are, give the money back at the desk. If they are not, say which product it is for.",
+        ("refund", "receipt", "wrong", "complaint"),
+        "en",
+    ),
+    (
+        "coupon-on-card",
+        "How coupons get onto the card",
+        "They are loaded while we speak, and the till takes them off at the next visit.\n"
+        "Nothing has to be clipped or shown. What is not used runs out with the campaign.",
+        ("load", "redeem", "clip"),
+        "en",
+    ),
+    (
+        "no-more-mail",
+        "Somebody wants no more mail from us",
+        "Take the request as it is, and offer nothing now. It is entered for the whole household.\n"
+        "What has been printed already may still arrive within two weeks.",
+        ("unsubscribe", "privacy", "stop", "advertising"),
+        "en",
+    ),
+    (
+        "cupones-en-la-tarjeta",
+        "Cómo llegan los cupones a la tarjeta",
+        "Se cargan mientras hablamos, y la caja los descuenta en la próxima visita.\n"
+        "No hay que recortar ni enseñar nada. Lo que no se usa caduca con la campaña.",
+        ("cargar", "canjear", "recortar"),
+        "es",
+    ),
+)
+
 # Name, tier and condition of the rules of all offers, and of those that are live.
 FOR_ALL = (("not in a complaint", "applicability", _CALM),)
 RULES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -83,13 +119,16 @@ def rules_of(offer_id: str) -> list[Json]:
 
 
 def after_offers() -> Iterator[tuple[str, Json]]:
-    """Yield path and body of what refers to offers and groups: a contact policy, a capacity, a context weight."""
+    """Yield path and body of what refers to offers and groups (a policy, a capacity, a weight), and of articles."""
     policy = {"name": "four of one type a minute", "max": 4, "window_s": 60, "scope": "group"}
     yield "/v1/contact-policies/types", policy
     capacity = {"name": "party vouchers", "max": DAILY_CAP, "per": "day", "offer": CAPPED}
     yield "/v1/capacities/party-vouchers", capacity
     weight = {"when": "context.page == 'weekly-ad'", "percent": 50, "group": "type-a"}
     yield "/v1/context-weights/weekly-ad", weight
+    for article_id, title, text, tags, language in ARTICLES:
+        body = {"title": title, "body": text, "tags": list(tags), "language": language, "channels": ["agent"]}
+        yield f"/v1/articles/{article_id}", body
 
 
 def script(theme: str) -> Json:

@@ -61,6 +61,7 @@ from decisioning.model.entities import (
 )
 from decisioning.model.outcome import DeclaredOutcome, OutcomeRules, Reason
 from decisioning.model.trigger import Trigger
+from decisioning.treatments.article import Article
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.definitions import EventDefinitions
 from profiles.events.event_type import EventType
@@ -105,6 +106,7 @@ class Catalogue:
     concepts: Mapping[str, Concept]
     triggers: Mapping[str, Trigger]
     holdouts: Mapping[str, Holdout]
+    articles: Mapping[str, Article]
     deployments: Mapping[str, Deployment]
     versions: Mapping[tuple[str, str], int] = field(repr=False)
     offer_groups: OfferGroups = field(repr=False)

@@ -37,6 +37,7 @@ from decisioning.model.entities import (
 )
 from decisioning.model.outcome import RESERVED, DeclaredOutcome, Reason
 from decisioning.model.trigger import Trigger
+from decisioning.treatments.article import Article, check_article
 from profiles.events.declared import Aggregate, Concept
 from profiles.events.event_type import EventType, personal_problems, schema_problem
 from rules.history import parse_call
@@ -413,6 +414,14 @@ HOLDOUT = Kind(
         *(Protective(field, "scope") for field in ("goal", "exempt_goals", "exempt_groups")),
     ),
 )
+ARTICLE = Kind(
+    "article",
+    "articles",
+    "article_id",
+    Article,
+    check=check_article,
+    protective=(Protective("ends_ms", "end"), Protective("channels", "scope")),
+)
 DEPLOYMENT = Kind("deployment", "deployments", "placement_id", Deployment, in_files=False)
 
 # Sections of files stand in this order, and things are checked in it: segments before what may use them.
@@ -440,6 +449,7 @@ KINDS: dict[str, Kind[Any]] = {
         CONCEPT,
         TRIGGER,
         HOLDOUT,
+        ARTICLE,
         DEPLOYMENT,
     )
 }

@@ -328,6 +328,7 @@ BARE: dict[str, dict[str, Any]] = {
     "event": {name: RICH["event"][1][name] for name in ("name", "json_schema")},
     "trigger": {name: RICH["trigger"][1][name] for name in ("on", "deliver", "channels")},
     "holdout": {"share": 0.25},
+    "article": {"title": "Cancelling", "body": "At the end of the month."},
 }
 """Bodies without anything that protects, by kind."""
 

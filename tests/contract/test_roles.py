@@ -47,6 +47,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_customer": {"ops", "scientist", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "agent", "ops", "admin"},
+    "find_articles": {"frontend", "agent", "ops", "admin"},
     "read_acceptance": {"ops", "scientist", "admin"},
     "report_offers": {"ops", "scientist", "admin"},
     "report_offer_funnel": READERS,
@@ -167,8 +168,10 @@ KINDS = (
     "concept",
     "trigger",
     "holdout",
+    "article",
 )
 ROLES_OF |= {f"{verb}_{kind}": READERS for kind in KINDS for verb in ("read", "read_all")}
+ROLES_OF |= {f"{verb}_article": {"agent", *READERS} for verb in ("read", "read_all")}
 ROLES_OF |= {f"{verb}_{kind}": {"ops", "admin"} for kind in KINDS for verb in ("put", "patch", "delete")}
 OPEN = {"livez", "readyz", "metrics"}
 PUBLIC = {"decide_publicly", "tell_publicly"}
@@ -210,6 +213,7 @@ async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
     """Promised: the key of a front end opens what a front end needs, and neither the catalogue nor decisions by id."""
     assert {name for name, roles in ROLES_OF.items() if "frontend" in roles} == {
         *("decide", "record_feedback", "record_feedback_batch", "find_scripts", "read_desk", "merge_visitor"),
+        "find_articles",
         *(
             f"record_{what}"
             for what in ("event", "event_batch", "segment_events", "snowplow_events", "cloudevents")
@@ -220,6 +224,7 @@ async def test_a_front_end_asks_and_tells_and_finds_what_to_say() -> None:
 async def test_an_agent_has_what_the_desk_needs_and_nothing_else() -> None:
     assert {name for name, roles in ROLES_OF.items() if "agent" in roles} == {
         *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log"),
+        *("find_articles", "read_article", "read_all_article"),
         *("read_customer_notes", "add_customer_note", "delete_customer_note"),
     }
 

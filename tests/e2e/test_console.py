@@ -330,6 +330,87 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
         world.http.delete("/v1/reasons/no-more").raise_for_status()
 
 
+ARTICLES: dict[str, dict[str, Any]] = {
+    "bill": {"title": "What a bill shows", "body": "The expensive items first.\n<b>Then</b> the others."},
+    "factura": {"title": "Qué muestra la factura", "body": "La dirección de envío.", "language": "es"},
+    "web-only": {"title": "Expensive on the web", "body": "Not for agents.", "channels": ["web"]},
+    "price": {"title": "Why prices rise", "body": "Copper is dear.", "reasons": ["too-dear"]},
+}
+
+
+@pytest.fixture
+def articles(world: World) -> Iterator[None]:
+    """Articles, a reason that one of them answers, and an offer with an objection that comes first."""
+    first = {"reason": "its objection is looked for", "offer": "fibre-600"}
+    world.http.put("/v1/overrides/first", json=first).raise_for_status()
+    world.http.put("/v1/reasons/too-dear", json={"name": "Too dear"}).raise_for_status()
+    for name, body in ARTICLES.items():
+        world.http.put(f"/v1/articles/{name}", json=body).raise_for_status()
+    yield
+    for name in ARTICLES:
+        world.http.delete(f"/v1/articles/{name}").raise_for_status()
+    world.http.delete("/v1/reasons/too-dear").raise_for_status()
+    world.http.delete("/v1/overrides/first").raise_for_status()
+
+
+@pytest.mark.usefixtures("articles")
+def test_articles_are_found_after_the_objections_of_this_offer(browser: Browser, world: World) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c81")
+        page.keyboard.press("Enter")
+        expect(page.locator("#offers-title")).to_be_focused()
+        expect(page.get_by_role("article").first).to_have_attribute("data-offer", "fibre-600")
+        page.get_by_label("What the customer says").fill("EXPÉNSIVE")
+        found = page.get_by_test_id("found")
+        expect(found.get_by_text("What a bill shows")).to_be_visible()
+        expect(found.get_by_text("Expensive on the web")).to_have_count(0)
+        expect(found.locator(".objection").first).to_have_text(
+            "this offer It is too expensiveThe first three months cost half."
+        )
+        expect(found.locator("summary")).to_have_text(["article What a bill shows"])
+        expect(found.locator(".objection").nth(1)).to_contain_text("What a bill shows")
+        body = found.get_by_text("The expensive items first. <b>Then</b> the others.")
+        expect(body).to_be_hidden()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(body).to_be_visible()
+        assert serious_violations(page) == []
+        page.get_by_label("What the customer says").fill("")
+        expect(found.locator("details")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("articles")
+def test_after_a_no_the_articles_are_shown_that_answer_its_reason(browser: Browser, world: World) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c82")
+        page.keyboard.press("Enter")
+        expect(page.locator("#offers-title")).to_be_focused()
+        page.keyboard.press("r")
+        page.get_by_role("button", name="Too dear").click()
+        expect(page.get_by_test_id("difference")).to_be_visible()
+        found = page.get_by_test_id("found")
+        expect(found).to_contain_text("Articles on: Too dear")
+        expect(found.locator("summary")).to_have_text(["article Why prices rise"])
+        page.get_by_label("Customer id").fill("c83")
+        page.get_by_role("button", name="Show offers").click()
+        expect(found.locator("summary")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("articles")
+def test_articles_are_found_in_the_language_of_the_page(browser: Browser, world: World) -> None:
+    with opened(browser, world, "frontend") as page:
+        page.add_init_script("localStorage.setItem('nextbest.language', 'es')")
+        visit(page, "/console/desk")
+        page.get_by_label("Lo que dice el cliente").fill("direccion factura")
+        found = page.get_by_test_id("found")
+        expect(found.locator("summary")).to_have_text(["artículo Qué muestra la factura"])
+        found.locator("summary").click()
+        expect(found.get_by_text("La dirección de envío.")).to_be_visible()
+        assert serious_violations(page) == []
+
+
 def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")

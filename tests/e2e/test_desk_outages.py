@@ -76,6 +76,8 @@ def test_agents_go_on_while_postgres_is_down(
     browser: Browser, world: World, servers: EmbeddedServers, how: How
 ) -> None:
     customer = f"c{110 + len(how)}"
+    article = {"title": "How to leave us", "body": "A contract ends with its month.", "tags": ["cancel"]}
+    world.http.put("/v1/articles/leaving", json=article).raise_for_status()
     # Somebody whose profile the service knows.
     asked = {"customer_id": customer, "placement": "call-centre", "dry_run": True}
     world.http.post("/v1/decisions", json=asked).raise_for_status()
@@ -86,4 +88,6 @@ def test_agents_go_on_while_postgres_is_down(
             expect(page.get_by_role("article").first).to_be_visible()
             page.keyboard.press("p")
             expect(page.get_by_role("article").first).to_contain_text("presented", timeout=PATIENCE_MS)
+            page.get_by_label("What the customer says").fill("cancelling")
+            expect(page.get_by_text("How to leave us")).to_be_visible(timeout=PATIENCE_MS)
     wait_until(lambda: told(world, customer) == ["presented"], "the outcome to be archived, once")

@@ -272,6 +272,18 @@ SIMPLE: dict[str, tuple[st.SearchStrategy[str], st.SearchStrategy[dict[str, Any]
             ends_ms=ENDS,
         ),
     ),
+    "article": (
+        IDS,
+        made(
+            {"title": TEXTS, "body": TEXTS},
+            language=st.sampled_from(("en", "es", "pt-BR", "no")),
+            tags=st.lists(TEXTS, max_size=2),
+            reasons=st.lists(IDS, max_size=2),
+            channels=CHANNELS,
+            starts_ms=TIMES,
+            ends_ms=ENDS,
+        ),
+    ),
 }
 
 

@@ -270,5 +270,18 @@ RICH_THINGS: dict[str, tuple[str, dict[str, Any]]] = {
             "ends_at": "2026-06-01T00:00:00Z",
         },
     ),
+    "article": (
+        "articles/rich",
+        {
+            "title": "Cómo cancelar",
+            "body": "A fin de mes.\nPregunte por qué.",
+            "language": "es-MX",
+            "tags": ["leave", "baja"],
+            "reasons": ["rich"],
+            "channels": ["agent"],
+            "starts_at": "2026-05-01T00:00:00Z",
+            "ends_at": "2026-06-01T00:00:00Z",
+        },
+    ),
 }
 """Path and body by kind, in an order in which they can be made."""

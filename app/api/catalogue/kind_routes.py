@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from app.api.body import JsonRoute
 from app.api.catalogue.editing import Editing, Replacing, find_thing
 from app.api.catalogue.kind_schemas import SIMPLE_KINDS, KindPublished, KindSchema
-from app.api.deps import Reader, State, created, problems
+from app.api.deps import DeskReader, Reader, State, created, problems
 from app.api.merge_patch import MergePatch, merge_patch_of
 from app.api.schemas import Body, EchoedId, EchoedWarnings, WarningOut, shown_times
 from decisioning.catalog.kind import Kind
@@ -59,6 +59,8 @@ def _add_routes(router: APIRouter, kind: Kind[Any], schema: KindSchema) -> None:
     put.__annotations__ |= {"thing_id": id_type, "body": sent_type}
     patch.__annotations__ |= {"thing_id": id_type, "return": _patched_model(answer)}
     read.__annotations__ |= {"thing_id": id_type, "return": answer}
+    if schema.for_desk:
+        read.__annotations__["key"] = read_all.__annotations__["key"] = DeskReader
     read_all.__annotations__["return"] = list[answer]  # type: ignore[valid-type] # made at run time
     delete.__annotations__["thing_id"] = id_type
     if kind is GOAL:  # its offers lose what it demands

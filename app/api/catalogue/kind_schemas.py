@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, TypeAdapter
 
+from app.api.catalogue.article_schemas import ArticleBody
 from app.api.catalogue.event_schemas import AggregateBody, ConceptBody, EventTypeBody
 from app.api.catalogue.field_types import Clock, Goal, Seconds, TimeZone, Webhook
 from app.api.catalogue.holdout_schemas import HoldoutBody
@@ -292,10 +293,11 @@ class KindPublished(BaseModel):
 
 @dataclass(frozen=True)
 class KindSchema:
-    """The body of a kind, and the type of its ids, as the API takes them."""
+    """The body of a kind, and the type of its ids, as the API takes them. ``for_desk``: agents may read it."""
 
     body: type[Body]
     id_type: Any = Id
+    for_desk: bool = False
 
     @cached_property
     def ids(self) -> TypeAdapter[str]:
@@ -322,5 +324,6 @@ SIMPLE_KINDS: dict[str, KindSchema] = {
     "concept": KindSchema(ConceptBody, PlainName),
     "trigger": KindSchema(TriggerBody),
     "holdout": KindSchema(HoldoutBody),
+    "article": KindSchema(ArticleBody, for_desk=True),
 }
 """The schemas of the simple kinds by name of the kind."""

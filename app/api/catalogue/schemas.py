@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
-from app.api.catalogue.field_types import Goal, Seconds
+from app.api.catalogue.field_types import Goal, Language, Seconds
 from app.api.catalogue.kind_schemas import DemandsBody, Percent, Whole
 from app.api.schemas import (
     Body,
@@ -21,7 +21,7 @@ from app.api.schemas import (
     shown,
     storable,
 )
-from app.api.values import attribute_path, form, language, seconds
+from app.api.values import attribute_path, form, seconds
 from decisioning.model.entities import Factor, LegalBasis, TieBreak, Tier
 
 _GROUP = {"name": "Cards", "goal": "grow"}
@@ -49,7 +49,6 @@ _PLACEMENT = {
     "reward_window_s": 3600,
 }
 
-Language = Annotated[str, form(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", language)]
 VariablePath = Annotated[str, form(r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$", attribute_path)]
 Fallback = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 Presentation = Literal["implicit", "explicit"]

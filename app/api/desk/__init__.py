@@ -1,1 +1,1 @@
-"""The vocabulary that a desk needs to ask with: for agents and front ends, which cannot read the catalogue."""
+"""The vocabulary that a desk needs to ask with, and articles: for those who cannot read the catalogue."""

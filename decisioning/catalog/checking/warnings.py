@@ -13,6 +13,7 @@ from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.compared import KnownValues, compared_warnings, history_warnings
 from decisioning.catalog.kinds import (
+    ARTICLE,
     CAPACITY,
     CONTACT_POLICY,
     CONTEXT_WEIGHT,
@@ -36,6 +37,7 @@ from decisioning.model.entities import (
     Placement,
     effective_status,
 )
+from decisioning.treatments.article import Article
 
 MIN_WINDOW_S = 600
 """Shorter than this, a limit on contacts was probably meant in days, hours or minutes."""
@@ -92,6 +94,7 @@ class _Check:
             CAPACITY.name: self._capacity,
             OVERRIDE.name: self._override,
             CONTEXT_WEIGHT.name: self._context_weight,
+            ARTICLE.name: self._article,
         }
         known = KnownValues(self.catalogue)
         for kind in top_level_kinds():
@@ -277,6 +280,13 @@ class _Check:
         yield from self._scope(path, weight)
         if weight.goal is not None:
             yield from self._nobody(f"{path}.goal", "goal", weight.goal, self._offers_of_goal(weight.goal))
+
+    def _article(self, path: str, article: Article) -> Iterator[CatalogueWarning]:
+        yield from self._known_channels(path, article.channels)
+        if article.ends_ms <= self.now_ms:
+            yield CatalogueWarning(
+                f"{path}.ends_at", "lies in the past: nobody finds it any more", "move it, or delete it"
+            )
 
     def _scope(self, path: str, scoped: Any) -> Iterator[CatalogueWarning]:
         if scoped.group is not None:

@@ -7,6 +7,8 @@ import pytest
 
 from decisioning.decide.facts import facts_of
 from decisioning.model.entities import Placement
+from decisioning.treatments.article import Article, check_article
+from decisioning.treatments.article_search import search_articles
 from demo import steering
 from demo.customers import customer_table
 from demo.journey import Journey
@@ -91,3 +93,18 @@ def test_scripts_have_conditions_that_hold_for_some(rules: Rules) -> None:
         if "when" in step:
             rules[0].check(step["when"])
     assert any("when" not in step for step in steps)
+
+
+def test_articles_are_right_and_found_in_both_languages() -> None:
+    sent = [(path, body) for path, body in steering.after_offers() if path.startswith("/v1/articles/")]
+    articles = [
+        Article(path.rpartition("/")[2], body["title"], body["body"], body["language"], tuple(body["tags"]))
+        for path, body in sent
+    ]
+    assert len(articles) == len(steering.ARTICLES) == 4
+    assert [error for article in articles for error in check_article(article, {"reasons": {}})] == []
+    for words, expected in (
+        ("coupon did not count", "coupon-not-counted"),
+        ("CÚPONES", "cupones-en-la-tarjeta"),
+    ):
+        assert search_articles(articles, words, {})[0].article.article_id == expected

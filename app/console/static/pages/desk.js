@@ -77,6 +77,7 @@ function Call({ placements, context, declared }) {
   const [error, setError] = useState(null);
   const [waiting, setWaiting] = useState(0);
   const [calls, setCalls] = useState([]);
+  const [no, setNo] = useState(null);
   const heading = useRef(null);
   useEffect(() => watchOutbox(setWaiting), []);
 
@@ -109,6 +110,7 @@ function Call({ placements, context, declared }) {
     event.preventDefault();
     localStorage.setItem(KEPT_PLACEMENT, placement);
     setBefore(null);
+    setNo(null);
     await ask();
   };
 
@@ -128,6 +130,7 @@ function Call({ placements, context, declared }) {
         );
         tell(taken ? t(`told.${outcome}`, { offer: titleOf(offer) }) : t("toldLater"), taken ? "good" : "warn");
         if (outcome === "rejected") {
+          setNo(declared.find((one) => one.reason_id === reason) ?? null);
           const old = answer.offers;
           const inContext = !isDeclared || context.some((a) => a.name === "rejection_reason");
           const next = await ask({ rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) });
@@ -206,7 +209,7 @@ function Call({ placements, context, declared }) {
       </section>`}
     </div>
     <aside aria-label=${t("help")}>
-      <${Search} offer=${offer} placement=${placement} />
+      <${Search} offer=${offer} placement=${placement} no=${no} />
       ${answer && may("agent") && html`<${Notes} key=${asked} customer=${asked} about=${{ reason: String(answers.reason), decision_id: answer.decision_id }} />`}
       <${Contacts} customer=${asked} calls=${calls} reasons=${declared} />
     </aside>

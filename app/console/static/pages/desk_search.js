@@ -1,4 +1,4 @@
-// What to say, found by what the customer says: objections of the offer at hand first, then all scripts.
+// What to say, found by what the customer says: objections of the offer at hand first, then articles, then all scripts.
 import { html, useEffect, useSettled, useState } from "../lib/ui.js";
 import { get, withQuery } from "../lib/api.js";
 import { language, t } from "../lib/i18n.js";
@@ -10,32 +10,56 @@ function Marked({ snippet }) {
   return [...body.childNodes].map((node) => (node.nodeName === "MARK" ? html`<mark>${node.textContent}</mark>` : node.textContent));
 }
 
-const folded = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const folded = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 
-export function Search({ offer, placement }) {
-  const [words, setWords] = useState("");
+/** What a search finds; nothing while nothing is asked. */
+function useSearch(path, query) {
   const [found, setFound] = useState({ results: [] });
-  const settled = useSettled(words.trim(), 250);
+  const asked = query && withQuery(path, query);
   useEffect(() => {
-    if (!settled) return setFound({ results: [] });
+    if (!asked) return setFound({ results: [] });
     let left = false;
-    get(withQuery("/v1/scripts/search", { q: settled, language, placement, limit: 12 })).then(
+    get(asked).then(
       (answer) => !left && setFound(answer),
       (error) => !left && setFound({ results: [], error }),
     );
     return () => {
       left = true;
     };
-  }, [settled, placement]);
-  const own = (offer?.treatment?.script?.objections ?? []).filter((o) => settled && folded(`${o.objection} ${o.answer}`).includes(folded(settled)));
-  const others = found.results.filter((r) => !own.some((o) => o.objection === r.text && r.offer_id === offer.offer_id));
+  }, [asked]);
+  return found;
+}
+
+/** An article that belongs to no offer: its title, and the text once it is opened. */
+const Article = ({ of }) => html`<details class="objection">
+  <summary><${Badge}>${t("article")}<//> <strong>${of.title}</strong></summary>
+  <div class="lines">${of.body}</div>
+</details>`;
+
+/** `no`: the declared reason of the last no; articles that answer it are shown until something is searched for. */
+export function Search({ offer, placement, no }) {
+  const [words, setWords] = useState("");
+  const settled = useSettled(words.trim(), 250);
+  const where = { language, placement };
+  const scripts = useSearch("/v1/scripts/search", settled && { q: settled, ...where, limit: 12 });
+  // They are found in the memory of the service, also while scripts cannot be searched.
+  const articles = useSearch("/v1/desk/articles", (settled || no) && { ...(settled ? { q: settled } : { reason: no.reason_id }), ...where, limit: 6 });
+  const typed = folded(settled).match(/[\p{L}\p{N}]+/gu) ?? [];
+  const own = (offer?.treatment?.script?.objections ?? []).filter((o) => {
+    const text = folded(`${o.objection} ${o.answer}`);
+    return typed.length > 0 && typed.every((word) => text.includes(word));
+  });
+  const others = scripts.results.filter((r) => !own.some((o) => o.objection === r.text && r.offer_id === offer.offer_id));
+  const errors = [scripts.error, articles.error].filter(Boolean);
   return html`<${Card} title=${t("searchScripts")}>
     <${Field} label=${t("searchWords")} hint=${t("searchHint")}>
       ${(a) => html`<${Input} ...${a} type="search" value=${words} onValue=${setWords} />`}
     <//>
-    ${found.error && html`<${Failure} error=${found.error} />`}
-    <div role="status">
+    ${errors.slice(0, 1).map((error) => html`<${Failure} error=${error} />`)}
+    <div role="status" data-testid="found">
       ${own.map((o) => html`<div class="objection"><${Badge} kind="accent">${t("thisOffer")}<//> <strong>${o.objection}</strong><div>${o.answer}</div></div>`)}
+      ${!settled && articles.results.length > 0 && html`<p class="muted small">${t("articlesOn", { reason: no?.name || no?.reason_id })}</p>`}
+      ${articles.results.map((r) => html`<${Article} key=${r.article_id} of=${r} />`)}
       ${others.map(
         (r) => html`<div class="objection" key=${`${r.offer_id} ${r.part} ${r.part_id}`}>
           <span class="muted small">${r.offer_name}</span> 
@@ -44,7 +68,7 @@ export function Search({ offer, placement }) {
             : html`<div><${Marked} snippet=${r.snippet} /></div>`}
         </div>`,
       )}
-      ${settled && own.length + others.length === 0 && !found.error && html`<p class="empty">${t("nothingFound")}</p>`}
+      ${settled && own.length + articles.results.length + others.length === 0 && errors.length === 0 && html`<p class="empty">${t("nothingFound")}</p>`}
     </div>
   <//>`;
 }

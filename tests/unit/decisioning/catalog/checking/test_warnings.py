@@ -253,6 +253,18 @@ ODD: list[tuple[Entry, str, str, str]] = [
         "another group",
     ),
     (
+        ("article", "a", {"title": "t", "body": "b", "channels": ["wep"]}),
+        "articles.a.channels.0",
+        "no placement has the channel 'wep'",
+        "there are web",
+    ),
+    (
+        ("article", "a", {"title": "t", "body": "b", "ends_ms": NOW_MS}),
+        "articles.a.ends_at",
+        "nobody finds it any more",
+        "delete it",
+    ),
+    (
         ("offer", "gold", OFFER | {"rules": [RULE | {"when": "context.placement == 'hom'"}]}),
         "offers.gold.rules.r",
         "context.placement is never 'hom'",
