@@ -216,6 +216,11 @@ def erase(
     typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in erased.counts.items()))
     for export_id in erased.exports:
         typer.echo(f"export {export_id} is removed")
+    for one in erased.folders:
+        typer.echo(
+            f"{one.folder}/{one.kind} on {one.host} has the person still, or may have: write it anew"
+            f" (nextbest export {one.kind} --out {one.folder} --again), or delete it"
+        )
 
 
 @app.command("lift")
