@@ -63,6 +63,11 @@ _OUTCOMES = f"""
 UPDATE outcomes AS o SET facts = cast(n.value AS jsonb) FROM {_NAMED}
 WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{months}}
 """
+# Messages of errors may quote a value: of those of shadows their kinds stay.
+_SHADOWS = text("""
+UPDATE shadow_choices SET error = split_part(error, ':', 1)
+WHERE decided_at = ANY(cast(:times AS timestamptz[])) AND decision_id = ANY(:ids) AND error LIKE '%:%'
+""")
 _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 # Of a day that is being rolled up, the customer may be in what is not to be seen yet: it is begun anew.
 _UNMARK_DAYS = text("DELETE FROM rolled_up_days WHERE NOT done")
@@ -210,6 +215,7 @@ class LogEraser:
             headers = [self._erase_header(job, row.decision_id, row.header.encode()).decode() for row in rows]
             months = in_months(to_ms(times[0]), to_ms(times[-1]))
             asked = {"ids": ids, "times": times}
+            await connection.execute(_SHADOWS, asked)
             told = (await connection.execute(text(_FACTS.format(months=months)), asked)).all()
             named = asked | {"values": headers, "pseudonym": job.pseudonym}
             await connection.execute(text(_DECISIONS.format(months=months)), named)

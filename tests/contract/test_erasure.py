@@ -55,7 +55,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLANTED = (
     *("customers", "consent_records", "propensities", "suppressions", "customer_notes", "lifted_signals"),
     *("aliases", "decisions_default", "outcomes", "events", "trigger_firings", "trigger_waits"),
-    *("asked_days", "fired_customers", "canary_customers", "dead_letters"),
+    *("asked_days", "fired_customers", "canary_customers", "dead_letters", "shadow_choices"),
 )
 """Tables in which the person is found before the erasure."""
 
@@ -192,12 +192,14 @@ async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) ->
     }  # the arms are still there
 
 
-async def test_a_register_goes_on_protecting_and_nothing_tells_of_the_household(
+async def test_a_register_goes_on_protecting_and_no_household_nor_error_tells_of_the_person(
     shop: Nextbest, erased: Any
 ) -> None:
     state: Any = shop.api.state
     async with state.engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM register_entries")) == 1
+        errors = await connection.scalars(text("SELECT DISTINCT error FROM shadow_choices"))
+        assert errors.all() == ["ValueError"], "the kind of an error stays"
     assert await state.redis.exists(state.keys.household(HOME)) == 0
 
 

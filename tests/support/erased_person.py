@@ -61,7 +61,7 @@ async def set_up(shop: Nextbest) -> None:
     api, state = shop.api, shop.api.state
     for path, kind in (("age", "number"), ("plan", "string"), ("city", "string"), ("name", "string")):
         await api.ok("PUT", f"/v1/attributes/customer.{path}", json={"type": kind})
-    for path in ("word", "mood"):
+    for path in ("word", "mood", "free"):
         await api.ok("PUT", f"/v1/attributes/context.{path}", json={"type": "string"})
     for kind, (properties, fields) in EVENT_TYPES.items():
         schema = {"properties": {name: {"type": "string"} for name in properties}}
@@ -89,7 +89,8 @@ async def set_up(shop: Nextbest) -> None:
         "POST", "/v1/policies", json={"name": "taught", "algorithm": "linear_thompson", "features": FEATURES}
     )
     await shop.worker.warm()
-    place = {"channel": "web", "control_share": 0, "deadline_ms": 5000, "slots": 2}
+    place: dict[str, Any] = {"channel": "web", "control_share": 0, "deadline_ms": 5000, "slots": 2}
+    place |= {"log_facts": ["customer.name", "context.free"]}  # which no policy reads
     await api.ok("PUT", "/v1/placements/taught", json=place)
 
     async def followed() -> bool:
@@ -241,6 +242,12 @@ async def set_aside(shop: Nextbest) -> None:
             "1-3": '{"customer_id": "other-1", "type": "none"}',
         }.items():
             await connection.execute(query, {"at": at, "entry": [b"event", event.encode()]})
+        query = text(
+            "INSERT INTO shadow_choices (decided_at, decision_id, policy, rank, placement, took_us, error, judged_ms)"
+            " SELECT decided_at, decision_id, 'broken@1', 0, placement, 1, :error, 1 FROM decisions"
+            " WHERE customer_id = :id"
+        )
+        await connection.execute(query, {"id": ME, "error": f"ValueError: no number: '{CANARY}'"})
         await connection.execute(text("INSERT INTO canary_customers VALUES (1, :id)"), {"id": ME})
         await connection.execute(
             text("INSERT INTO asked_days VALUES ('2026-01-02', :id, '{}', 1, NULL, 1, 1, 1, 1)"), {"id": ME}
