@@ -196,8 +196,12 @@ class _LazyGroup(TyperGroup):
 
 for _group, _help in (
     ("keys", "API keys."),
-    ("customers", "What is held on a person: taken out as a file, or erased; consents."),
+    (
+        "customers",
+        "What is held on a person: taken out as a file, put right or erased; consents, suppression lists.",
+    ),
     ("privacy", "The trail of what was done with the data of persons; retention at once."),
+    ("registers", "Registers of those who must not be contacted, known by hashes."),
     ("deadletters", "Records of the log that could not be archived."),
     ("changesets", "Change sets of a service: made of files, looked at, approved and applied."),
     ("triggers", "What triggers called for: shown, and sent again."),

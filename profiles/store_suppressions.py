@@ -1,4 +1,7 @@
-"""Suppression lists in Postgres. A change is in force at once: it goes through the tombstones of the profile cache."""
+"""Suppression lists in Postgres. A change is in force at once: it goes through the tombstones of the profile cache.
+
+Each change is in the trail: who made it, and of which list, without the customer's id and the words of the reason.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,15 +18,19 @@ from profiles.customer import OfferScope, scope_fields
 from profiles.customer_id import checked_id
 from profiles.errors import InvalidCustomer
 from profiles.limits import id_problem, text_problem
+from profiles.privacy.store_actions import note_action
 from profiles.store import LOCK_ALIASES, READ_TIMEOUT_S, STANDS_FOR, WRITE_TIMEOUT_S
 from profiles.store_cache import ProfileCache
 from storage.postgres import postgres_errors
 
 _PUT = text("""
-INSERT INTO suppressions (list_id, customer_id, reason, until, scope, reason_id)
+INSERT INTO suppressions AS s (list_id, customer_id, reason, until, scope, reason_id)
 VALUES (:list_id, :customer_id, :reason, :until, CAST(:scope AS jsonb), :reason_id)
 ON CONFLICT (list_id, customer_id) DO UPDATE SET reason = excluded.reason, until = excluded.until,
     scope = excluded.scope, reason_id = excluded.reason_id
+WHERE (s.reason, s.until, s.scope, s.reason_id)
+    IS DISTINCT FROM (excluded.reason, excluded.until, excluded.scope, excluded.reason_id)
+RETURNING xmax = 0 AS is_new
 """)
 # Where both are on a list, one entry is made of both, which keeps as much from the customer as either: scopes cannot be
 # added up, so two that differ become everything. What has ended keeps nothing from anybody.
@@ -62,10 +69,13 @@ class SuppressionStore:
         until: datetime | None,
         scope: OfferScope | None = None,
         reason_id: str | None = None,
+        *,
+        author: str,
     ) -> str:
         """Put a customer on a list, or change the entry. ``until`` (with a time zone) is when it ends, if ever.
 
-        ``scope``: the offers that it is about, all if ``None``. ``reason_id``: a reason of the catalogue.
+        ``scope``: the offers that it is about, all if ``None``. ``reason_id``: a reason of the catalogue. ``author``:
+        who does it, for the trail, which has no entry if nothing was changed.
 
         Returns whose entry it is: of a visitor who was merged, the customer's. When this returns, no decision is made
         without it. Raises ``InvalidCustomer``, and ``Unavailable``, after which the call may be repeated.
@@ -85,7 +95,10 @@ class SuppressionStore:
             await connection.execute(LOCK_ALIASES)
             owner = str(await connection.scalar(STANDS_FOR, {"customer_id": customer_id}))
             await guarded.enter_async_context(self.cache.changing([owner]))
-            await connection.execute(_PUT, values | {"customer_id": owner})
+            is_new = await connection.scalar(_PUT, values | {"customer_id": owner})
+            if is_new is not None:
+                details = {"list": list_id, "new": is_new, "ends": until is not None, "all": scope is None}
+                await note_action(connection, "suppressed", owner, author, "", details)
         return owner
 
     async def of_list(self, list_id: str, after: str | None, limit: int) -> list[Any]:
@@ -105,10 +118,10 @@ class SuppressionStore:
             values = {"name": name, "after": after, "limit": limit}
             return list(await connection.execute(query, values))
 
-    async def delete(self, list_id: str, customer_id: str) -> bool:
+    async def delete(self, list_id: str, customer_id: str, *, author: str, reason: str = "") -> bool:
         """Take a customer off a list; False if there was no such entry. Raises ``Unavailable``.
 
-        Of a visitor who was merged, the customer is taken off it.
+        ``author`` and ``reason`` are for the trail. Of a visitor who was merged, the customer is taken off it.
         """
         # What cannot be stored is not there.
         try:
@@ -127,6 +140,8 @@ class SuppressionStore:
             owner = str(await connection.scalar(STANDS_FOR, {"customer_id": customer_id}))
             await guarded.enter_async_context(self.cache.changing([owner]))
             result = await connection.execute(_DELETE, {"list_id": list_id, "customer_id": owner})
+            if result.rowcount:
+                await note_action(connection, "unsuppressed", owner, author, reason, {"list": list_id})
             return bool(result.rowcount)
 
 

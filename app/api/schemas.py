@@ -134,6 +134,14 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ReasonQuery(Parameters):
+    """Why something is taken away."""
+
+    reason: Annotated[str, AfterValidator(storable)] = Field(
+        "", max_length=200, description="for the trail: no personal data"
+    )
+
+
 def examples(*values: Mapping[str, Any]) -> ConfigDict:
     """Configure the model of a body, with examples for the documentation."""
     return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [dict(v) for v in values]})

@@ -14,10 +14,14 @@ from app.api.customers.consents_routes import consents_of
 from app.api.customers.editing import CustomerEdit
 from app.api.privacy.schemas import PersonOut
 from app.api.privacy.services import eraser_of, erasures_of, exporter_of, lifting_of
+from app.api.schemas import CustomerId, Id, ReasonQuery
+from app.api.suppressions.schemas import SuppressionBody
+from app.api.suppressions.services import suppress as put_on_list
 from app.commands.log import with_state
-from app.commands.terminal import author, fail, read_file
+from app.commands.terminal import author, checked, describe_error, fail, read_file
 from app.errors import Problem
 from app.state import ApiState
+from decisioning.errors import Invalid
 from decisioning.privacy.erasure_service import Erased
 from decisioning.privacy.export_service import MAX_DECISIONS
 from profiles.customer_id import checked_id
@@ -25,6 +29,8 @@ from profiles.customer_id import checked_id
 app = typer.Typer()
 
 MAX_PATCH_BYTES = 1 << 20
+_LIST = typer.Argument(..., help="the suppression list")
+_TRAIL_REASON = typer.Option("", help="for the trail: no personal data")
 
 
 @app.command("export")
@@ -144,6 +150,58 @@ def _change(customer_id: str, patch: dict[str, Any]) -> None:
 
 
 @app.command()
+def suppress(
+    customer_id: str = typer.Argument(..., help="the customer's id; there need not be a record"),
+    list_id: str = _LIST,
+    reason: str | None = typer.Option(
+        None, help="in words, which explanations show; the name of the reason if only --reason-id is given"
+    ),
+    reason_id: str | None = typer.Option(None, help="a reason of the catalogue"),
+    until: str | None = typer.Option(None, help="when it ends, with its zone; never by itself if left out"),
+    scope: str | None = typer.Option(
+        None, help='the offers that are not made, such as {"except_goals": ["serve"]}; all if left out'
+    ),
+) -> None:
+    """Put a customer on a suppression list, or change the entry; it is in the trail."""
+    values: dict[str, Any] = {"reason": reason, "reason_id": reason_id, "until": until}
+    if scope is not None:
+        try:
+            values["scope"] = from_json(scope, allow_inf_nan=False)
+        except ValueError as error:
+            fail(f"--scope: is not JSON: {error}")
+    named: str = checked(Id, list_id, "list_id")
+    customer: str = checked(CustomerId, customer_id, "customer_id")
+    body: SuppressionBody = checked(SuppressionBody, values)
+
+    async def work(state: ApiState) -> str:
+        await state.refresh()
+        try:
+            return await put_on_list(state, named, customer, body, author())
+        except Invalid as error:
+            fail(describe_error(error))
+
+    owner = with_state(work)
+    typer.echo(f"customer {owner!r} is on the list {named}: the next decision knows it")
+
+
+@app.command()
+def unsuppress(
+    customer_id: str = typer.Argument(..., help="the customer's id"),
+    list_id: str = _LIST,
+    reason: str = _TRAIL_REASON,
+) -> None:
+    """Take a customer off a suppression list; it is in the trail."""
+    said: ReasonQuery = checked(ReasonQuery, {"reason": reason})
+
+    async def work(state: ApiState) -> bool:
+        return await state.suppressions.delete(list_id, customer_id, author=author(), reason=said.reason)
+
+    if not with_state(work):
+        fail(f"customer {customer_id!r} is not on the list {list_id}")
+    typer.echo(f"customer {customer_id!r} is off the list {list_id}")
+
+
+@app.command()
 def erase(
     customer_id: str = typer.Argument(..., help="the customer's id"),
     reason: str = typer.Option("", help="for the trail: no personal data"),
@@ -158,6 +216,11 @@ def erase(
     typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in erased.counts.items()))
     for export_id in erased.exports:
         typer.echo(f"export {export_id} is removed")
+    for one in erased.folders:
+        typer.echo(
+            f"{one.folder}/{one.kind} on {one.host} has the person still, or may have: write it anew"
+            f" (nextbest export {one.kind} --out {one.folder} --again), or delete it"
+        )
 
 
 @app.command("lift")

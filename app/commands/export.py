@@ -1,5 +1,6 @@
 """`nextbest export`: the log, customers and arms as files."""
 
+import socket
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any, get_args
 import typer
 
 from app.commands.log import with_state
-from app.commands.terminal import fail, progress_bar
+from app.commands.terminal import author, fail, progress_bar
 from app.state import ApiState
 from app.worker.export_runs import export_to
 from decisioning.exporting.export_service import Exported, ExportRequest
 from decisioning.exporting.schema import ExportFormat, ExportKind
+from decisioning.exporting.store_folders import FolderStore
+from decisioning.privacy.export_files import PERSONAL
 
 
 def parse_day(said: str | None, option: str) -> date | None:
@@ -53,8 +56,11 @@ def export(
         tuple(_one_of(one, ("sensitive",), "--include") for one in include),
     )
     request.check()
+    where = socket.gethostname(), str(out.resolve())
 
     async def work(state: ApiState) -> Exported:
+        if request.kind in PERSONAL:  # noted first: what is cut off may have written persons as well
+            await FolderStore(state.engine).note(*where, request.kind, author())
         with progress_bar(f"days of {kind}") as progress:
             return await _export(state, request, out, progress)
 

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings, get_settings
 from app.embedded.server_urls import ServerUrls
+from app.errors import field_errors
 from app.servers import has_database, server_urls
 from bandits.errors import BanditsError
 from decisioning.catalog.yaml_values import DocumentError
@@ -34,6 +36,18 @@ def fail(message: str, status: int = 1) -> NoReturn:
 def describe_error(error: Exception) -> str:
     """Describe an error, with the field at fault if it names one."""
     return f"{error.field}: {error}" if isinstance(error, Invalid) else str(error)
+
+
+def checked(kind: Any, value: Any, field: str = "body") -> Any:
+    """Check a value as requests are checked. ``kind``: a model, or a type of the schemas; ``field``: its name.
+
+    What is wrong is said in a line, with exit status 1.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        found = field_errors(error.errors(), field)
+        fail("; ".join(f"{one['field']}: {one['reason']}" for one in found))
 
 
 def describe_document(file: str, error: DocumentError) -> str:

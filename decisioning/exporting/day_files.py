@@ -7,9 +7,10 @@ Names that begin with an underscore or a dot are not read as data by Arrow, pand
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -91,9 +92,26 @@ def save_notes(folder: Path, notes: DayNotes) -> None:
 def clear_day(folder: Path) -> None:
     """Remove what an export has written for a day; other files stay."""
     (folder / NOTES).unlink(missing_ok=True)
-    for pattern in ("part-*", ".part-*.tmp"):
+    for pattern in ("part-*", ".part-*.tmp", f".{NOTES}.tmp"):
         for path in folder.glob(pattern):
             path.unlink()
+
+
+def clear_other_days(folder: Path, days: Collection[date], since: date | None, until: date | None) -> None:
+    """Remove what exports have written for days that are not among ``days``; other files stay.
+
+    ``since``, ``until``: the first day that is meant, and the first one that is not; ``None``: any.
+    """
+    for path in folder.glob("day=*"):
+        try:
+            day = date.fromisoformat(path.name.removeprefix("day="))
+        except ValueError:  # nothing that an export has written
+            continue
+        is_meant = (since is None or day >= since) and (until is None or day < until)
+        if is_meant and day not in days:
+            clear_day(path)
+            with suppress(OSError):  # it has other files
+                path.rmdir()
 
 
 class PartWriter(Protocol):

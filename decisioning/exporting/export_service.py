@@ -13,6 +13,7 @@ from decisioning.exporting.day_files import (
     DayNotes,
     Part,
     clear_day,
+    clear_other_days,
     load_notes,
     only_one,
     open_part,
@@ -65,7 +66,8 @@ class Source(Protocol):
 class ExportRequest:
     """An export: days from ``since`` to before ``until`` (UTC), as far as they are given.
 
-    ``again``: days that are complete are written anew as well. ``include``: classes of values beside all others.
+    ``again``: days that have been written, as a whole or in part, are written anew as well, and those that have no rows
+    any more are removed. ``include``: classes of values beside all others.
     """
 
     kind: ExportKind
@@ -119,7 +121,7 @@ async def export(
     """Write the rows of a kind to ``folder/<kind>/day=YYYY-MM-DD/part-NNNN.parquet``.
 
     Goes on where an earlier run was cut off. A complete day is kept if nothing of it can change any more; else it is
-    written anew. ``on_progress`` is told how many of how many days are done.
+    written anew. With ``again`` nothing of before is left. ``on_progress`` is told how many of how many days are done.
 
     Raises
     ------
@@ -149,6 +151,9 @@ async def export(
             done.days += 1
             done.rows += sum(part.rows for part in writer.notes.parts)
             done.open += writer.notes.open
+        if request.again and request.kind != "arms":  # of arms each day is as it was then
+            others = folder / request.kind, days, request.since, request.until
+            await asyncio.to_thread(clear_other_days, *others)
     on_progress(len(days), len(days))
     return done
 
@@ -202,7 +207,7 @@ class _DayWriter:
             if found.complete and found.settled and not self._request.again:
                 self.notes = found
                 return False
-            if not found.complete:
+            if not found.complete and not self._request.again:
                 self.notes = found
                 return True
         clear_day(self._folder)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from decisioning.exporting.store_folders import FolderStore, WrittenFolder
 from decisioning.exporting.store_jobs import ExportStore, folder_name
 from decisioning.merging.store_aliases import AliasStore
 from decisioning.merging.store_handover import Handover
@@ -21,15 +22,19 @@ SETTLE_MARGIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The result of an erasure: how much, by where it was held, and the exports that were removed."""
+    """The result of an erasure: how much, by where it was held, and the exports that were removed.
+
+    ``folders``: those that somebody exported to on the command line, and that have the person still, or may have.
+    """
 
     counts: dict[str, int]
     exports: list[str]
+    folders: list[WrittenFolder]
 
 
 @dataclass(frozen=True, slots=True)
 class PersonEraser:
-    """Erases persons. ``export_dir``: where workers write the files of exports.
+    """Erases persons. ``export_dir``: where workers write the files of exports. ``host``: the name of this one.
 
     ``longest_decision_s``: after which decisions that were being made when the profile went have been logged.
     """
@@ -39,7 +44,9 @@ class PersonEraser:
     aliases: AliasStore
     handover: Handover
     exports: ExportStore
+    folders: FolderStore
     export_dir: Path
+    host: str
     trail: PrivacyTrail
     clock_ms: Callable[[], int]
     longest_decision_s: float
@@ -77,10 +84,10 @@ class PersonEraser:
             await self.log.forget(customer_id)  # what was handed over meanwhile
         counts["aliases"] = await self.aliases.remove(names)
         removed = sorted({e for name in names for e in await self._remove_exports(name, decision_ids)})
-        await self.trail.note(
-            "erased", customer_id, author, reason, kept_out=keep_out, exports=len(removed), **counts
-        )
-        return Erased(counts, removed)
+        left = [one for one in await self.folders.all() if await self._may_have(one, names, decision_ids)]
+        found = {"exports": len(removed), "export_folders": len(left)}
+        await self.trail.note("erased", customer_id, author, reason, kept_out=keep_out, **found, **counts)
+        return Erased(counts, removed, left)
 
     async def _erase_log(self, name: str, counts: Counter[str]) -> set[str]:
         """Erase from the log, and count; returns the ids of the decisions."""
@@ -93,6 +100,18 @@ class PersonEraser:
             counts.update(asdict(erased))
             ids = ids | more
         return ids
+
+    async def _may_have(
+        self, written: WrittenFolder, names: Collection[str], decision_ids: Collection[str]
+    ) -> bool:
+        """Return whether a folder has any of these names in it; True for one that cannot be looked at from here."""
+        if written.host != self.host:
+            return True
+        folder, kind = Path(written.folder), written.kind
+        for name in names:
+            if await asyncio.to_thread(is_in_files, folder, kind, name, decision_ids):
+                return True
+        return False
 
     async def _remove_exports(self, customer_id: str, decision_ids: Collection[str]) -> list[str]:
         """Forget exports that have the customer in them, and those that are just being written; remove their files."""

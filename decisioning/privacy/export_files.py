@@ -20,12 +20,12 @@ PERSONAL = (*_NAMES_CUSTOMERS, "outcomes")
 def is_in_files(folder: Path, kind: str, customer_id: str, decision_ids: Collection[str]) -> bool:
     """Return whether a finished export of a kind, in ``folder/<kind>``, has rows of a customer.
 
-    ``decision_ids``: the customer's decisions. True for files that cannot be read, and for a folder that is not there
-    (it may be on another host): nobody can tell what is in them.
+    ``decision_ids``: the customer's decisions. True for files that cannot be read or were cut off, and for a folder
+    that is not there (it may be on another host): nobody can tell what is in them.
     """
     if kind not in PERSONAL:
         return False
-    if not (folder / kind).is_dir():
+    if not (folder / kind).is_dir() or any((folder / kind).glob("day=*/.part-*.tmp")):
         return True
     try:
         return _in_parquet(folder / kind, kind, customer_id, decision_ids) or _in_dsjson(

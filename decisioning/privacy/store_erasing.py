@@ -63,6 +63,11 @@ _OUTCOMES = f"""
 UPDATE outcomes AS o SET facts = cast(n.value AS jsonb) FROM {_NAMED}
 WHERE o.decision_id = n.id AND o.decided_at = n.at AND o.facts IS NOT NULL {{months}}
 """
+# Messages of errors may quote a value: of those of shadows their kinds stay.
+_SHADOWS = text("""
+UPDATE shadow_choices SET error = split_part(error, ':', 1)
+WHERE decided_at = ANY(cast(:times AS timestamptz[])) AND decision_id = ANY(:ids) AND error LIKE '%:%'
+""")
 _TESTS = text("UPDATE canary_customers SET customer_id = :pseudonym WHERE customer_id = :customer_id")
 # Of a day that is being rolled up, the customer may be in what is not to be seen yet: it is begun anew.
 _UNMARK_DAYS = text("DELETE FROM rolled_up_days WHERE NOT done")
@@ -72,6 +77,12 @@ _EVENTS = text("DELETE FROM events WHERE customer_id = :customer_id")
 _SHARED_EVENTS = text(
     "SELECT event_id, household_id FROM events WHERE customer_id = :customer_id AND household_id IS NOT NULL"
 )
+# The household of an alias counts for its customer, who is the one that is erased, or not.
+_LIVED_IN = text("""
+SELECT home FROM unnest(cast(:homes AS text[])) AS home
+WHERE EXISTS (SELECT FROM customers AS c WHERE c.household_id = home)
+    OR EXISTS (SELECT FROM aliases AS a WHERE a.household_id = home AND a.alias <> ALL(cast(:own AS text[])))
+""")
 _TRIGGERS = ("trigger_firings", "trigger_waits")
 _DROP_LETTER = text("DELETE FROM dead_letters WHERE bucket = :bucket AND position = :position")
 
@@ -150,6 +161,7 @@ class LogEraser:
             await self._erase_waiting(job)
             # Once more: what waited may have given its household a contact back until then.
             await self._erase_shared(job)
+            await self._leave_homes(connection, job)
             for table, count in (await self._delete_triggers(connection, customer_id)).items():
                 setattr(job.done, table, count)
             # Behind the right to fire, which that takes: no more can come.
@@ -203,6 +215,7 @@ class LogEraser:
             headers = [self._erase_header(job, row.decision_id, row.header.encode()).decode() for row in rows]
             months = in_months(to_ms(times[0]), to_ms(times[-1]))
             asked = {"ids": ids, "times": times}
+            await connection.execute(_SHADOWS, asked)
             told = (await connection.execute(text(_FACTS.format(months=months)), asked)).all()
             named = asked | {"values": headers, "pseudonym": job.pseudonym}
             await connection.execute(text(_DECISIONS.format(months=months)), named)
@@ -309,6 +322,25 @@ class LogEraser:
                     arguments += (note, decision_id, other)
                 pipe.fcall(function_name("nb_disguise"), len(keys), *keys, *arguments)
             await pipe.execute()
+
+    async def _leave_homes(self, connection: AsyncConnection, job: _Erasing) -> None:
+        """Delete the histories of households that nobody belongs to any more: no limit counts by these."""
+        if not job.shared:
+            return
+        customer_id, *_ = await self._aliases.chain(job.customer_id)
+        own = [customer_id, *(name for name, _ in await self._aliases.of(customer_id))]
+        values = {"homes": list(job.shared), "own": own}
+        lived_in = set(await connection.scalars(_LIVED_IN, values))
+        for household_id in job.shared.keys() - lived_in:
+            reservations = self._keys.reservations(self._keys.bucket(household_id))
+            async with redis_errors():
+                found = self._redis.zscan_iter(reservations, count=BATCH_SIZE)
+                names = [
+                    name async for name, _ in found if name.split(b" ", 2)[2:] == [household_id.encode()]
+                ]
+                if names:
+                    await self._redis.zrem(reservations, *names)
+                await self._redis.delete(self._keys.household(household_id))
 
     async def _erase_waiting(self, job: _Erasing) -> None:
         ids = list(job.waiting)

@@ -2,6 +2,8 @@
 
 A person's value (the id, or an attribute such as the telephone number) is brought into one form, salted and hashed when
 the profile is read, and looked up among the hashes of each register: by ``nb_registered`` in Postgres.
+
+Each change of a register is in the trail, with the names of what was changed.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from profiles.errors import RegisterInUse
+from profiles.privacy.store_actions import note_action
 from storage.postgres import transaction
 
 ValueForm = Literal["id", "email", "phone"]
@@ -34,7 +37,11 @@ SELECT register_id, field, form, country_code, salt, without_value, reason, auth
     (SELECT count(*) FROM register_entries AS e WHERE e.register_id = r.register_id) AS entries
 FROM registers AS r {where} ORDER BY register_id
 """
-_DELETE = text("DELETE FROM registers WHERE register_id = :register_id")
+_LOCK = text(f"SELECT {_COLUMNS} FROM registers WHERE register_id = :register_id FOR UPDATE")
+_DELETE = text("""
+DELETE FROM registers AS r WHERE register_id = :register_id
+RETURNING (SELECT count(*) FROM register_entries AS e WHERE e.register_id = r.register_id)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,20 @@ class RegisterStore:
     engine: AsyncEngine
 
     async def put(self, register: Register, author: str) -> None:
-        """Create or change a register. Raises ``RegisterInUse`` for a change by which its hashes would fit no more."""
+        """Create or change a register. Raises ``RegisterInUse`` for a change by which its hashes would fit no more.
+
+        ``author`` is kept with it, and in the trail, which has no entry if nothing was changed.
+        """
+        values = asdict(register)
         async with transaction(self.engine) as connection:
-            stored = await connection.scalar(_PUT, asdict(register) | {"author": author})
-        if stored is None:
-            raise RegisterInUse(register.register_id)
+            row = (await connection.execute(_LOCK, {"register_id": register.register_id})).one_or_none()
+            before = {} if row is None else dict(row._mapping)
+            if await connection.scalar(_PUT, values | {"author": author}) is None:
+                raise RegisterInUse(register.register_id)
+            changed = sorted(name for name in before if before[name] != values[name])
+            if row is None or changed:
+                details = {"register": register.register_id, "new": row is None, "changed": changed}
+                await note_action(connection, "register_stored", None, author, "", details)
 
     async def all(self) -> list[KeptRegister]:
         """Read all registers, by id."""
@@ -91,11 +107,14 @@ class RegisterStore:
             rows = (await connection.execute(text(_READ.format(where=where)), values)).all()
         return [_kept(dict(row._mapping)) for row in rows]
 
-    async def delete(self, register_id: str) -> bool:
-        """Delete a register with all its entries; False if there is no such one."""
+    async def delete(self, register_id: str, author: str, reason: str = "") -> bool:
+        """Delete a register with all its entries; False if there is no such one. The trail has their number."""
         async with transaction(self.engine) as connection:
-            deleted = await connection.execute(_DELETE, {"register_id": register_id})
-        return bool(deleted.rowcount)
+            entries = await connection.scalar(_DELETE, {"register_id": register_id})
+            if entries is not None:
+                details = {"register": register_id, "entries": entries}
+                await note_action(connection, "register_deleted", None, author, reason, details)
+        return entries is not None
 
 
 def _kept(row: dict[str, Any]) -> KeptRegister:

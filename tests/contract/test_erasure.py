@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,11 +34,14 @@ from storage.functions import function_name
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 from tests.support.erased_person import (
     CANARY,
+    HOME,
     KEY,
     ME,
+    VISITOR,
     bring_in,
     decide_for_all,
     export_all,
+    files_with,
     leave_open,
     set_aside,
     set_up,
@@ -48,6 +50,21 @@ from tests.support.triggers import Triggers
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+PLANTED = (
+    *("customers", "consent_records", "propensities", "suppressions", "customer_notes", "lifted_signals"),
+    *("aliases", "decisions_default", "outcomes", "events", "trigger_firings", "trigger_waits"),
+    *("asked_days", "fired_customers", "canary_customers", "dead_letters", "shadow_choices"),
+)
+"""Tables in which the person is found before the erasure."""
+
+
+async def told_of_everything(shop: Nextbest) -> None:
+    """The state of events holds the last text and the keys of cases; nothing of it is the other customers'."""
+    told = (await shop.api.ok("GET", f"/v1/customers/{ME}/told"))["events"]
+    assert told["last_said"] == CANARY
+    assert (told["open_cases"], told["about_one"]) == (1, 3)
 
 
 async def stored_with(nextbest: Nextbest, needle: str) -> list[str]:
@@ -77,11 +94,6 @@ async def stored_with(nextbest: Nextbest, needle: str) -> list[str]:
     return found + await asyncio.to_thread(files_with, nextbest.settings.export_dir, needle.encode())
 
 
-def files_with(folder: Path, needle: bytes) -> list[str]:
-    """Files below a folder that have a text in them."""
-    return [str(path) for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
-
-
 async def erase(api: Instance, customer_id: str, **body: Any) -> Any:
     return await api.ok("POST", f"/v1/customers/{customer_id}/erase", json=body, role="ops")
 
@@ -109,7 +121,13 @@ async def lived(shop: Nextbest) -> dict[str, Any]:
     await export_all(shop)
     waiting = await leave_open(shop)
     await set_aside(shop)
-    assert len(await stored_with(shop, CANARY)) > 12
+    planted = set(await stored_with(shop, CANARY))
+    assert {f"table {table}" for table in PLANTED} <= planted
+    keys = state.keys
+    names = {keys.household(HOME), keys.events(ME), keys.event_ids(ME), keys.contact(ME), keys.profile(ME)}
+    names |= {keys.absorbed(ME), keys.alias(VISITOR), keys.log(keys.bucket(ME)), "nb:triggered"}
+    assert {f"key {key}" for key in names} <= planted
+    await told_of_everything(shop)
     held = await exporter_of(state).customer_log.set_aside(ME, set())
     found = [one["position"] for one in held]
     assert sorted(found) == ["1-0", "1-1", "1-1"]  # but not what nobody can read
@@ -141,17 +159,21 @@ async def erased(shop: Nextbest, lived: dict[str, Any]) -> Any:
 
 
 async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) -> None:
-    assert erased["customers"] == erased["propensities"] == erased["suppressions"] == 1
+    assert erased["customers"] == erased["propensities"] == erased["aliases"] == 1
+    assert erased["suppressions"] == 3
+    assert erased["customer_notes"] == 2
+    assert erased["lifted_signals"] == 2  # of the person, and of the visitor who became part
     assert erased["set_aside"] == 5
     async with shop.api.state.engine.connect() as connection:
         query = text("SELECT position FROM dead_letters WHERE bucket >= 0")
         assert (await connection.scalars(query)).all() == ["1-3"]
-    assert erased["decisions"] == 7
-    assert erased["events"] == 1
+    assert erased["decisions"] == 8
+    assert erased["events"] == 3
     assert erased["stream_entries"] >= 3
     assert erased["waiting_decisions"] >= 7
     assert erased["canary_tests"] == 1
-    assert erased["trigger_firings"] == erased["trigger_waits"] == 1
+    assert erased["trigger_firings"] == 2  # the visitor called, too
+    assert erased["trigger_waits"] == 2  # that nothing comes, and for the day of the order
     assert erased["inexact"] == 0
     assert len(erased["exports"]) == 4  # arms are nobody's, and no decision was closed, as dsjson wants them
 
@@ -168,6 +190,17 @@ async def test_nothing_of_the_person_is_anywhere(shop: Nextbest, erased: Any) ->
     assert {path.name[:3] for path in shop.settings.export_dir.iterdir()} == {
         "ex-"
     }  # the arms are still there
+
+
+async def test_a_register_goes_on_protecting_and_no_household_nor_error_tells_of_the_person(
+    shop: Nextbest, erased: Any
+) -> None:
+    state: Any = shop.api.state
+    async with state.engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM register_entries")) == 1
+        errors = await connection.scalars(text("SELECT DISTINCT error FROM shadow_choices"))
+        assert errors.all() == ["ValueError"], "the kind of an error stays"
+    assert await state.redis.exists(state.keys.household(HOME)) == 0
 
 
 async def test_replays_learning_and_reports_are_as_they_were(
@@ -251,10 +284,10 @@ async def test_others_are_left_alone(shop: Nextbest, lived: dict[str, Any], eras
 async def test_the_trail_has_the_erasure_without_the_id(shop: Nextbest, erased: Any) -> None:
     found = (await shop.api.ok("GET", "/v1/privacy/actions", params={"customer_id": ME}))["actions"]
     entry, *before = found
-    assert {one["action"] for one in before} == {"recorded", "rectified"}
+    assert {one["action"] for one in before} == {"recorded", "rectified", "suppressed", "merged", "lifted"}
     assert CANARY not in str(found)
     assert (entry["action"], entry["author"], entry["reason"]) == ("erased", "test ops", "request 4711")
-    assert entry["details"]["decisions"] == 7
+    assert entry["details"]["decisions"] == 8
 
 
 async def test_who_is_kept_out_is_not_stored_again_and_counts_as_suppressed(shop: Nextbest) -> None:

@@ -182,3 +182,23 @@ async def test_no_value_is_stored_with_its_hash(registered: Instance) -> None:
     async with registered.state.engine.connect() as connection:
         query = text("SELECT count(*) FROM register_entries e WHERE e::text LIKE '%600111%'")
         assert await connection.scalar(query) == 0
+
+
+async def test_each_change_of_a_register_is_in_the_trail_without_its_salt(registered: Instance) -> None:
+    path, body = "/v1/registers/trailed", PHONE | {"field": "telefoon", "without_value": "pass"}
+    for change in ({}, {}, {"reason": "the law"}):
+        await registered.ok("PUT", path, json=body | change, role="ops")
+    await fill(registered, "trailed", "+34600111255")
+    problem_of(await registered.call("PUT", path, json=body | {"salt": "other"}, role="ops"), 409)
+    await registered.call("DELETE", path, params={"reason": "a newer one"}, role="ops")
+    problem_of(await registered.call("DELETE", path, role="ops"), 404)
+    found = (await registered.ok("GET", "/v1/privacy/actions", role="ops"))["actions"]
+    ours = [one for one in found if one["details"].get("register") == "trailed"]
+    assert [(one["action"], one["author"], one["reason"], one["details"]) for one in reversed(ours)] == [
+        ("register_stored", "test ops", "", {"register": "trailed", "new": True, "changed": []}),
+        ("register_stored", "test ops", "", {"register": "trailed", "new": False, "changed": ["reason"]}),
+        ("register_deleted", "test ops", "a newer one", {"register": "trailed", "entries": 1}),
+    ]
+    imported = next(one for one in found if one["action"] == "imported")
+    assert (imported["author"], imported["details"]["kind"]) == ("test admin", "registers")
+    assert SALT not in str(found)

@@ -127,6 +127,8 @@ ROLES_OF: dict[str, set[Role]] = {
     "erase_person": {"ops", "admin"},
     "readmit_person": {"ops", "admin"},
     "read_retention": {"ops", "admin"},
+    "read_export_folders": {"ops", "admin"},
+    "forget_export_folder": {"ops", "admin"},
     "start_retention": {"ops", "admin"},
     "read_privacy_trail": {"ops", "admin"},
     "read_suppressions": {"ops", "scientist", "admin"},

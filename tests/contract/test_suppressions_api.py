@@ -1,5 +1,6 @@
 """Suppression lists over HTTP: whoever is on one is left alone at once, in every process."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner, Result
 
+from app.cli import app
+from app.config import Settings
 from app.keys import Role
 from tests.support.api import Instance, Nextbest, decide, problem_of
 
@@ -182,3 +186,103 @@ async def test_a_file_that_names_what_is_not_there_is_refused_by_row_and_replace
     ]
     (entry,) = (await here.ok("GET", "/v1/customers/hal/suppressions"))["suppressions"]
     assert (entry["reason"], entry["scope"]) == ("asked", None)
+
+
+async def trail_of(api: Instance, customer_id: str) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """What the trail has of a customer, the oldest first: action, author, reason, details."""
+    found = await api.ok("GET", "/v1/privacy/actions", params={"customer_id": customer_id}, role="ops")
+    return [
+        (one["action"], one["author"], one["reason"], one["details"]) for one in reversed(found["actions"])
+    ]
+
+
+async def test_each_change_of_an_entry_is_in_the_trail_without_its_words(
+    instances: tuple[Instance, Instance],
+) -> None:
+    here, _ = instances
+    path = "/v1/suppressions/sales/ivy-of-the-trail"
+    for body in ({"reason": "she said so"}, {"reason": "she said so"}, {"reason": "other", "until": LATER}):
+        await here.ok("PUT", path, json=body, role="ops")
+    problem_of(await here.call("DELETE", path, params={"reason": "x" * 201}, role="ops"), 422, "reason")
+    await here.call("DELETE", path, params={"reason": "request 4711"}, role="ops")
+    problem_of(await here.call("DELETE", path, role="ops"), 404)
+    first = {"list": "sales", "new": True, "ends": False, "all": True}
+    assert await trail_of(here, "ivy-of-the-trail") == [
+        ("suppressed", "test ops", "", first),
+        ("suppressed", "test ops", "", first | {"new": False, "ends": True}),
+        ("unsuppressed", "test ops", "request 4711", {"list": "sales"}),
+    ]
+    everything = json.dumps(await here.ok("GET", "/v1/privacy/actions", role="ops"))
+    assert "she said so" not in everything
+    assert "ivy-of-the-trail" not in everything
+
+
+async def test_an_entry_of_a_visitor_is_in_the_trail_of_the_customer(
+    instances: tuple[Instance, Instance],
+) -> None:
+    here, _ = instances
+    visitor = "visitor:suppressed-0123456789"
+    await here.ok("POST", "/v1/customers/jan/merge", json={"visitor_id": visitor})
+    await here.ok("PUT", f"/v1/suppressions/sales/{visitor}", json={"reason": "asked"})
+    await here.call("DELETE", f"/v1/suppressions/sales/{visitor}")
+    assert [one[0] for one in await trail_of(here, "jan")] == ["merged", "suppressed", "unsuppressed"]
+
+
+async def test_an_import_of_entries_is_in_the_trail_with_its_author(
+    instances: tuple[Instance, Instance],
+) -> None:
+    here, _ = instances
+    file = "customer_id,list_id,reason\nkim,sales,asked\nkim,no list!,asked\n"
+    headers = {"Content-Type": "text/csv"}
+    await here.ok("POST", "/v1/imports/suppressions", content=file, headers=headers, role="ops")
+    newest, *_ = (await here.ok("GET", "/v1/privacy/actions", role="ops"))["actions"]
+    assert (newest["action"], newest["author"]) == ("imported", "test ops")
+    assert newest["details"] == {"kind": "suppressions", "rows": 2, "loaded": 1, "refused": 1}
+
+
+async def test_commands_put_customers_on_lists_and_take_them_off(
+    instances: tuple[Instance, Instance], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = instances
+    for name in ("postgres_url", "redis_url", "buckets"):
+        monkeypatch.setenv(f"NEXTBEST_{name.upper()}", str(getattr(settings, name)))
+    await here.ok("PUT", "/v1/reasons/in-peace", json={"name": "Leave in peace"})
+
+    async def run(*words: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["customers", *words])
+
+    assert await offered(here, "lea")
+    scope = '{"groups": ["cards"]}'
+    result = await run(
+        "suppress", "lea", "sales", "--reason-id", "in-peace", "--until", LATER, "--scope", scope
+    )
+    assert result.exit_code == 0, result.output
+    assert not await offered(here, "lea"), "in force at once"
+    (entry,) = (await here.ok("GET", "/v1/customers/lea/suppressions"))["suppressions"]
+    assert (entry["reason"], entry["reason_id"], entry["scope"]) == (
+        "Leave in peace",
+        "in-peace",
+        {"groups": ["cards"]},
+    )
+    for wrong, said in (
+        ([], "reason"),
+        (["--reason-id", "in-peac"], "reason_id"),
+        (["--reason", "x", "--until", "tomorrow"], "until"),
+        (["--reason", "x", "--scope", "{"], "--scope: is not JSON"),
+        (["--reason", "x", "--scope", '{"planets": []}'], "scope.planets"),
+        (["--reason", "x", "--scope", '{"groups": ["card"]}'], "scope.groups"),
+    ):
+        result = await run("suppress", "lea", "sales", *wrong)
+        assert (result.exit_code, said in result.output) == (1, True), result.output
+    result = await run("suppress", "lea", "a b", "--reason", "x")
+    assert (result.exit_code, "list_id" in result.output) == (1, True)
+    result = await run("unsuppress", "lea", "sales", "--reason", "request 4711")
+    assert result.exit_code == 0, result.output
+    assert await offered(here, "lea")
+    result = await run("unsuppress", "lea", "sales")
+    assert (result.exit_code, "is not on the list sales" in result.output) == (1, True)
+    put, removed = await trail_of(here, "lea")
+    assert (put[0], put[3]) == ("suppressed", {"list": "sales", "new": True, "ends": True, "all": False})
+    assert (removed[0], removed[2]) == ("unsuppressed", "request 4711")
+    assert put[1].endswith("command line)")
+    assert removed[1] == put[1]

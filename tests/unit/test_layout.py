@@ -59,6 +59,7 @@ COVERED = {
     "app/api/capacity/routes.py": "contract/test_capacity_hours.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
+    "app/api/privacy/routes.py": "contract/test_person_export.py",
     "app/api/privacy/schemas.py": "contract/test_person_export.py",
     "app/api/privacy/services.py": "contract/test_erasure.py",
     "app/commands/customers.py": "contract/test_erasure.py",

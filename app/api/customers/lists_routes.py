@@ -14,14 +14,13 @@ from app.api.customers.lists_schemas import (
     CustomerOutcome,
     CustomerSuppressions,
     DecisionsQuery,
-    LiftQuery,
     ListsQuery,
     RememberedSignal,
 )
 from app.api.deps import DeskReader, Ops, Reader, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.privacy.services import lifting_of
-from app.api.schemas import Id, PathCustomerId, answer_of
+from app.api.schemas import Id, PathCustomerId, ReasonQuery, answer_of
 from app.api.suppressions.schemas import ListedSuppression
 from decisioning.contact.signals import lasting_signals, reason_name
 from decisioning.reporting.store_customer_decisions import decisions_of_customer
@@ -100,7 +99,7 @@ async def lift_signal(
     signal_id: Id,
     state: State,
     key: Ops,
-    query: Annotated[LiftQuery, Query()],
+    query: Annotated[ReasonQuery, Query()],
 ) -> Response:
     """Lift a signal that is remembered of a customer before it ends. It is in the trail.
 

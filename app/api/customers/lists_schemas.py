@@ -107,14 +107,6 @@ class ListsQuery(Parameters):
     )
 
 
-class LiftQuery(Parameters):
-    """Why a signal is lifted."""
-
-    reason: Annotated[str, AfterValidator(storable)] = Field(
-        "", max_length=200, description="for the trail: no personal data"
-    )
-
-
 class RememberedSignal(BaseModel):
     """A signal that held in a decision for the customer, and counts still."""
 

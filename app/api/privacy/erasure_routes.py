@@ -7,7 +7,7 @@ from app.api.deps import Ops, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.privacy.schemas import ErasureBody, ErasureOut
 from app.api.privacy.services import eraser_of, erasures_of
-from app.api.schemas import PathCustomerId
+from app.api.schemas import PathCustomerId, answer_of
 from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["privacy"], route_class=JsonRoute)
@@ -17,10 +17,11 @@ router = APIRouter(prefix="/v1", tags=["privacy"], route_class=JsonRoute)
 async def erase_person(customer_id: PathCustomerId, body: ErasureBody, state: State, key: Ops) -> ErasureOut:
     """Erase a person: profile, lists and contacts are deleted, and the log goes on under a random pseudonym.
 
-    Reports, learning and replays stay as they are. It may be repeated, and has to be after a 503.
+    Reports, learning and replays stay as they are. It may be repeated, and has to be after a 503. Folders that somebody
+    exported to on the command line are not touched: those that may have the person are named.
     """
     erased = await (await eraser_of(state)).erase(customer_id, key.name, body.reason, keep_out=body.keep_out)
-    return ErasureOut.model_validate(erased.counts | {"exports": erased.exports})
+    return answer_of(ErasureOut, erased, export_folders=erased.folders, **erased.counts)
 
 
 @router.delete(f"/customers/{CUSTOMER_ID}/erasure", status_code=204, responses=problems(404))

@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.api.body import JsonRoute
 from app.api.cursors import DECISIONS
 from app.api.deps import Ops, State, problems
 from app.api.paths import CUSTOMER_ID
 from app.api.privacy.schemas import (
+    ExportFolder,
+    ExportFolders,
+    FolderQuery,
     PersonOut,
     PersonQuery,
     RetentionBody,
@@ -21,6 +24,8 @@ from app.api.privacy.schemas import (
 )
 from app.api.privacy.services import exporter_of, run_retention
 from app.api.schemas import PathCustomerId, answer_of
+from decisioning.errors import NotFound
+from decisioning.exporting.store_folders import FolderStore
 from decisioning.privacy.store_retention import Retention
 from profiles.privacy.store_actions import PrivacyTrail
 
@@ -66,3 +71,22 @@ async def read_retention(state: State, key: Ops) -> RetentionOut:
     """The last 100 things that were removed since they were older than they may be (`NEXTBEST_RETENTION`)."""
     found = await Retention(state.engine, {}).actions(MAX_RETENTION_ACTIONS)
     return RetentionOut(removed=[answer_of(RetentionEntry, one) for one in found])
+
+
+@router.get("/privacy/folders", responses=problems())
+async def read_export_folders(state: State, key: Ops) -> ExportFolders:
+    """The folders that `nextbest export` has written persons into: nextbest cannot erase anybody there."""
+    found = await FolderStore(state.engine).all()
+    return ExportFolders(folders=[answer_of(ExportFolder, one) for one in found])
+
+
+@router.delete("/privacy/folders", status_code=204, responses=problems(404))
+async def forget_export_folder(state: State, key: Ops, query: Annotated[FolderQuery, Query()]) -> Response:
+    """Forget a folder that you have deleted, so that no erasure names it. It is in the trail.
+
+    Files in it are not touched.
+    """
+    said = query.host, query.folder, query.kind
+    if not await FolderStore(state.engine).forget(*said, key.name, query.reason):
+        raise NotFound("folder of exports", f"{query.host}:{query.folder}")
+    return Response(status_code=204)

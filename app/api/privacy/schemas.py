@@ -6,9 +6,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.api.cursors import DecisionCursor
-from app.api.schemas import Body, CustomerId, Parameters, examples, shown, storable
+from app.api.schemas import Body, CustomerId, Parameters, ReasonQuery, examples, shown, storable
 from app.api.suppressions.schemas import ScopeOut
 from decisioning.privacy.export_service import MAX_DECISIONS
+
+_FOLDER = {
+    "host": "reports-1",
+    "folder": "/srv/export",
+    "kind": "decisions",
+    "author": "ann (command line)",
+    "written_at": "2026-03-08T02:00:00Z",
+}
 
 
 class PersonQuery(Parameters):
@@ -152,6 +160,36 @@ class PersonOut(BaseModel):
     next: str | None = Field(description="`before` of the next page; null if this is the last")
 
 
+class ExportFolder(BaseModel):
+    """A folder that a kind of export was written to on the command line: `folder/kind` on `host`."""
+
+    model_config = shown(_FOLDER)
+
+    host: str
+    folder: str
+    kind: str
+    author: str = Field(description="who wrote to it last")
+    written_at: datetime
+
+
+class ExportFolders(BaseModel):
+    """All folders that exports with persons were written to on the command line."""
+
+    model_config = shown({"folders": [_FOLDER]})
+
+    folders: list[ExportFolder]
+
+
+class FolderQuery(ReasonQuery):
+    """A folder that has been deleted, and why it is forgotten."""
+
+    host: Annotated[str, AfterValidator(storable)] = Field(max_length=255)
+    folder: Annotated[str, AfterValidator(storable)] = Field(max_length=4096, description="its path")
+    kind: Annotated[str, AfterValidator(storable)] | None = Field(
+        None, max_length=64, description="this kind alone; all that were written there if left out"
+    )
+
+
 class ErasureBody(Body):
     """An erasure. The reason is for the trail, so it must not have any of the person's data."""
 
@@ -186,6 +224,7 @@ class ErasureOut(BaseModel):
             "trigger_waits": 0,
             "inexact": 0,
             "exports": ["ex-6f1d0c9b7e2f4f0a"],
+            "export_folders": [_FOLDER],
         }
     )
 
@@ -212,6 +251,10 @@ class ErasureOut(BaseModel):
     exports: list[str] = Field(
         description="exports that had the customer in them, or were just written: removed"
     )
+    export_folders: list[ExportFolder] = Field(
+        description="folders of exports on the command line that have the customer in them, or cannot be looked at from"
+        " here: write them anew (`nextbest export KIND --out FOLDER --again`), or delete them"
+    )
 
 
 class TrailQuery(Parameters):
@@ -227,8 +270,9 @@ class TrailEntry(BaseModel):
 
     action_id: int
     action: str = Field(
-        description="recorded, rectified, imported, exported, erased, readmitted, lifted, rotated, retention, or,"
-        " of what was set aside, retried or dropped"
+        description="recorded, rectified, imported, exported, erased, readmitted, lifted, suppressed, unsuppressed,"
+        " register_stored, register_deleted, folder_forgotten, rotated, retention, or, of what was set aside,"
+        " retried or dropped"
     )
     author: str
     reason: str

@@ -1,5 +1,7 @@
 """The services of privacy, made of the state of a process; commands use them as well."""
 
+import socket
+
 from app.api.privacy.schemas import RetentionItem, RetentionRun
 from app.api.schemas import answer_of
 from app.config import parse_retention
@@ -8,6 +10,7 @@ from bandits.features import Encoder
 from bandits.onnx.model_inputs import FactsEncoder
 from bandits.sequential_policy import is_sequential
 from decisioning.contact.store_lifting import SignalLifter
+from decisioning.exporting.store_folders import FolderStore
 from decisioning.merging.lifting_service import LiftingService
 from decisioning.merging.store_aliases import AliasStore
 from decisioning.merging.store_handover import Handover
@@ -65,7 +68,9 @@ async def eraser_of(state: ApiState) -> PersonEraser:
         AliasStore(state.engine),
         Handover(state.redis, state.keys),
         state.exports,
+        FolderStore(state.engine),
         state.settings.export_dir,
+        socket.gethostname(),
         PrivacyTrail(state.engine),
         clock.now_ms,
         max([DEADLINE_MS, *(one.deadline_ms for one in placements.values())]) / 1000,

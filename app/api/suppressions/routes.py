@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from app.api.body import JsonRoute
 from app.api.deps import Ops, Reader, State, problems
 from app.api.paths import CUSTOMER_ID
-from app.api.schemas import Id, PathCustomerId, answer_of
+from app.api.schemas import Id, PathCustomerId, ReasonQuery, answer_of
 from app.api.suppressions.schemas import (
     EntriesQuery,
     SuppressionBody,
@@ -15,10 +15,8 @@ from app.api.suppressions.schemas import (
     SuppressionEntry,
     SuppressionStored,
 )
-from decisioning.catalog.checks import check_suppression
-from decisioning.contact.signals import reason_name
-from decisioning.errors import Invalid, NotFound
-from profiles.customer import OfferScope
+from app.api.suppressions.services import suppress
+from decisioning.errors import NotFound
 
 router = APIRouter(prefix="/v1/suppressions", tags=["customers"], route_class=JsonRoute)
 
@@ -30,16 +28,10 @@ async def put_suppression(
     """Put a customer on a list, or change the entry. There need not be a record of the customer.
 
     While it is in force the customer gets transactional offers on the basis of a contract or a legal obligation, and
-    nothing else; with a `scope`, nothing else of that. When this answers, no decision is made without it.
+    nothing else; with a `scope`, nothing else of that. When this answers, no decision is made without it. It is in the
+    trail.
     """
-    catalogue = state.current_catalogue()
-    scope = None if body.scope is None else OfferScope(**{k: tuple(v) for k, v in body.scope})
-    for mistake in check_suppression(scope, body.reason_id, catalogue.sections):
-        raise mistake
-    reason = body.reason or (body.reason_id and reason_name(catalogue.reasons, body.reason_id))
-    if not reason:
-        raise Invalid("reason", "is missing: give it in words, or a `reason_id` of the catalogue")
-    owner = await state.suppressions.put(list_id, customer_id, reason, body.until, scope, body.reason_id)
+    owner = await suppress(state, list_id, customer_id, body, key.name)
     return SuppressionStored(list_id=list_id, customer_id=owner)
 
 
@@ -57,8 +49,14 @@ async def read_suppressions(
 
 
 @router.delete(f"/{{list_id}}/{CUSTOMER_ID}", status_code=204, responses=problems(404))
-async def delete_suppression(list_id: Id, customer_id: PathCustomerId, state: State, key: Ops) -> Response:
-    """Take a customer off a list."""
-    if not await state.suppressions.delete(list_id, customer_id):
+async def delete_suppression(
+    list_id: Id,
+    customer_id: PathCustomerId,
+    state: State,
+    key: Ops,
+    query: Annotated[ReasonQuery, Query()],
+) -> Response:
+    """Take a customer off a list. It is in the trail."""
+    if not await state.suppressions.delete(list_id, customer_id, author=key.name, reason=query.reason):
         raise NotFound("suppression", f"{list_id}/{customer_id}")
     return Response(status_code=204)

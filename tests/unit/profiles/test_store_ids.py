@@ -63,7 +63,7 @@ async def test_what_is_stored_under_other_ids_is_moved_and_nothing_that_limits_c
         "plain": (5, {}, []),
     }
     assert await store.load("only scores", {}) is not None
-    assert await SuppressionStore(engine, store.cache).delete("l", "c1")
+    assert await SuppressionStore(engine, store.cache).delete("l", "c1", author="test")
 
 
 async def test_postgres_and_python_agree_on_the_one_form(engine: AsyncEngine) -> None:

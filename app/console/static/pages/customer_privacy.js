@@ -57,10 +57,10 @@ export function CustomerPrivacy({ id, onErased }) {
     setAsking(true);
   };
   const erase = async (reason) => {
-    const { exports, ...counts } = await post(`/v1/customers/${part(id)}/erase`, { reason, keep_out: keepOut.current.checked });
+    const { exports, export_folders: folders, ...counts } = await post(`/v1/customers/${part(id)}/erase`, { reason, keep_out: keepOut.current.checked });
     const parts = Object.entries({ ...counts, exports: exports.length }).filter(([, n]) => n > 0);
     setError(null);
-    setOutcome({ text: t(parts.length > 0 ? "erased" : "nothingToErase"), parts });
+    setOutcome({ text: t(parts.length > 0 ? "erased" : "nothingToErase"), parts, folders });
     onErased();
   };
   return html`<${Card} title=${t("whoseData")} data-testid="privacy">
@@ -71,9 +71,16 @@ export function CustomerPrivacy({ id, onErased }) {
     ${progress !== null && html`<p role="status">${t("exporting", { n: number(progress) })}</p>`}
     ${error && html`<${Failure} error=${error} />`}
     ${outcome &&
-    html`<div class="note good" role="status">
-      <strong>${outcome.text}</strong>
-      ${outcome.parts?.length > 0 && html`<dl class="facts">${outcome.parts.map(([what, n]) => html`<dt>${known(`erased.${what}`, what)}</dt><dd>${number(n)}</dd>`)}</dl>`}
+    html`<div role="status">
+      <div class="note good">
+        <strong>${outcome.text}</strong>
+        ${outcome.parts?.length > 0 && html`<dl class="facts">${outcome.parts.map(([what, n]) => html`<dt>${known(`erased.${what}`, what)}</dt><dd>${number(n)}</dd>`)}</dl>`}
+      </div>
+      ${outcome.folders?.length > 0 &&
+      html`<div class="note warn">
+        <strong>${t("erasedNotInFolders")}</strong>
+        <ul>${outcome.folders.map((one) => html`<li>${one.host}: ${one.folder}/${one.kind}</li>`)}</ul>
+      </div>`}
     </div>`}
     ${asking &&
     html`<${Confirm}

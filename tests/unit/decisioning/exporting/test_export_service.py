@@ -177,6 +177,24 @@ async def test_settled_days_are_kept_and_days_that_can_change_are_written_anew(t
     assert numbers_in(other, DAYS[0]) == list(range(ROWS))
 
 
+async def test_written_again_nothing_of_before_is_left(tmp_path: Path) -> None:
+    with pytest.raises(Cut):
+        await run(tmp_path, Made(cut=150))
+    (tmp_path / "features" / f"day={DAYS[0]}" / ".part-0009.parquet.tmp").write_text("cut off")
+    stale, far, other = (
+        tmp_path / "features" / name for name in ("day=2020-01-01", "day=2019-01-01", "day=x")
+    )
+    for folder in (stale, far, other):
+        folder.mkdir(parents=True)
+        (folder / "part-0000.parquet").write_text("of before")
+    again = Made()
+    await run(tmp_path, again, ExportRequest("features", since=date(2020, 1, 1), again=True))
+    assert len(again.read) == 2 * ROWS, "it does not go on behind what was written before"
+    assert not stale.exists()
+    assert [(folder / "part-0000.parquet").exists() for folder in (far, other)] == [True, True]
+    assert hidden(tmp_path) == []
+
+
 async def test_what_never_settles_is_always_written_anew(tmp_path: Path) -> None:
     source = Made()
     source.settles = False

@@ -53,6 +53,13 @@ def test_a_folder_that_is_not_here_may_have_anybody(tmp_path: Path) -> None:
     assert not is_in_files(tmp_path / "elsewhere", "arms", "me", set())
 
 
+def test_a_part_that_was_cut_off_may_have_anybody(tmp_path: Path) -> None:
+    write(tmp_path, "customers", "part-0000.parquet", pa.table({"customer_id": ["you"]}))
+    assert not is_in_files(tmp_path, "customers", "me", set())
+    write(tmp_path, "customers", ".part-0001.parquet.tmp", "PAR1 and no end")
+    assert is_in_files(tmp_path, "customers", "me", set())
+
+
 def test_files_that_cannot_be_removed_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
