@@ -427,14 +427,32 @@ def _prevents(trigger: str, n: int, other: Told, number: int, one: Told) -> bool
 CUSTOMERS = st.sampled_from(("x", "y"))
 AGES = st.sampled_from((0, 0, 0, 1, 7_000, 31_000, 70_000))
 THINGS = st.sampled_from(("1", "1", "2", None))
+ORDERS = st.tuples(
+    st.just("order"), CUSTOMERS, THINGS, st.none() | st.sampled_from([*DAYS_MS, "2027-01-15"]), AGES
+)
 ACTIONS = st.one_of(
     st.tuples(st.just("event"), CUSTOMERS, st.sampled_from("aaabbc"), AGES),
     st.tuples(st.just("outcome"), CUSTOMERS, st.sampled_from(("quoted", "accepted")), AGES),
-    st.tuples(st.just("order"), CUSTOMERS, THINGS, st.none() | st.sampled_from([*DAYS_MS]), AGES),
+    ORDERS,
     st.tuples(st.just("pass"), st.sampled_from((1, 5_000, 29_999, 30_000, 61_000, DAY_MS))),
     st.tuples(st.just("edit"), st.sampled_from(sorted(EDITIONS))),
     st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
 )
+OF_ONE = st.tuples(
+    st.just("order"),
+    st.just("x"),
+    st.just("1"),
+    st.sampled_from(("2027-01-15", "2027-01-16", "2027-01-14", None)),
+    st.sampled_from((0, 7_000, 31_000)),
+)
+DATED_ACTIONS = st.one_of(
+    OF_ONE,
+    ORDERS,
+    st.tuples(st.just("pass"), st.sampled_from((5_000, 61_000, DAY_MS))),
+    st.tuples(st.just("edit"), st.sampled_from(("all", "all", "some", "none"))),
+    st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
+)
+"""Nothing but dates of events."""
 
 
 async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired], set[Fired]]:
@@ -500,6 +518,16 @@ def test_what_fires_is_what_a_search_finds(
     runner: asyncio.Runner, engine: AsyncEngine, actions: Sequence[Any]
 ) -> None:
     fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.lists(OF_ONE, min_size=2, max_size=3), actions=st.lists(DATED_ACTIONS, max_size=12))
+def test_what_fires_on_dates_of_events_is_what_a_search_finds(
+    runner: asyncio.Runner, engine: AsyncEngine, first: Sequence[Any], actions: Sequence[Any]
+) -> None:
+    ends: list[Any] = [("look", None, True), ("pass", 61_000), ("look", None, False), ("pass", DAY_MS)]
+    fired, wanted = runner.run(live(engine, [*first, *actions, *ends]))
     assert fired == wanted
 
 
