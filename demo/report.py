@@ -163,7 +163,9 @@ def interests_line(report: Json) -> str:
     """Write what events of purchases told of the households' interests, those of most households first."""
     rows = sorted((row for row in report["interests"] if row["customers"]), key=lambda row: -row["customers"])
     found = ", ".join(f"{row['name']} {row['customers']:,}" for row in rows[:MAX_INTERESTS])
-    return f"Interests told by purchases, in households of {report['sample']:,}: {found or 'none yet'}"
+    return (
+        f"Interests told by purchases, in a sample of {report['sample']:,} households: {found or 'none yet'}"
+    )
 
 
 def plain_line(figures: Figures) -> str:

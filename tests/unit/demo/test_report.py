@@ -135,10 +135,12 @@ def test_interests_are_on_screen_and_in_the_file(figures: Figures) -> None:
         {"concept": c, "name": c.upper(), "customers": n, "total": n, "share": 0} for c, n in concepts.items()
     ]
     figures.interests = {"customers": 2469, "sample": 1500, "interests": rows}
-    assert "Interests told by purchases, in households of 1,500: C 1,200, B 7, D 3, E 2\n" in shown(figures)
+    assert "Interests told by purchases, in a sample of 1,500 households: C 1,200, B 7, D 3, E 2\n" in shown(
+        figures
+    )
     assert to_json(figures)["interests"] == figures.interests
     figures.interests["interests"] = rows[:1]
-    assert "in households of 1,500: none yet" in shown(figures)
+    assert "in a sample of 1,500 households: none yet" in shown(figures)
 
 
 def test_errors_and_degraded_answers_are_not_hidden(figures: Figures) -> None:
