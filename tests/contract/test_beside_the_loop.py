@@ -10,7 +10,7 @@ import pytest
 from app.api.reports import calibration_routes, offer_routes, routes
 from decisioning.decide import service
 from tests.support.api import Nextbest, decide
-from tests.support.waiting import MAX_WAIT_S, eventually
+from tests.support.waiting import DEADLINE_S, MAX_WAIT_S, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -59,7 +59,8 @@ async def test_reports_in_all_threads_hold_up_no_explanation(shop: Nextbest) -> 
     done = threading.Event()
     reports = [asyncio.create_task(asyncio.to_thread(done.wait, MAX_WAIT_S)) for _ in range(64)]
     try:
-        answer = await decide(shop.api, "c-1", "desk", explain=True)
+        async with asyncio.timeout(DEADLINE_S):
+            answer = await decide(shop.api, "c-1", "desk", explain=True)
         assert answer["explanation"]
         assert not any(report.done() for report in reports)
     finally:
