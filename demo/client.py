@@ -83,6 +83,10 @@ class ApiClient:
         triggers = (await self._get("/v1/firings/counts", days="1"))["triggers"]
         return dict(sum((Counter(one["counts"]) for one in triggers), Counter[str]()))
 
+    async def interests(self) -> Json:
+        """Read the report on what a sample of the households is interested in. Raises NextbestError."""
+        return _object(await self._patient.request("GET", "/v1/reports/interests"))
+
     async def acceptance(self, by: str = "policy") -> list[Json]:
         """Read the rows of the acceptance report. Raises NextbestError."""
         rows: list[Json] = (await self._get("/v1/reports/acceptance", by=by))["rows"]

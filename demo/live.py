@@ -84,6 +84,10 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
         while not (figures.firings.get("delivered") or hurry.is_set()) and time.monotonic() < late:
             await asyncio.sleep(REFRESH_S)
             await refresh(session, api, warm)
+        try:
+            figures.interests = await api.interests()
+        except NextbestError as error:
+            figures.tally.errors[f"report: {type(error).__name__}"] += 1
         print_end(console, figures)
         await asyncio.to_thread(write_json, figures, session.report)
         console.print(f"The same figures are in {session.report}", highlight=False, soft_wrap=True)

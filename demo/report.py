@@ -21,6 +21,7 @@ NOTES = {
     "default": "the placement's default offers",
 }
 MAX_SHOWN_ALIKE = 2
+MAX_INTERESTS = 4
 HISTORY_NOTE = "targeted, not randomised: no uplift claimed"
 SIMULATED = (
     "Visitors and their answers are simulated, by a model fitted on the real redemptions and scaled up: the rates "
@@ -34,7 +35,8 @@ class Figures:
     """All that is reported.
 
     `acceptance` and `arms` are rows of the API's answers; `learned_observations` is how much the arms' evidence grew by
-    live feedback; `firings` has how often triggers fired, by what came of it; `set_up` has the seconds of each step.
+    live feedback; `firings` has how often triggers fired, by what came of it; `interests` is the API's report on them,
+    read when the visitors have gone; `set_up` has the seconds of each step.
     """
 
     api_url: str
@@ -45,6 +47,7 @@ class Figures:
     arms: Sequence[Json] = ()
     learned_observations: float = 0.0
     firings: Mapping[str, int] = field(default_factory=dict)
+    interests: Json | None = None
     explained: Json | None = None
     example_customer: str = ""
     offer_names: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +105,7 @@ def to_json(figures: Figures) -> Json:
         "answers": dict(tally.answers),
         "events": dict(tally.events),
         "firings": dict(figures.firings),
+        "interests": figures.interests,
         "errors": dict(tally.errors),
         "degraded": dict(tally.degraded),
         "decision_p50_ms": tally.latency_ms(0.5),
@@ -146,11 +150,22 @@ def print_end(console: Console, figures: Figures) -> None:
     if figures.explained is not None:
         console.print(explained_panel(figures.explained, figures.offer_names))
     console.print(*_result_parts(figures), sep="\n")
+    if figures.interests is not None:
+        console.print(interests_line(figures.interests), soft_wrap=True)
     if figures.learned:
         grown = f"{figures.learned_observations:,.0f}"
         console.print(f"Learned: live feedback added {grown} observations to the arms.", style="green")
     else:
         console.print("Nothing was learned from live feedback.", style="red")
+
+
+def interests_line(report: Json) -> str:
+    """Write what events of purchases told of the households' interests, those of most households first."""
+    rows = sorted((row for row in report["interests"] if row["customers"]), key=lambda row: -row["customers"])
+    found = ", ".join(f"{row['name']} {row['customers']:,}" for row in rows[:MAX_INTERESTS])
+    return (
+        f"Interests told by purchases, in a sample of {report['sample']:,} households: {found or 'none yet'}"
+    )
 
 
 def plain_line(figures: Figures) -> str:

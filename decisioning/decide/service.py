@@ -6,6 +6,7 @@ function of values that returns its result.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -55,6 +56,8 @@ from storage.keys import Keys, generated_id, is_reserved
 
 __all__ = ["DecisionInputs", "DecisionService"]
 
+EXPLAINING_THREADS = 2
+"""So many explanations are made at once, in threads of their own: reports, which share others, hold none up."""
 MAX_REDRAWS = 3
 """So often is an answer drawn anew since others were faster; then offers that may be refused are left out."""
 
@@ -96,6 +99,7 @@ class DecisionService:
         self._told_definitions = ToldDefinitions()
         self._withdrawals = Withdrawals(decision_log, clock_ms)
         self._earlier = EarlierAnswers(decision_log, archive)
+        self._explainers = ThreadPoolExecutor(EXPLAINING_THREADS, "explaining")
 
     async def decide(self, request: DecisionInputs) -> dict[str, Any]:
         """Answer a request (as ``codec.answer_of`` gives it, and ``explanation`` if that was asked for).
@@ -120,8 +124,9 @@ class DecisionService:
         return answer_of(decided.record) | await self._explain(context, decided)
 
     async def close(self) -> None:
-        """Wait a little for what still runs in the background."""
+        """Wait a little for what still runs in the background; nothing is explained any more."""
         await self._withdrawals.close()
+        self._explainers.shutdown(wait=False)
 
     async def _decide_resolved(self, context: DecisionContext) -> tuple[DecisionContext, Decided]:
         """Walk the path; anew for the customer, with a context for that, if who is asked for is an alias."""
@@ -457,7 +462,7 @@ class DecisionService:
         return Decided(defaults_record(context, evaluated, eligible.inputs, eligible.available))
 
     async def _explain(self, context: DecisionContext, decided: Decided) -> dict[str, Any]:
-        """Explain the decision, in a thread, if that was asked for, and it was made now by a policy."""
+        """Explain the decision, in a thread for that, if it was asked for, and made now by a policy."""
         selected = decided.selected
         if not context.request.explain or selected is None:
             return {}
@@ -465,7 +470,8 @@ class DecisionService:
         propensities = result.selection.propensities
         found = [] if propensities is None else propensities.tolist()
         situation = Situation(selected.eligible.inputs, result.context.weights, found, result.selection)
-        return {"explanation": await asyncio.to_thread(explain, situation)}
+        loop = asyncio.get_running_loop()
+        return {"explanation": await loop.run_in_executor(self._explainers, explain, situation)}
 
 
 def _caller_choice(context: DecisionContext) -> tuple[int, ...] | None:

@@ -1,6 +1,6 @@
 """The decision that a firing calls for: for its placement, or the best of its channels; once, however often tried."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.decide.context import DecisionInputs
+from decisioning.model.decision import Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.model.trigger import Trigger, TriggerChannel
 from decisioning.triggers.channels import (
@@ -21,6 +22,7 @@ from decisioning.triggers.channels import (
     selected_offers,
 )
 from decisioning.triggers.delivery import OpenFiring, Plan, Progress
+from decisioning.triggers.firing import FiringStatus
 from decisioning.triggers.ports import Decider, Keeper, Profiles
 
 DEADLINE_MS = 2_000
@@ -50,9 +52,14 @@ class Undecided(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No placement has an offer for the customer. ``reason``: why, for people."""
+    """No placement has an offer for the customer, or none that may be sent. ``reason``: why, for people.
+
+    ``status``: what the firing ends as. ``decision_id``: of a decision that is found to have been made.
+    """
 
     reason: str
+    status: FiringStatus = "nothing"
+    decision_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Chosen:
 
 
 class FiringDecisions:
-    """Decides for firings. ``clock_ms`` gives Unix ms."""
+    """Decides for firings. ``clock_ms`` gives Unix ms. ``find_decision``: looks up a decision by its id."""
 
     def __init__(
         self,
@@ -78,12 +85,14 @@ class FiringDecisions:
         profiles: Profiles,
         keeper: Keeper,
         clock_ms: Callable[[], int],
+        find_decision: Callable[[str], Awaitable[Decision | None]],
     ) -> None:
         self._decisions = decisions
         self._catalogue = catalogue
         self._profiles = profiles
         self._keeper = keeper
         self._clock_ms = clock_ms
+        self._find_decision = find_decision
 
     async def decide(self, firing: OpenFiring, trigger: Trigger) -> Chosen | Nothing:
         """Decide for a firing: asked again, it answers the same.
@@ -99,6 +108,10 @@ class FiringDecisions:
         views = self._catalogue().views
         for placement in plan.placements:
             if placement not in views:
+                # A worker that was killed may have decided there, and sent it: no other decision is made beside that.
+                decision_id = plan.decision_id(firing.firing_id, placement)
+                if await self._was_offered(decision_id):
+                    return Nothing(_gone(placement), "dropped", decision_id)
                 continue
             # An erasure waits for as long as a decision may take after it has deleted the firing.
             if not await self._keeper.holds(firing):
@@ -121,7 +134,7 @@ class FiringDecisions:
         assert firing.chosen is not None
         placement, decision = firing.chosen["placement"], firing.chosen["decision"]
         if placement not in self._catalogue().views:
-            return Nothing(f"the placement {placement} is not in the catalogue any more")
+            return Nothing(_gone(placement), "dropped")
         answer = await self._ask(firing, placement, Plan(()), dry_run=True, explain=True)
         if outages := _outages(answer):
             raise Undecided(outages)
@@ -130,10 +143,14 @@ class FiringDecisions:
         why = {o["offer_id"]: forbidden_now(o["offer_id"], answer["explanation"]) for o in decision["offers"]}
         left = [offer for offer in decision["offers"] if why[offer["offer_id"]] is None]
         if not left:
-            return Nothing(
-                f"stopped before it was sent by {', '.join(sorted({str(w) for w in why.values()}))}"
-            )
+            stops = ", ".join(sorted({str(w) for w in why.values()}))
+            return Nothing(f"stopped before it was sent by {stops}", "dropped")
         return {**firing.chosen, "decision": {**decision, "offers": left}}
+
+    async def _was_offered(self, decision_id: str) -> bool:
+        """Return whether a decision was made under an id, and selected something."""
+        decision = await self._find_decision(decision_id)
+        return decision is not None and any(offer.score is not None for offer in decision.offers)
 
     async def _make_plan(self, firing: OpenFiring, trigger: Trigger) -> Plan | Nothing:
         """Say which placements to ask, the best first, and keep that, as it must not change any more.
@@ -203,6 +220,10 @@ class FiringDecisions:
                 answer = await self._ask(firing, placement, Plan(()), dry_run=True, explain=True)
                 told.append(f"{placement}: {describe_stops(answer.get('explanation', ()))}")
         return "; ".join(told) or "none of its placements is in the catalogue any more"
+
+
+def _gone(placement: str) -> str:
+    return f"the placement {placement} is not in the catalogue any more"
 
 
 def context_of(firing: OpenFiring) -> dict[str, Any]:

@@ -77,12 +77,12 @@ class FiringService:
         if firing.status == "decided":
             left = await self._decisions.decided_before(firing)
             if isinstance(left, Nothing):
-                return Progress(firing, "dropped", left.reason)
+                return Progress(firing, left.status, left.reason)
             chosen, decision_id = left, firing.decision_id
         else:
             found = await self._decisions.decide(firing, trigger)
             if isinstance(found, Nothing):
-                return Progress(firing, "nothing", found.reason)
+                return Progress(firing, found.status, found.reason, found.decision_id)
             chosen, decision_id = found.as_json(), str(found.decision["decision_id"])
         message = message_of(firing, chosen, to_iso(firing.fired_at_ms))
         if not await self._keeper.holds(firing):  # as late as can be: an erasure may have deleted it

@@ -1,6 +1,6 @@
 """Waits for dates that events hold: each event, or each thing that they are about, has a day of its own. Pure."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from hashlib import sha256
 from typing import Any
 
@@ -80,6 +80,14 @@ def end_date(trigger: Trigger, wait: Wait, time_zone: Any, now_ms: int) -> Candi
         cause = {**wait.cause, "day": day.day.isoformat()}
         return Wait(wait.key, wait.since_ms, day.at_ms, wait.occasion, cause)
     return Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)
+
+
+def is_newer(trigger: Trigger, wait: Wait, at_ms: int, event_id: str, properties: Mapping[str, Any]) -> bool:
+    """Return whether an event is about what a wait with a key is about, and happened later than what it counts by."""
+    value = None if trigger.on.key is None else properties.get(trigger.on.key)
+    if value is None or f"/{_name_of(value)}" != wait.key[2]:
+        return False
+    return (at_ms, event_id) > _order(wait.since_ms, wait.cause)
 
 
 def _order(at_ms: int, cause: Any) -> tuple[int, str]:

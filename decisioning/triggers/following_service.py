@@ -17,7 +17,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
 from decisioning.privacy.pseudonym import PREFIX as ERASED
-from decisioning.triggers.event_days import end_date, fold_date, is_of_date, wait_key
+from decisioning.triggers.event_days import end_date, fold_date, is_newer, is_of_date, wait_key
 from decisioning.triggers.firing import Candidate, Firing, firing_of
 from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
 from storage.clock import DAY_MS, to_iso
@@ -49,6 +49,9 @@ class Turn(FiringTurn, Protocol):
     async def keep(self, waits: Sequence[Wait], version: int) -> None: ...
     async def drop(self, keys: Sequence[WaitKey]) -> None: ...
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
+    async def events_since(
+        self, asked: Sequence[tuple[str, str, int]]
+    ) -> list[tuple[int, int, str, Mapping[str, Any]]]: ...
     async def time_zones(self, customer_ids: set[str]) -> dict[str, Any]: ...
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
     async def scanned(self) -> dict[str, int]: ...
@@ -271,7 +274,7 @@ async def _end_waits(
         if trigger is not None and is_of_date(wait):
             match end_date(trigger, wait, zones.get(wait.key[1]), now_ms):
                 case Candidate() as candidate:
-                    on_dates.append(candidate)
+                    on_dates.append((trigger, wait, candidate))
                 case Wait() as other:
                     longer.append(other)
             continue
@@ -287,11 +290,23 @@ async def _end_waits(
     await turn.drop([wait.key for wait in due])
     await turn.keep(longer, version)
     prevented = await _prevented(turn, over)
-    return on_dates + [
+    corrected = await _corrected(turn, [(trigger, wait) for trigger, wait, _ in on_dates])
+    return [candidate for _, wait, candidate in on_dates if wait.key not in corrected] + [
         Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)
         for trigger, wait in over
         if wait.key not in prevented
     ]
+
+
+async def _corrected(turn: Turn, over: Sequence[tuple[Trigger, Wait]]) -> set[WaitKey]:
+    """Find waits for days that an event corrected while their trigger was paused: it begins no wait, but ends these."""
+    keyed = [(trigger, wait) for trigger, wait in over if trigger.on.key is not None]
+    asked = [(wait.key[1], trigger.on.event or "", wait.since_ms) for trigger, wait in keyed]
+    return {
+        keyed[place][1].key
+        for place, at_ms, event_id, properties in await turn.events_since(asked)
+        if is_newer(*keyed[place], at_ms, event_id, properties)
+    }
 
 
 async def _prevented(turn: Turn, over: Sequence[tuple[Trigger, Wait]]) -> set[WaitKey]:

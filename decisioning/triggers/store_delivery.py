@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.model.trigger import NOT_DECLARED
+from decisioning.model.trigger import DAY_OVER, NOT_DECLARED
 from decisioning.triggers.delivery import OpenFiring, Plan, Progress
 from decisioning.triggers.firing import FiringStatus
 from storage.clock import to_datetime, to_ms
@@ -66,8 +66,10 @@ UPDATE trigger_firings SET status = 'decided', next_attempt_at = :now, updated_a
     began_at = :now, earlier_attempts = attempts
 WHERE firing_id = cast(:firing_id AS uuid) AND status = 'failed' RETURNING *
 """)
+# What is noted of a day that was over is no time at which its trigger fired, as for `again_after_s`.
 _COUNTS = text("""
-SELECT trigger_id, status, count(*) AS firings, max(fired_at) AS last_fired_at
+SELECT trigger_id, status, count(*) AS firings,
+    max(fired_at) FILTER (WHERE status_reason IS DISTINCT FROM cast(:past AS text)) AS last_fired_at
 FROM trigger_firings WHERE fired_at >= :since GROUP BY trigger_id, status ORDER BY trigger_id, status
 """)
 _ONE = text("SELECT * FROM trigger_firings WHERE firing_id = cast(:firing_id AS uuid)")
@@ -204,9 +206,10 @@ class FiringDeliveries:
             return (await connection.execute(_ONE, {"firing_id": firing_id})).first()
 
     async def counts(self, since_ms: int) -> list[Any]:
-        """Count firings since a time by trigger and status."""
+        """Count firings since a time by trigger and status; ``last_fired_at`` is ``None`` where no day was to come."""
+        values = {"since": to_datetime(since_ms), "past": DAY_OVER}
         async with single_statement(self._engine) as connection:
-            return list(await connection.execute(_COUNTS, {"since": to_datetime(since_ms)}))
+            return list(await connection.execute(_COUNTS, values))
 
     async def shown(self, wanted: FiringFilter, limit: int) -> list[Any]:
         """Read firings, the newest first."""

@@ -81,6 +81,13 @@ JOIN names USING (customer_id)
 JOIN events AS e ON e.customer_id = names.name AND e.type = n.type AND e.occurred_at >= n.since
     AND e.event_id <> n.event_id
 """)
+_EVENTS_SINCE = text(f"""
+WITH RECURSIVE {NAMES} SELECT n.place, e.occurred_at, e.recorded_ms, e.event_id, e.properties
+FROM unnest(cast(:places AS integer[]), cast(:customers AS text[]), cast(:types AS text[]),
+    cast(:since AS timestamptz[])) AS n (place, customer_id, type, since)
+JOIN names USING (customer_id)
+JOIN events AS e ON e.customer_id = names.name AND e.type = n.type AND e.occurred_at >= n.since
+""")
 _TOLD = text("""
 SELECT DISTINCT decision_id || '/' || offer_id AS item, outcome FROM outcomes
 WHERE decision_id = ANY(:ids) AND outcome = ANY(:outcomes)
@@ -246,6 +253,26 @@ class TriggerTurn:
             "ids": list(ids),
         }
         return {row.place for row in await self._connection.execute(_LATER_EVENTS, values)}
+
+    async def events_since(
+        self, asked: Sequence[tuple[str, str, int]]
+    ) -> list[tuple[int, int, str, Mapping[str, Any]]]:
+        """Read archived events: ``asked`` is customer, type, and since when (Unix ms); events of aliases among them.
+
+        Returns of each the place of whom asked for it, when it happened, its id and its properties.
+        """
+        if not asked:
+            return []
+        customers, types, since = zip(*asked, strict=True)
+        values = {
+            "places": list(range(len(asked))),
+            "customers": list(customers),
+            "types": list(types),
+            "since": [to_datetime(at_ms) for at_ms in since],
+        }
+        rows = await self._connection.execute(_EVENTS_SINCE, values)
+        # As in the log: nothing happened later than it was told.
+        return [(r.place, min(to_ms(r.occurred_at), r.recorded_ms), r.event_id, r.properties) for r in rows]
 
     async def told(self, items: Collection[str], outcomes: Collection[str]) -> set[tuple[str, str]]:
         """Find archived outcomes of decided offers: ``<decision>/<offer>`` and outcome."""

@@ -1,5 +1,6 @@
 """Reports and explanations are made in threads: decisions are not held up by them."""
 
+import asyncio
 import threading
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from app.api.reports import calibration_routes, offer_routes, routes
 from decisioning.decide import service
 from tests.support.api import Nextbest, decide
+from tests.support.waiting import DEADLINE_S, MAX_WAIT_S, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,6 +52,50 @@ async def test_explanations_are_made_in_threads_whatever_the_deadline(
     assert answer["explanation"]
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+async def test_reports_in_all_threads_hold_up_no_explanation(shop: Nextbest) -> None:
+    """Reports share the default threads of the event loop, of which there are 32 at most."""
+    done = threading.Event()
+    reports = [asyncio.create_task(asyncio.to_thread(done.wait, MAX_WAIT_S)) for _ in range(64)]
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            answer = await decide(shop.api, "c-1", "desk", explain=True)
+        assert answer["explanation"]
+        assert not any(report.done() for report in reports)
+    finally:
+        done.set()
+        await asyncio.gather(*reports)
+
+
+async def test_few_explanations_are_made_at_once_and_their_threads_end_with_the_application(
+    nextbest: Nextbest, shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain = getattr(service, "explain")  # noqa: B009 (what the module imports is not exported)
+    at_once, most = set[int](), list[int]()
+
+    def slowly(*args: Any) -> Any:
+        at_once.add(threading.get_ident())
+        most.append(len(at_once))
+        threading.Event().wait(0.02)
+        at_once.discard(threading.get_ident())
+        return explain(*args)
+
+    def explaining() -> int:
+        return sum(thread.name.startswith("explaining") for thread in threading.enumerate())
+
+    monkeypatch.setattr(service, "explain", slowly)
+    before = explaining()
+    async with nextbest.another() as api:
+        answers = await asyncio.gather(*(decide(api, f"c-{n}", "desk", explain=True) for n in range(12)))
+        assert all(answer["explanation"] for answer in answers)
+        assert explaining() - before <= service.EXPLAINING_THREADS
+    assert max(most) <= service.EXPLAINING_THREADS
+
+    async def ended() -> bool:
+        return explaining() == before
+
+    await eventually(ended, "the threads to end", progress=explaining)
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[int]:

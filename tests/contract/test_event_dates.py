@@ -96,6 +96,30 @@ async def test_a_day_that_is_over_does_not_fire_and_says_so(triggers: Triggers) 
     triggers.ahead_ms = 0
 
 
+async def test_a_day_that_is_over_is_counted_but_is_no_time_at_which_a_trigger_fired(
+    triggers: Triggers,
+) -> None:
+    async def counted() -> Any:
+        answer = await triggers.nextbest.api.ok("GET", "/v1/firings/counts", role="ops")
+        (found,) = [one for one in answer["triggers"] if one["trigger"] == "late"]
+        return found
+
+    await triggers.declare("late", ON)
+    await triggers.tell("order", "fay", "f1", delivery_date=day(3))
+    await triggers.follow()
+    assert await counted() == {"trigger": "late", "counts": {"dropped": 1}, "last_fired_at": None}
+    await triggers.tell("order", "fay", "f2", delivery_date=day(8))
+    triggers.ahead_ms = 2 * DAY_MS
+    await triggers.follow()
+    fired = await counted()
+    assert fired["counts"] == {"dropped": 1, "due": 1}
+    await triggers.tell("order", "fay", "f3", delivery_date=day(3))
+    triggers.ahead_ms = 0
+    await triggers.follow()
+    assert await counted() == fired | {"counts": {"dropped": 2, "due": 1}}
+    assert fired["last_fired_at"][:10] == day(1)
+
+
 async def test_who_confirmed_meanwhile_is_not_reminded(triggers: Triggers) -> None:
     api = triggers.nextbest.api
     await api.ok("PUT", "/v1/event-types/confirmed", json={"name": "Confirmed"})

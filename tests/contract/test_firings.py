@@ -273,6 +273,39 @@ async def test_a_firing_is_decided_for_one_placement_though_its_trigger_is_edite
         assert {message["data"]["placement"] for message in receiver.messages} == {"mail"}
 
 
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize(("step", "sent"), [("plan", None), ("ask", None), ("decide", 0), ("sent", 1)])
+async def test_nothing_else_is_decided_though_the_first_placement_is_removed_meanwhile(
+    world: World, step: str, sent: int | None, archived: bool
+) -> None:
+    """Where it was not asked before it was removed, the next one of the channels is."""
+    api, customer, first = world.nextbest.api, f"removed-{step}-{archived}", f"first-{step}-{archived}"
+    await put_customer(world, customer, ["*"], {"by-sms": 0.1, "by-call": 0.9})
+    placement = {"channel": "call", "policy": "propensity", "control_share": 0, "deadline_ms": 5000}
+    await api.ok("PUT", f"/v1/placements/{first}", json=placement)
+    async with receiving() as receiver:
+        channels = (TriggerChannel(first, 4.0), TriggerChannel("sms", 0.05))
+        (firing_id,) = await world.fire(to(receiver, channels=channels), customer)
+        with pytest.raises(Killed):
+            await kill_at(world, step, firing_id)
+        if archived:
+            await world.nextbest.worker.archive()
+        removed = await api.call("DELETE", f"/v1/placements/{first}", role="admin")
+        assert removed.is_success, removed.text
+        await world.nextbest.api.state.refresh()
+        world.ahead_ms += LEASE_MS
+        await world.work(world.worker())
+        row, placements = await world.read(firing_id), {m["data"]["placement"] for m in receiver.messages}
+        made = [decision["placement"] for decision in await world.decisions_of(customer)]
+        if sent is None:
+            # Killed before the plan was kept, it is compared anew; after that, what is left of the plan is asked.
+            assert (row.status, made, placements) == ("delivered", ["sms"], {"sms"})
+            return
+        assert (row.status, made, len(receiver.requests)) == ("dropped", [first], sent)
+        assert row.status_reason == f"the placement {first} is not in the catalogue any more"
+        assert row.decision_id == f"firing-{firing_id}:0:{first}"
+
+
 async def kill_at(world: World, step: str, firing_id: str) -> None:
     """Take up a firing, and be killed at a step."""
     worker = world.worker()

@@ -1,6 +1,7 @@
 """The report on a hold-out counts customers whom only triggers reach, and those whom they would have reached."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.decide.store_profiles import CachedProfiles
 from decisioning.holdouts.holdout import Holdout
+from decisioning.log.lookup_service import decision_of
 from decisioning.model.trigger import DAY_OVER
 from decisioning.privacy.pseudonym import PREFIX
 from decisioning.reporting.store_asked_days import AskedDays
@@ -46,7 +48,8 @@ async def deliver(shop: Nextbest) -> None:
     state = shop.api.state
     store = FiringDeliveries(state.engine)
     profiles = CachedProfiles(state.profiles, state.numbers)
-    decisions = FiringDecisions(state.decisions, state.current_catalogue, profiles, store, clock.now_ms)
+    find = partial(decision_of, decision_log=state.decision_log, archive=state.archive)
+    decisions = FiringDecisions(state.decisions, state.current_catalogue, profiles, store, clock.now_ms, find)
     service = FiringService(
         decisions, lambda: state.current_catalogue().triggers, NoSender(), store, clock.now_ms, lambda: 0.5
     )

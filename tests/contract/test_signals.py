@@ -197,6 +197,39 @@ async def test_a_signal_of_one_channel_closes_nothing_elsewhere(peace: Nextbest)
     assert await offered(api, "nina", "wide") == EVERYTHING
 
 
+async def test_an_influencer_who_complains_is_offered_service_and_nothing_else(peace: Nextbest) -> None:
+    """A signal closes sales to whom many listen at the first complaint, and a rule opens a desk of their own."""
+    api = peace.api
+    await api.ok("PUT", "/v1/attributes/customer.influencer", json={"type": "bool"})
+    when = "customer.influencer && events.complaints_90d >= 1"
+    signal = {"when": when, "reason": "complaint", "scope": {"except_goals": ["serve", "retain"]}}
+    await api.ok("PUT", "/v1/signals/influencer", json=signal)
+    rule = {"name": "for influencers", "tier": "applicability", "when": "customer.influencer"}
+    await put_offer(api, "own-desk", group="service", rules=[rule])
+    await api.ok(
+        "PUT",
+        "/v1/offers/own-desk/treatments/desk",
+        json={"channel": "agent", "language": "en", "title": "x"},
+    )
+    for customer, influencer in (("star", True), ("fan", False), ("calm-star", True), ("unknown", None)):
+        attributes = {} if influencer is None else {"influencer": influencer}
+        await api.ok("PUT", f"/v1/customers/{customer}", json={"attributes": attributes})
+        if customer != "calm-star":
+            event = {"event_id": f"{customer}-1", "customer_id": customer, "type": "complaint"}
+            await api.ok("POST", "/v1/events", json=event)
+    made = await decide(api, "star", "desk", explain=True)
+    assert {o["offer_id"] for o in made["offers"]} == SERVICE | {"own-desk"}
+    assert [(s["signal"], s["name"]) for s in made["signals"]] == [("influencer", "A complaint is open")]
+    for offer in SALES:
+        (stop,) = next(c["stops"] for c in made["explanation"] if c["offer_id"] == offer)
+        assert (stop["stage"], stop["name"]) == ("signal", "signal influencer")
+    for placement in ("desk", "wide"):
+        assert await offered(api, "calm-star", placement) == EVERYTHING | {"own-desk"}
+        assert await offered(api, "fan", placement) == EVERYTHING
+        assert await offered(api, "unknown", placement) == EVERYTHING, "of whom it is not known is none"
+    await api.ok("DELETE", "/v1/signals/influencer")
+
+
 async def test_dry_runs_and_what_is_taken_back_are_not_remembered(peace: Nextbest) -> None:
     api = peace.api
     assert await offered(api, "dry", **mood("angry"), dry_run=True) == SERVICE

@@ -71,6 +71,14 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
         "due",
         "decided",
     }  # nothing of what was bought before
+    interests = report["interests"]
+    assert interests["customers"] == 2469
+    told = {row["concept"]: row for row in interests["interests"]}
+    assert len(told) > 1
+    # Most households of the sample that bought something in the last week bought groceries.
+    assert told["grocery"]["customers"] > interests["sample"] / 10
+    assert told["grocery"]["total"] > told["grocery"]["customers"] / 2
+    assert sum(row["share"] for row in told.values()) == pytest.approx(1.0)
     assert report["data"]["rows"] == {"customers": 2469, "propensities": 66_663, "history": 3940}
     rows = {row["policy"]: row for row in report["acceptance"]}
     live = [row for row in rows.values() if "no uplift claimed" not in row["note"]]
@@ -95,6 +103,7 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
     assert stages & {"eligibility", "applicability", "suitability"}
     for words in (
         "events of purchases, triggers fired",
+        "Interests told by purchases",
         "simulated",
         "no uplift",
         "curl -s http://127.0.0.1:",

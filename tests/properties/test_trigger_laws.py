@@ -23,15 +23,19 @@ from decisioning.log.store_stream import Batch
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
+from decisioning.triggers.event_days import LATE_MS
 from decisioning.triggers.firing import Candidate
 from decisioning.triggers.following_service import TriggerFollower
 from decisioning.triggers.store_following import TriggerStore
 from decisioning.triggers.waiting import Plan
 from profiles.events.event import Event
-from storage.clock import to_ms
+from storage.clock import DAY_MS, MINUTE_MS, to_ms
 from storage.postgres import make_engine, transaction
 
 T0_MS = 1_800_000_000_000
+"""2027-01-15 at 8:00 UTC."""
+DAYS_MS = {f"2027-01-{14 + n}": T0_MS + n * DAY_MS - DAY_MS + MINUTE_MS for n in range(3)}
+"""When triggers on the date of an event fire: at 8:01 on that day. The first is over from the beginning."""
 AT_ONCE = 4
 """Entries that one turn reads: more than that takes several."""
 DELIVER: dict[str, Any] = {"deliver": {"stream": "s"}, "placement": "home", "again_after_s": 0}
@@ -44,14 +48,22 @@ BODIES: dict[str, dict[str, Any]] = {
     "first": {"on": {"event": "a", "unless": ["b"], "after_s": BASKET_S, "restart": False}},
     "idle": {"on": {"idle": ["a", "b"], "after_s": IDLE_S}},
     "quoted": {"on": {"outcome": "quoted", "unless": ["accepted"], "after_s": QUOTED_S}},
+    "day": {"on": {"event": "order", "date": "event.day", "at": "08:01"}},
+    "keyed-day": {"on": {"event": "order", "date": "event.day", "key": "thing", "at": "08:01"}},
 }
 AFTER_S = {"basket": BASKET_S, "first": BASKET_S, "idle": IDLE_S, "quoted": QUOTED_S}
+TEXT = {"type": "string"}
 ENTRIES: list[Entry] = [
     ("group", "cards", {"name": "Cards", "goal": "grow"}),
     ("offer", "gold", {"name": "Gold", "group": "cards"}),
     ("placement", "home", {"channel": "web"}),
     ("outcome", "quoted", {}),
     *(("event", name, {"name": name}) for name in ("a", "b", "c")),
+    (
+        "event",
+        "order",
+        {"name": "Order", "json_schema": {"properties": dict.fromkeys(("thing", "day"), TEXT)}},
+    ),
 ]
 
 
@@ -87,6 +99,18 @@ class Told(NamedTuple):
     recorded_ms: int
     id: str
     item: str = ""
+    thing: str | None = None
+    day: str | None = None
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return {k: v for k, v in (("thing", self.thing), ("day", self.day)) if v is not None}
+
+    @property
+    def fires_ms(self) -> int | None:
+        """When the day comes that it names; ``None`` if it names none, or one that was over when it happened."""
+        at_ms = DAYS_MS.get(self.day or "", 0)
+        return at_ms if at_ms > self.at_ms else None
 
     @property
     def occasion(self) -> str:
@@ -130,6 +154,11 @@ class World:
         """The archive: it knows what the turn has read, and nothing behind it."""
         return self.told[: self.read + AT_ONCE]
 
+    def order(self, customer_id: str, thing: str | None, day: str | None, age_ms: int) -> None:
+        """Append an event that holds a date to the log."""
+        self.record(customer_id, "order", age_ms, is_outcome=False)
+        self.told[-1] = self.told[-1]._replace(thing=thing, day=day)
+
     def record(self, customer_id: str, name: str, age_ms: int, *, is_outcome: bool) -> None:
         """Append to the log."""
         number, at_ms = len(self.told), self.now_ms - age_ms
@@ -164,7 +193,7 @@ class Log:
             if one.item:
                 batch.outcomes.append(_outcome(at, one))
             else:
-                event = Event(one.id, one.customer_id, one.name, one.at_ms, {})
+                event = Event(one.id, one.customer_id, one.name, one.at_ms, one.properties)
                 batch.events.append(LoggedEvent(0, at, event, one.recorded_ms))
         batch.is_full = len(batch) >= AT_ONCE
         return batch
@@ -216,6 +245,14 @@ class Turn:
             if (one.customer_id, one.name) == (customer_id, type_)
             if one.at_ms >= since_ms and one.id != event_id
         }
+
+    async def events_since(self, asked: Sequence[tuple[str, str, int]]) -> list[Any]:
+        return [
+            (place, one.at_ms, one.id, one.properties)
+            for place, (customer_id, type_, since_ms) in enumerate(asked)
+            for one in self._world.archived
+            if (one.customer_id, one.name) == (customer_id, type_) and one.at_ms >= since_ms
+        ]
 
     def __getattr__(self, name: str) -> Any:
         async def stepped(*arguments: Any) -> Any:
@@ -276,7 +313,55 @@ def expected(told: Sequence[Told], looks: Sequence[Look]) -> set[Fired]:
                 _prevents(name, n, t, number, one) for n, t in enumerate(told[:after])
             ):
                 fired.append((name, one.customer_id, one.occasion, at_ms))
-    return set(fired)
+    return {*fired, *_on_days(told, looks)}
+
+
+def _on_days(told: Sequence[Told], looks: Sequence[Look]) -> Iterator[Fired]:
+    """Search for what the dates of events make fire, and what is noted of days that were over.
+
+    At each look, all that was told of each thing and has not ended is gone through again: the newest of it counts.
+    """
+    waiting: set[tuple[str, int]] = set()
+    done: set[tuple[str, str, str]] = set()
+    for now_ms, before, after, edition in looks:
+        live = EDITIONS[edition].triggers
+        names = [name for name in ("day", "keyed-day") if live[name].status == "live"]
+        for number in range(before, after):
+            one = told[number]
+            for name in names if one.name == "order" else ():
+                if name == "keyed-day" and one.thing is None:
+                    continue
+                if one.day is not None and one.fires_ms is None:
+                    yield name, one.customer_id, f"{one.occasion} past", one.at_ms
+                if name == "keyed-day" or one.fires_ms is not None:
+                    waiting.add((name, number))
+        if after - before == AT_ONCE:
+            continue  # there may be more: nothing is due yet
+        for thing in {_thing(name, told[number]) for name, number in waiting}:
+            mine = [(name, number) for name, number in waiting if _thing(name, told[number]) == thing]
+            name, last = max(mine, key=lambda one: _newness(told[one[1]]))
+            at_ms = told[last].fires_ms
+            if now_ms < (told[last].at_ms + LATE_MS if at_ms is None else at_ms):
+                continue
+            waiting -= {*mine}
+            # What was told while the trigger rested is newer than what it waits for.
+            newer = any(
+                _thing(name, one) == thing and _newness(one) > _newness(told[last]) for one in told[:after]
+            )
+            if at_ms is not None and name in names and not newer and thing not in done:
+                done.add(thing)
+                occasion = f"order {thing[2]}" if name == "keyed-day" else told[last].occasion
+                yield name, told[last].customer_id, occasion, at_ms
+
+
+def _thing(trigger: str, one: Told) -> tuple[str, str, str]:
+    """What a date is of: its event, or the thing that it names."""
+    about = one.thing if trigger == "keyed-day" else one.id
+    return trigger, one.customer_id, "" if about is None else about
+
+
+def _newness(one: Told) -> tuple[int, str]:
+    return one.at_ms, one.id
 
 
 def _at_once(
@@ -341,13 +426,33 @@ def _prevents(trigger: str, n: int, other: Told, number: int, one: Told) -> bool
 
 CUSTOMERS = st.sampled_from(("x", "y"))
 AGES = st.sampled_from((0, 0, 0, 1, 7_000, 31_000, 70_000))
+THINGS = st.sampled_from(("1", "1", "2", None))
+ORDERS = st.tuples(
+    st.just("order"), CUSTOMERS, THINGS, st.none() | st.sampled_from([*DAYS_MS, "2027-01-15"]), AGES
+)
 ACTIONS = st.one_of(
     st.tuples(st.just("event"), CUSTOMERS, st.sampled_from("aaabbc"), AGES),
     st.tuples(st.just("outcome"), CUSTOMERS, st.sampled_from(("quoted", "accepted")), AGES),
-    st.tuples(st.just("pass"), st.sampled_from((1, 5_000, 29_999, 30_000, 61_000))),
+    ORDERS,
+    st.tuples(st.just("pass"), st.sampled_from((1, 5_000, 29_999, 30_000, 61_000, DAY_MS))),
     st.tuples(st.just("edit"), st.sampled_from(sorted(EDITIONS))),
     st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
 )
+OF_ONE = st.tuples(
+    st.just("order"),
+    st.just("x"),
+    st.just("1"),
+    st.sampled_from(("2027-01-15", "2027-01-16", "2027-01-14", None)),
+    st.sampled_from((0, 7_000, 31_000)),
+)
+DATED_ACTIONS = st.one_of(
+    OF_ONE,
+    ORDERS,
+    st.tuples(st.just("pass"), st.sampled_from((5_000, 61_000, DAY_MS))),
+    st.tuples(st.just("edit"), st.sampled_from(("all", "all", "some", "none"))),
+    st.tuples(st.just("look"), st.none() | st.integers(0, 25), st.booleans()),
+)
+"""Nothing but dates of events."""
 
 
 async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired], set[Fired]]:
@@ -366,6 +471,8 @@ async def live(engine: AsyncEngine, actions: Sequence[Any]) -> tuple[set[Fired],
         match action:
             case "event" | "outcome" as kind, customer_id, name, age_ms:
                 world.record(customer_id, name, age_ms, is_outcome=kind == "outcome")
+            case "order", customer_id, thing, day, age_ms:
+                world.order(customer_id, thing, day, age_ms)
             case "pass", ms:
                 world.now_ms += ms
             case "edit", edition:
@@ -414,10 +521,21 @@ def test_what_fires_is_what_a_search_finds(
     assert fired == wanted
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.lists(OF_ONE, min_size=2, max_size=3), actions=st.lists(DATED_ACTIONS, max_size=12))
+def test_what_fires_on_dates_of_events_is_what_a_search_finds(
+    runner: asyncio.Runner, engine: AsyncEngine, first: Sequence[Any], actions: Sequence[Any]
+) -> None:
+    ends: list[Any] = [("look", None, True), ("pass", 61_000), ("look", None, False), ("pass", DAY_MS)]
+    fired, wanted = runner.run(live(engine, [*first, *actions, *ends]))
+    assert fired == wanted
+
+
 def test_the_search_and_the_triggers_find_all_kinds(runner: asyncio.Runner, engine: AsyncEngine) -> None:
     actions: list[Any] = [
         ("event", "x", "a", 0),
         ("outcome", "x", "quoted", 0),
+        ("order", "x", "1", "2027-01-15", 0),
         ("look", None, False),
         ("pass", 61_000),
         ("look", 9, False),
@@ -457,6 +575,27 @@ def test_what_is_waited_for_outlasts_a_pause_unless_what_happens_meanwhile_preve
     assert fired == wanted
     at_once = {"now", "rare", "cond", "quoted", "idle"}
     assert {name for name, *_ in fired} - at_once == expected_names
+
+
+@pytest.mark.parametrize("edition", ["some", "none"])
+@pytest.mark.parametrize("day", ["2027-01-14", "2027-01-16", None])
+def test_a_date_that_is_corrected_while_its_trigger_rests_is_not_fired_for(
+    runner: asyncio.Runner, engine: AsyncEngine, edition: str, day: str | None
+) -> None:
+    actions: list[Any] = [
+        ("order", "x", "1", "2027-01-15", 7_000),
+        ("order", "x", "2", "2027-01-15", 7_000),
+        ("look", None, False),
+        ("edit", edition),
+        ("order", "x", "1", day, 0),
+        ("look", None, False),
+        ("edit", "all"),
+        ("look", None, True),
+        ("pass", 2 * DAY_MS),
+    ]
+    fired, wanted = runner.run(live(engine, actions))
+    assert fired == wanted
+    assert {occasion for name, _, occasion, _ in fired if name == "keyed-day"} == {"order 2"}
 
 
 def test_a_wait_that_became_longer_ends_as_late_whenever_a_worker_looks(

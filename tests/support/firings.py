@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from app.worker.alerting.webhook import Webhooks
 from app.worker.triggers.delivering import FiringDelivery
 from app.worker.triggers.sending import TriggerSender
 from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.log.lookup_service import decision_of
 from decisioning.model.trigger import Trigger, TriggerDelivery, TriggerOn
 from decisioning.triggers.decision_service import FiringDecisions
 from decisioning.triggers.delivery_service import FiringService
@@ -48,7 +50,12 @@ class World:
         store = FiringDeliveries(state.engine)
         profiles = CachedProfiles(state.profiles, state.numbers)
         decide = FiringDecisions(
-            decisions or state.decisions, state.current_catalogue, profiles, store, self.now_ms
+            decisions or state.decisions,
+            state.current_catalogue,
+            profiles,
+            store,
+            self.now_ms,
+            partial(decision_of, decision_log=state.decision_log, archive=state.archive),
         )
         if sender is None:
             webhooks = Webhooks(self.secrets, {"127.0.0.1"}, time.time)

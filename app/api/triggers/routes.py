@@ -47,10 +47,11 @@ async def count_firings(state: State, key: Reader, query: Annotated[CountsQuery,
     found: dict[str, TriggerCount] = {}
     for row in await FiringDeliveries(state.engine).counts(since_ms):
         one = found.setdefault(
-            row.trigger_id, TriggerCount(trigger=row.trigger_id, counts={}, last_fired_at=row.last_fired_at)
+            row.trigger_id, TriggerCount(trigger=row.trigger_id, counts={}, last_fired_at=None)
         )
         one.counts[row.status] = row.firings
-        one.last_fired_at = max(one.last_fired_at, row.last_fired_at)
+        times = [at for at in (one.last_fired_at, row.last_fired_at) if at is not None]
+        one.last_fired_at = max(times, default=None)
     return FiringCounts(days=query.days, triggers=list(found.values()))
 
 

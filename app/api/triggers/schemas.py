@@ -116,7 +116,10 @@ class TriggerCount(BaseModel):
 
     trigger: str
     counts: dict[FiringStatus, int]
-    last_fired_at: datetime
+    last_fired_at: datetime | None = Field(
+        description="when it fired last in these days, whatever came of it; events whose day was over do not count:"
+        " null if there are only these"
+    )
 
 
 class FiringCounts(BaseModel):

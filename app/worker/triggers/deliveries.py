@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.config import ConfigError, Settings
 from app.metrics import DELIVERY_SECONDS, FIRINGS
@@ -14,6 +15,7 @@ from app.worker.triggers.sending import TriggerSender
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.store import CatalogueStore
 from decisioning.decide.store_profiles import CachedProfiles
+from decisioning.log.lookup_service import decision_of
 from decisioning.model.trigger import Trigger
 from decisioning.triggers.decision_service import FiringDecisions
 from decisioning.triggers.delivery import Progress
@@ -83,6 +85,7 @@ def make_delivery(state: ApiState, webhooks: Webhooks, bell: FiringBell) -> Firi
         CachedProfiles(state.profiles, state.numbers),
         store,
         clock.now_ms,
+        partial(decision_of, decision_log=state.decision_log, archive=state.archive),
     )
     service = FiringService(
         decisions,

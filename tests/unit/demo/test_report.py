@@ -129,6 +129,20 @@ def test_the_curl_line_survives_a_narrow_terminal_and_a_shell(figures: Figures) 
     assert json.loads(words[-1])["customer_id"] == "household-1"
 
 
+def test_interests_are_on_screen_and_in_the_file(figures: Figures) -> None:
+    concepts = {"a": 0, "b": 7, "c": 1_200, "d": 3, "e": 2, "f": 1}
+    rows = [
+        {"concept": c, "name": c.upper(), "customers": n, "total": n, "share": 0} for c, n in concepts.items()
+    ]
+    figures.interests = {"customers": 2469, "sample": 1500, "interests": rows}
+    assert "Interests told by purchases, in a sample of 1,500 households: C 1,200, B 7, D 3, E 2\n" in shown(
+        figures
+    )
+    assert to_json(figures)["interests"] == figures.interests
+    figures.interests["interests"] = rows[:1]
+    assert "in a sample of 1,500 households: none yet" in shown(figures)
+
+
 def test_errors_and_degraded_answers_are_not_hidden(figures: Figures) -> None:
     figures.tally.errors["decisions 500"] = 3
     figures.tally.degraded["deadline_exceeded"] = 2

@@ -48,7 +48,7 @@ const triggerColumns = (counts) => [
   { label: t("trigger"), cell: (one) => html`<strong>${one.name || one.id}</strong> ${one.status === "paused" && html`<${Badge} kind="paused">${known("status.paused")}<//>`}<div class="muted small">${occasion(one.on)}</div>` },
   { label: t("placement"), cell: (one) => one.placement ?? one.channels.map((c) => c.placement).join(", ") },
   ...ENDED.map((status) => ({ label: t(`firing.${status}`), number: true, cell: (one) => number(counts.get(one.id)?.counts[status] ?? 0) })),
-  { label: t("lastFired"), cell: (one) => (counts.has(one.id) ? time(counts.get(one.id).last_fired_at) : "–") },
+  { label: t("lastFired"), cell: (one) => time(counts.get(one.id)?.last_fired_at) },
 ];
 
 /** Events a day: a line for each of the busiest types. */

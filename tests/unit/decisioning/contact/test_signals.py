@@ -211,7 +211,7 @@ def test_the_page_has_a_catalogue_that_can_be_loaded() -> None:
     told = build_catalogue(1, from_yaml(reasons, check_entry), {})
     assert told.checker.vocabulary.attributes["context.reason"].values == ("bill", "fault")
     assert told.told_reasons == (("reason",),)
-    assert sorted(catalogue.signals) == ["angry", "complaining", "detractor"]
+    assert sorted(catalogue.signals) == ["angry", "complaining", "detractor", "influencer"]
     assert set(ATTRIBUTES) >= {"context.reason"}
 
 
