@@ -6,7 +6,7 @@ keep it right by themselves, and none costs anything that nobody searches by.
 
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -31,7 +31,8 @@ _INDEXES = text("""
 SELECT c.relname, i.indisvalid FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 WHERE i.indrelid = 'customers'::regclass AND starts_with(c.relname, :prefix)
 """)
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:lock)")
 # However many customers have a value, and whatever Postgres knows of that: an index is there, or the search fails.
 _BY_INDEX_ALONE = text("SELECT set_config('enable_seqscan', 'off', true)")
 _FIND = """
@@ -126,20 +127,27 @@ class IdentifierIndexes:
         async with transaction(self.engine) as connection:
             if _is_kept(wanted, await _read_indexes(connection)):
                 return True
-        # This one only holds the lock: an index is made without a transaction around it, beside writers.
-        async with transaction(self.engine) as connection:
+        # An index that is made beside writers waits for all transactions that have begun to read: so the lock is one
+        # of the session, and this connection has no transaction open meanwhile.
+        async with single_statement(self.engine) as connection:
             if not await connection.scalar(_TRY_LOCK, {"lock": IDENTIFIERS_LOCK}):
                 return True
-            found = await _read_indexes(connection)
-            gone = [index for index, is_valid in found if index not in wanted or not is_valid]
-            done = True
-            for index in gone:
-                done &= await self._try(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {index}", index)
-            for index in wanted.keys() - ({index for index, _ in found} - set(gone)):
-                key = _key_of(wanted[index])
-                create = f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON customers ({key}) WHERE {key} IS NOT NULL"
-                done &= await self._try(connection, create, wanted[index])
-            return done
+            try:
+                return await self._make(connection, wanted)
+            finally:
+                await connection.execute(_UNLOCK, {"lock": IDENTIFIERS_LOCK})
+
+    async def _make(self, holder: AsyncConnection, wanted: Mapping[str, str]) -> bool:
+        found = await _read_indexes(holder)
+        gone = [index for index, is_valid in found if index not in wanted or not is_valid]
+        done = True
+        for index in gone:
+            done &= await self._try(holder, f"DROP INDEX CONCURRENTLY IF EXISTS {index}", index)
+        for index in wanted.keys() - ({index for index, _ in found} - set(gone)):
+            key = _key_of(wanted[index])
+            create = f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON customers ({key}) WHERE {key} IS NOT NULL"
+            done &= await self._try(holder, create, wanted[index])
+        return done
 
     async def _try(self, holder: AsyncConnection, statement: str, what: str) -> bool:
         try:

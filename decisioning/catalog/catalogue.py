@@ -277,7 +277,9 @@ class Catalogue:
     @cached_property
     def identifiers(self) -> tuple[str, ...]:
         """The names of the attributes by which customers are searched for, in their order."""
-        return tuple(sorted(a.path.removeprefix("customer.") for a in self.attributes.values() if a.identifier))
+        return tuple(
+            sorted(a.path.removeprefix("customer.") for a in self.attributes.values() if a.identifier)
+        )
 
     def deployment(self, placement_id: str) -> Deployment:
         """Return the policies of a placement; an empty deployment if none was ever published for it."""

@@ -59,7 +59,11 @@ async def merge(api: Instance, customer_id: str, visitor_id: str) -> None:
 
 async def test_a_customer_is_found_by_each_identifier_and_by_nothing_else(api: Instance) -> None:
     await put(api, "1025", phone="+34 600 111 222", contract="K-1", city="Lugo")
-    for asked, by in (("1025", "customer_id"), ("+34 600 111 222", "customer.phone"), ("K-1", "customer.contract")):
+    for asked, by in (
+        ("1025", "customer_id"),
+        ("+34 600 111 222", "customer.phone"),
+        ("K-1", "customer.contract"),
+    ):
         assert await search(api, asked) == {"1025": [by]}
         assert await search(api, f"  {asked}\u00a0") == {"1025": [by]}, "blanks around it say nothing"
     for asked in ("Lugo", "+34 600 111 22", "k-1", "102", "%", "' OR true --"):
@@ -73,7 +77,9 @@ async def test_what_is_sensitive_is_searched_for_those_alone_who_may_see_it(api:
     assert await search(api, "77", "agent") == {"sens": ["customer.phone"]}
 
 
-async def test_several_are_told_apart_by_their_ids_and_not_more_than_the_most_are_listed(api: Instance) -> None:
+async def test_several_are_told_apart_by_their_ids_and_not_more_than_the_most_are_listed(
+    api: Instance,
+) -> None:
     await put(api, "flat-1", phone="981")
     await put(api, "981", phone="other")
     assert list(await search(api, "981")) == ["981", "flat-1"]
@@ -81,7 +87,9 @@ async def test_several_are_told_apart_by_their_ids_and_not_more_than_the_most_ar
     content = f"customer_id,attributes.phone\n{rows}\n".encode()
     await api.ok("POST", "/v1/imports/customers", content=content, headers=CSV)
     found = await api.ok("POST", "/v1/customers/search", json={"text": "982"}, role="agent")
-    assert [one["customer_id"] for one in found["customers"]] == [f"many-{n:02}" for n in range(MAX_CUSTOMERS)]
+    assert [one["customer_id"] for one in found["customers"]] == [
+        f"many-{n:02}" for n in range(MAX_CUSTOMERS)
+    ]
     assert found["more"]
 
 
@@ -178,7 +186,8 @@ async def test_no_more_identifiers_than_there_may_be(api: Instance) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"text": ""}, {"text": " \u00a0"}, {"text": "x" * 129}, {"text": "a\nb"}, {"text": 7}, {"q": "x"}]
+    "body",
+    [{}, {"text": ""}, {"text": " \u00a0"}, {"text": "x" * 129}, {"text": "a\nb"}, {"text": 7}, {"q": "x"}],
 )
 async def test_what_cannot_be_searched_for_is_refused(api: Instance, body: dict[str, Any]) -> None:
     field = "q" if "q" in body else "text"
@@ -195,8 +204,8 @@ async def test_a_customer_may_have_the_id_search(api: Instance) -> None:
 
 async def test_whoever_tries_number_after_number_has_to_wait(shop: Nextbest, api: Instance) -> None:
     async with shop.another() as other:
-        for _ in range(SEARCHES_PER_MINUTE):
-            other.state.searches.take("key:test agent", SEARCHES_PER_MINUTE)
+        # As many as in a minute, and what takes a few seconds more: time passes here, too.
+        other.state.searches.take("key:test agent", SEARCHES_PER_MINUTE, SEARCHES_PER_MINUTE + 50)
         refused = await other.call("POST", "/v1/customers/search", json={"text": "1025"}, role="agent")
         problem_of(refused, 429)
         assert int(refused.headers["Retry-After"]) >= 1

@@ -32,9 +32,7 @@ async def find_customers(body: SearchBody, state: State, key: Searcher) -> Custo
         refusal.headers = {"Retry-After": str(wait_s)}
         raise refusal
     hidden = hidden_from(key, state)
-    identifiers = [
-        name for name in state.current_catalogue().identifiers if f"customer.{name}" not in hidden
-    ]
+    identifiers = [name for name in state.current_catalogue().identifiers if f"customer.{name}" not in hidden]
     found = await CustomerSearch(state.engine).find(body.text, identifiers, MAX_CUSTOMERS)
     return CustomersFound(
         customers=[answer_of(CustomerFound, hit) for hit in found.customers],

@@ -63,7 +63,9 @@ async def test_an_index_that_was_cut_off_is_made_anew(engine: AsyncEngine, store
     await keeper.keep(["phone"])
     async with engine.begin() as connection:
         await connection.execute(
-            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE 'customers_by_%'")
+            text(
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE 'customers_by_%'"
+            )
         )
     assert await find(engine, "600") == Hits([], False, ["phone"])
     await keeper.keep(["phone"])
@@ -71,9 +73,7 @@ async def test_an_index_that_was_cut_off_is_made_anew(engine: AsyncEngine, store
     assert await find(engine, "600") == Hits([Hit("c1", ["customer.phone"])], False, [])
 
 
-async def test_customers_are_written_while_an_index_is_made(
-    engine: AsyncEngine, store: ProfileStore
-) -> None:
+async def test_customers_are_written_while_an_index_is_made(engine: AsyncEngine, store: ProfileStore) -> None:
     async with engine.begin() as writing:
         await writing.execute(text("INSERT INTO customers (customer_id) VALUES ('open')"))
         making = asyncio.create_task(IdentifierIndexes(engine).keep(["phone"]))
@@ -123,11 +123,13 @@ async def test_the_one_of_this_id_comes_first_and_no_more_than_asked_for(
         await store_customer(store, customer(customer_id=f"a{i}", attributes={"phone": "z9"}))
     both = {"phone": "z9", "contract": "z9"}
     await store_customer(store, customer(customer_id="z9", attributes=both))
-    found = await find(engine, "z9", ["phone", "contract"], limit=3)
+    found = await find(engine, "z9", ["phone", "contract"], limit=5)
     assert found.customers[0] == Hit("z9", ["customer.contract", "customer.phone", "customer_id"])
-    assert [hit.customer_id for hit in found.customers[1:]] == ["a0", "a1"]
-    assert found.more
-    assert not (await find(engine, "z9", limit=5)).more
+    assert [hit.customer_id for hit in found.customers[1:]] == ["a0", "a1", "a2", "a3"]
+    assert not found.more
+    found = await find(engine, "z9", ["phone", "contract"], limit=3)
+    assert [hit.customer_id for hit in found.customers][:1] == ["z9"]
+    assert (len(found.customers), found.more) == (3, True)
 
 
 async def test_all_customers_are_never_looked_through(engine: AsyncEngine) -> None:
@@ -136,7 +138,10 @@ async def test_all_customers_are_never_looked_through(engine: AsyncEngine) -> No
         "INSERT INTO customers (customer_id, attributes) SELECT 'c' || n, jsonb_build_object('phone', {value})"
         " FROM generate_series(1, 5000) AS n"
     )
-    for value in ("'unknown'", "'6' || n"):  # all have the same, of which Postgres knows nothing or everything
+    for value in (
+        "'unknown'",
+        "'6' || n",
+    ):  # all have the same, of which Postgres knows nothing or everything
         async with engine.begin() as connection:
             await connection.execute(text("TRUNCATE customers"))
             await connection.execute(text(fill.format(value=value)))
