@@ -46,7 +46,7 @@ function Adding({ kind, thing, body, disabled, whole, isRemoval, onDone, onError
       const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
       // At once, so that a mistake in the edit does not make another draft at the next try.
       setChosen(String(id));
-      const made = await (whole || isRemoval ? put(itemPath(id, kind, thing), { body: isRemoval ? null : body }) : patch(itemPath(id, kind, thing), body));
+      const made = await (whole || isRemoval ? put(itemPath(id, kind, thing), isRemoval ? { removal: true } : { body }) : patch(itemPath(id, kind, thing), body));
       tell(t("addedToChangeset", { title: made.title }));
       setTitle("");
       setError(null);
