@@ -19,6 +19,7 @@ from app.api.customers import lists_routes as customer_lists
 from app.api.customers import merge_routes as customer_merge
 from app.api.customers import notes_routes as customer_notes
 from app.api.customers import routes as customers
+from app.api.customers import search_routes as customer_search
 from app.api.customers import told_routes as customer_told
 from app.api.customers.parts import refuse_other_methods
 from app.api.dead_letters import routes as dead_letters
@@ -81,10 +82,10 @@ Errors are problem details (RFC 9457) that name the field and the reason.
 # The order is that of the documentation. Of two routes that match a path, the first one answers.
 AREAS = (
     decisions, desk, feedback, events, public, catalog, catalog_life, changesets, capacity, firings, catalog_kinds,
-    customer_lists, customer_told, customer_consents, customer_notes, customer_merge, privacy, customers, suppressions,
-    registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration, holdout_report,
-    event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies, deployments,
-    evaluations, rules, scripts, articles, publishable_keys, dead_letters, health,
+    customer_lists, customer_told, customer_consents, customer_notes, customer_merge, customer_search, privacy,
+    customers, suppressions, registers, erasure, imports, exports, reports, offer_reports, offer_funnel, calibration,
+    holdout_report, event_report, without_offer, contact_limits, interests, alerts, live, monitoring, arms, policies,
+    deployments, evaluations, rules, scripts, articles, publishable_keys, dead_letters, health,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from app.console.sessions import Sessions, SessionStore
 from app.keys import ApiKey, KeyStore, KeyUse, in_force
 from app.metrics import DECISIONS, MISSING, POLICY_FAILURES
 from app.processes.tasks import TaskSet
+from app.publishable.limits import RateLimits
 from app.publishable.settings import PublishableKeys
 from app.publishable.store import PublishableStore
 from app.tracing.opening import Tracing
@@ -143,6 +144,7 @@ class ApiState:
     catalogue: Catalogue | None = None
     api_keys: Mapping[bytes, ApiKey] | None = None
     publishable_keys: PublishableKeys | None = None
+    searches: RateLimits = field(default_factory=RateLimits)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)

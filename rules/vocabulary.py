@@ -35,6 +35,8 @@ class Attribute:
 
     ``classification``: who may see its values.
 
+    ``identifier``: customers are searched for by its value, such as a telephone number.
+
     ``list`` is a list of strings. A ``number`` is a double in CEL: compare it with ``3.0``, not with ``3``.
     """
 
@@ -45,6 +47,7 @@ class Attribute:
     values: tuple[Value, ...] = ()
     values_from: Literal["reasons"] | None = None
     classification: Classification = "personal"
+    identifier: bool = False
 
 
 _OF_TYPE: Mapping[str, tuple[type, ...]] = {

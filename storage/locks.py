@@ -30,6 +30,8 @@ ROLL_UP_LOCK = 7_263_845_207
 """Roll up the days of reports on hold-outs."""
 ALIASES_LOCK = 7_263_845_205
 """Note that a visitor is a customer: so no two of them can become each other."""
+IDENTIFIERS_LOCK = 7_263_845_211
+"""Make and remove the indexes by which customers are searched for."""
 WARMING_SPACE = 7_263_846
 """Warm a policy up: the first of a pair, with the hash of ``name@version``."""
 RUNNING_SPACE = 7_263_847

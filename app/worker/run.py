@@ -28,6 +28,7 @@ from app.worker.expirer import Expirer
 from app.worker.export_runs import ExportRunner, ExportSweeper
 from app.worker.export_runs import run_in_process as export_in_process
 from app.worker.guardrail_watch import GuardrailWatch
+from app.worker.identifiers import IdentifierJob
 from app.worker.jobs import HEALTH, repeat
 from app.worker.learning.default_features import DefaultFeatures
 from app.worker.learning.learner import Learner
@@ -90,6 +91,7 @@ from decisioning.triggers.store_delivery import FiringDeliveries
 from decisioning.triggers.store_following import TriggerStore
 from profiles.events.definitions import EventDefinitions
 from profiles.store_cache import ProfileCache
+from profiles.store_identifiers import IdentifierIndexes
 from storage import clock
 from storage.errors import RedisUnavailable, Unavailable
 from storage.failures import FailureLog
@@ -131,6 +133,7 @@ async def run_worker(settings: Settings) -> None:
             Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
         ).round,
         "days of hold-outs": AskedDaysJob(AskedDays(to.patient), lambda: functions.has_others).round,
+        "identifiers": IdentifierJob(IdentifierIndexes(to.patient), CatalogueStore(to.engine)).round,
         **_make_upkeep_jobs(to, rebuilder, functions, claim),
     }
     started = False

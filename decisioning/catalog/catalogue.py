@@ -276,6 +276,13 @@ class Catalogue:
         }
         return {name: type_ for name, type_ in names.items() if "." not in name}
 
+    @cached_property
+    def identifiers(self) -> tuple[str, ...]:
+        """The names of the attributes by which customers are searched for, in their order."""
+        return tuple(
+            sorted(a.path.removeprefix("customer.") for a in self.attributes.values() if a.identifier)
+        )
+
     def deployment(self, placement_id: str) -> Deployment:
         """Return the policies of a placement; an empty deployment if none was ever published for it."""
         return self.deployments.get(placement_id, Deployment(placement_id))

@@ -44,6 +44,8 @@ from rules.history import parse_call
 from rules.vocabulary import BUILT_IN, Attribute
 
 MAX_LOGGED_FACTS = 32
+MAX_IDENTIFIERS = 8
+"""Each has an index on all customers, which is changed with them."""
 MAX_PLACE = 1000
 INTERESTS = "customer.interests"
 """A fact of every customer, which rules do not know."""
@@ -95,6 +97,8 @@ def _check_scope(
 
 
 def _check_attribute(attribute: Attribute, things: Sections) -> Iterator[Invalid]:
+    if attribute.identifier:
+        yield from _check_identifier(attribute, things)
     if attribute.values_from is None:
         return
     if attribute.values:
@@ -103,6 +107,15 @@ def _check_attribute(attribute: Attribute, things: Sections) -> Iterator[Invalid
         )
     if attribute.type not in ("string", "list"):
         yield Invalid("type", f"reasons are named by texts: a string or a list, not {attribute.type}")
+
+
+def _check_identifier(attribute: Attribute, things: Sections) -> Iterator[Invalid]:
+    if attribute.type != "string":
+        yield Invalid("type", f"customers are searched for by a string, not by a {attribute.type}")
+    if not attribute.path.startswith("customer.") or attribute.path.count(".") > 1:
+        yield Invalid("identifier", "customers are searched for by attributes of their own: customer.<name>")
+    if sum(other.identifier for other in things[ATTRIBUTE.section].values()) > MAX_IDENTIFIERS:
+        yield Invalid("identifier", f"at most {MAX_IDENTIFIERS} attributes may be identifiers")
 
 
 def _check_offer(offer: Offer, things: Sections) -> Iterator[Invalid]:

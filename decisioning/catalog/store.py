@@ -17,7 +17,7 @@ from decisioning.catalog.checking.losses import check_confirmed, inherited_losse
 from decisioning.catalog.checking.mistakes import find_mistakes
 from decisioning.catalog.checks import Mistake
 from decisioning.catalog.kind import Entry
-from decisioning.catalog.kinds import KINDS
+from decisioning.catalog.kinds import ATTRIBUTE, KINDS
 from decisioning.catalog.store_checks import (
     check_deployments,
     check_life,
@@ -29,6 +29,7 @@ from decisioning.catalog.store_checks import (
 from decisioning.catalog.store_entries import (
     build_in_thread,
     load_catalogue,
+    read_bodies,
     read_changed,
     read_entries,
     read_entry,
@@ -112,6 +113,12 @@ class CatalogueStore:
         if current is None:
             raise NotFound(kind, name)
         return current
+
+    async def identifiers(self) -> list[str]:
+        """Return the names of the attributes by which customers are searched for."""
+        async with single_statement(self._engine) as connection:
+            bodies = await read_bodies(connection, ATTRIBUTE.name, "true")
+        return [path.removeprefix("customer.") for path, body in bodies.items() if body.get("identifier")]
 
     async def changed(self, version: int, changes: Sequence[Entry], *, checked: bool = True) -> Catalogue:
         """Build the catalogue that ``changes`` would make of that at ``version``; nothing is stored.

@@ -20,6 +20,7 @@ KINDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "values": ["north", "south"],
             "values_from": None,
             "classification": "internal",
+            "identifier": False,
         },
         {"values": [], "classification": "sensitive"},
     ),

@@ -76,6 +76,7 @@ async def plant(api: Instance) -> None:
     await api.ok("PUT", path, json=body)
     await api.ok("PATCH", path, json={"attributes": {CANARY: CANARY}})
     await api.ok("GET", f"{path}/consents")
+    await api.ok("POST", "/v1/customers/search", json={"text": CANARY}, role="agent")
     note = {"text": CANARY, "reason": CANARY, "decision_id": CANARY}
     await api.ok("POST", f"{path}/notes", json=note, role="agent")
     await api.ok("GET", f"{path}/notes", role="agent")
@@ -115,6 +116,7 @@ async def send_what_is_wrong(api: Instance) -> None:
     await api.call("PATCH", f"/v1/customers/{CANARY}", json={"consent_records": stated})
     await api.call("POST", f"/v1/customers/{CANARY}/notes", json={"text": [CANARY], CANARY: CANARY})
     await api.call("DELETE", f"/v1/customers/{CANARY}/notes/{CANARY}")
+    await api.call("POST", "/v1/customers/search", json={"text": [CANARY], CANARY: CANARY})
     told = {"decision_id": CANARY, "offer_id": CANARY, "outcome": CANARY, "value": NUMBER}
     await api.call("POST", "/v1/feedback", json=told)
     await api.call("POST", "/v1/feedback/batch", json={"items": [told, {CANARY: CANARY}]})

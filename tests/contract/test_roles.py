@@ -45,6 +45,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "merge_visitor": {"frontend", "ops", "admin"},
     "lift_signal": {"ops", "admin"},
     "read_customer": {"ops", "scientist", "admin"},
+    "find_customers": {"agent", "ops", "admin"},
     "import_rows": {"ops", "admin"},
     "find_scripts": {"frontend", "agent", "ops", "admin"},
     "find_articles": {"frontend", "agent", "ops", "admin"},
@@ -227,6 +228,7 @@ async def test_an_agent_has_what_the_desk_needs_and_nothing_else() -> None:
     assert {name for name, roles in ROLES_OF.items() if "agent" in roles} == {
         *("decide", "record_feedback", "find_scripts", "read_desk", "read_customer_log"),
         *("find_articles", "read_article", "read_all_article"),
+        "find_customers",
         *("read_customer_notes", "add_customer_note", "delete_customer_note"),
     }
 

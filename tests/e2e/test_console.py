@@ -411,6 +411,89 @@ def test_articles_are_found_in_the_language_of_the_page(browser: Browser, world:
         assert serious_violations(page) == []
 
 
+def test_a_customer_is_found_by_a_number_and_chosen_among_several(browser: Browser, world: World) -> None:
+    declared = {"type": "string", "identifier": True}
+    world.http.put("/v1/attributes/customer.phone", json=declared).raise_for_status()
+    for customer, phone in (("c201", "600 shared"), ("c202", "600 shared"), ("c203", "600 own")):
+        told = {"attributes": {"phone": phone}}
+        world.http.patch(f"/v1/customers/{customer}", json=told).raise_for_status()
+    visitor = "visitor:4f0a8f0d2c9f6b1a7e35"
+    world.http.post("/v1/customers/c203/merge", json={"visitor_id": visitor}).raise_for_status()
+
+    def is_ready() -> bool:
+        found = world.http.post("/v1/customers/search", json={"text": "600 own"}).json()
+        return bool(found.get("customers"))
+
+    wait_until(is_ready, "a worker to make the index")
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        field, found = page.get_by_label("Customer id, alias or number"), page.get_by_test_id("found-customers")
+        for asked in ("600 own", f" {visitor} "):
+            field.fill(asked)
+            page.keyboard.press("Enter")
+            expect(page.locator("#offers-title")).to_be_focused()
+            expect(page.locator("#offers-title")).to_contain_text("c203")
+        told_of: list[str] = []
+        page.on("request", lambda request: told_of.append(request.url))
+        field.fill("600 shared")
+        page.keyboard.press("Enter")
+        expect(found.get_by_role("listitem")).to_have_text(["c201 customer.phone", "c202 customer.phone"])
+        expect(found.get_by_role("button", name="c201")).to_be_focused()
+        assert serious_violations(page) == []
+        page.keyboard.press("p")  # of which of the two, or of the one before?
+        found.get_by_role("button", name="c202").click()
+        expect(page.locator("#offers-title")).to_contain_text("c202")
+        expect(found).to_have_count(0)
+        assert [url for url in told_of if url.endswith("/v1/feedback")] == []
+        field.fill("600 nobody")
+        page.keyboard.press("Enter")
+        expect(found).to_contain_text("Nobody was found by “600 nobody”")
+        expect(page.locator("#offers-title")).to_contain_text("c202")
+        found.get_by_role("button", name="Go on with it as a customer id").click()
+        expect(page.locator("#offers-title")).to_contain_text("600 nobody")
+        page.route("**/v1/customers/search", lambda route: route.fulfill(status=503, json={"detail": "away"}))
+        field.fill("c204")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("what was typed is taken as a customer id")).to_be_visible()
+        expect(page.locator("#offers-title")).to_contain_text("c204")
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/customers")
+        page.get_by_label("Customer id, alias or number").fill("600 own")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Customer c203")).to_be_visible()
+        page.get_by_label("Customer id, alias or number").fill("600 shared")
+        page.keyboard.press("Enter")
+        assert serious_violations(page) == []
+        page.get_by_test_id("found-customers").get_by_role("button", name="c201").click()
+        expect(page.get_by_role("heading", name="Customer c201")).to_be_visible()
+        visit(page, f"/console/customers/{visitor}")
+        expect(page.get_by_text(f"{visitor} is an alias of c203")).to_be_visible()
+        expect(page.get_by_text("600 own")).to_be_visible()
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/customers")
+        page.get_by_label("Customer id", exact=True).fill("600 own")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("No profile of this customer is stored.")).to_be_visible()
+    world.http.delete("/v1/attributes/customer.phone").raise_for_status()
+
+
+def test_after_a_no_the_same_customer_is_asked_for_whoever_the_field_names(
+    browser: Browser, world: World
+) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        page.get_by_label("Customer id").fill("c205")
+        page.keyboard.press("Enter")
+        expect(page.locator("#offers-title")).to_be_focused()
+        page.get_by_label("Customer id").fill("c206")
+        page.get_by_role("article").first.get_by_role("button", name="Rejected").click()
+        with page.expect_request("**/v1/decisions") as next_:
+            page.get_by_role("group", name="Why not?").get_by_role("button").first.click()
+        asked: Any = next_.value.post_data_json
+        assert asked["customer_id"] == "c205"
+        expect(page.get_by_test_id("difference")).to_be_visible()
+
+
 def test_an_agent_leaves_a_note_for_the_next_one(browser: Browser, world: World) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")

@@ -251,6 +251,131 @@ def test_a_new_treatment_goes_into_a_change_set(browser: Browser, world: World) 
     assert (made["channel"], made["language"], made["title"]) == ("web", "es", "Más televisión")
 
 
+def test_a_new_treatments_id_is_refused_at_its_field_as_it_is_typed_and_by_a_change_set(
+    browser: Browser, world: World
+) -> None:
+    said = world.http.get("/v1/offers/roaming pass").json()["errors"][0]["reason"]
+    before = world.http.get("/v1/offers/insurance").json()["treatments"]
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/insurance")
+        page.get_by_role("button", name="Add a treatment").click()
+        form = page.get_by_test_id("treatment-form")
+        form.get_by_label("Title", exact=True).fill("Insured")
+        form.get_by_label("Change set", exact=True).select_option("")
+        form.get_by_label("Title of the change set").fill("Wrong ids")
+        for wrong in (".", "..", "a/b", "%2e"):
+            for how in ("", "Save", "Add to change set"):
+                form.get_by_label("Treatment id").fill("good")
+                expect(form.get_by_label("Treatment id")).not_to_have_attribute("aria-invalid", "true")
+                form.get_by_label("Treatment id").fill(wrong)
+                if how:
+                    form.get_by_role("button", name=how).click()
+                    expect(form.get_by_role("alert")).to_be_visible()
+                refused(page, "Treatment id", said[:20])
+        form.get_by_label("Treatment id").fill("call")
+        refused(page, "Treatment id", "There is already one with this id.")
+        visit(page, "/console/new-offer")
+        page.get_by_label("Name", exact=True).fill("Nowhere")
+        page.get_by_label("Offer id", exact=True).fill("..")
+        # The newest draft is chosen already.
+        page.get_by_role("button", name="Add to change set").click()
+        refused(page, "Offer id", said[:20])
+    assert world.http.get("/v1/offers/insurance").json()["treatments"] == before
+    (mine,) = (c for c in world.http.get("/v1/changesets").json()["changesets"] if c["title"] == "Wrong ids")
+    assert mine["items"] == []
+    world.http.post(f"/v1/changesets/{mine['changeset_id']}/withdraw", json={}).raise_for_status()
+
+
+def test_attributes_of_a_treatment_are_edited(browser: Browser, world: World) -> None:
+    path = "/v1/offers/insurance/treatments/page"
+    kept = {"colour": "gold", "places": 3, "rate": 1.5, "new": True}
+    world.http.patch(path, json={"attributes": kept}).raise_for_status()
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/insurance")
+        page.get_by_role("button", name="Edit treatment page").click()
+        form = page.get_by_test_id("treatment-form")
+        save = form.get_by_role("button", name="Save")
+        # Postgres keeps names in the order of their lengths.
+        for n, name in enumerate(("new", "rate", "colour", "places"), 1):
+            expect(form.get_by_label(f"Attribute {n}", exact=True)).to_have_value(name)
+        expect(form.get_by_label("Kind of 1")).to_have_value("boolean")
+        assert serious_violations(page) == []
+        form.get_by_label("Value of 4").fill("4")
+        form.get_by_label("Value of 1").select_option("false")
+        form.get_by_role("button", name="Remove attribute 2").click()
+        form.get_by_role("button", name="Add an attribute").click()
+        form.get_by_label("Value of 4").fill("12")
+        refused(page, "Attribute 4", "It needs a name.")
+        expect(save).to_be_disabled()
+        form.get_by_label("Attribute 4").fill("colour")
+        refused(page, "Attribute 4", "There is already one of this name.")
+        form.get_by_label("Attribute 4").fill("how many")
+        form.get_by_label("Kind of 4").select_option("number")
+        form.get_by_label("Value of 4").fill("a dozen")
+        refused(page, "Value of 4", "Write a number.")
+        expect(save).to_be_disabled()
+        form.get_by_label("Value of 4").fill("12")
+        with page.expect_request(f"**{path}") as sent:
+            save.click()
+        refused(page, "Attribute 4", "letters")
+        asked = {"attributes": {"places": 4, "new": False, "how many": 12, "rate": None}}
+        assert sent.value.post_data_json == asked, "what is as it was is not sent"
+        form.get_by_label("Attribute 4").fill("pieces")
+        save.click()
+        expect(form).to_have_count(0)
+    changed = world.http.get(path).json()["attributes"]
+    assert changed == {"colour": "gold", "places": 4, "new": False, "pieces": 12}
+    assert isinstance(changed["pieces"], int)
+
+
+def test_a_treatment_is_removed_at_once_or_by_a_change_set(browser: Browser, world: World) -> None:
+    make_offer(world, "second-home", "Second home")
+    path = "/v1/offers/second-home/treatments"
+    for name in ("call", "page", "old"):
+        body = {"channel": "web", "title": f"Treatment {name}"}
+        world.http.put(f"{path}/{name}", json=body).raise_for_status()
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/offers/second-home")
+        form = page.get_by_test_id("treatment-removal")
+        remove = form.get_by_role("button", name="Remove")
+        page.get_by_role("button", name="Remove treatment old").click()
+        expect(form.get_by_label("Reason")).to_be_focused()
+        expect(form).to_contain_text("In the channel web")
+        assert serious_violations(page) == []
+        form.get_by_role("button", name="Cancel").click()
+        expect(form).to_have_count(0)
+        page.get_by_role("button", name="Remove treatment old").click()
+        expect(remove).to_be_enabled()
+        world.http.patch(f"{path}/old", json={"title": "Changed meanwhile"}).raise_for_status()
+        remove.click()
+        expect(form.get_by_role("alert")).to_contain_text("read it again")
+        form.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Remove treatment old").click()
+        expect(page.get_by_text("Changed meanwhile")).to_be_visible()
+        form.get_by_label("Reason").fill("out of date")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Treatment old is removed")).to_be_visible()
+        expect(page.get_by_role("button", name="Remove treatment old")).to_have_count(0)
+        assert [one["treatment_id"] for one in world.http.get(path).json()] == ["call", "page"]
+        (last,) = world.http.get("/v1/catalog?kind=treatment&id=second-home/old&limit=1").json()
+        assert last["reason"] == "out of date"
+        page.get_by_role("button", name="Remove treatment page").click()
+        form.get_by_label("Change set", exact=True).select_option("")
+        form.get_by_label("Title of the change set").fill("No page")
+        form.get_by_role("button", name="Add to change set").click()
+        expect(page.get_by_text("It is in the change set “No page”")).to_be_visible()
+        expect(form).to_have_count(0)
+    (found,) = (c for c in world.http.get("/v1/changesets").json()["changesets"] if c["title"] == "No page")
+    assert found["items"] == [{"kind": "treatment", "id": "second-home/page", "removal": True}]
+    assert world.http.get(f"{path}/page").is_success
+    world.http.post(f"/v1/changesets/{found['changeset_id']}/apply", json={}).raise_for_status()
+    assert [one["treatment_id"] for one in world.http.get(path).json()] == ["call"]
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/offers/second-home")
+        expect(page.get_by_text("Treatment call")).to_be_visible()
+        expect(page.get_by_role("button", name="Remove treatment call")).to_have_count(0)
+
+
 def test_the_service_tells_what_an_agent_would_get_before_and_after_saving(
     browser: Browser, world: World
 ) -> None:
@@ -331,7 +456,7 @@ def test_everybody_can_make_offers(
         assert serious_violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is too wide"
         visit(page, "/console/offers/fibre-600")
-        page.locator('button[aria-label$=" call"]').click()
+        page.locator('button[aria-label$=" call"]').first.click()
         form = page.get_by_test_id("treatment-form")
         expect(form.locator("textarea").first).to_have_value("Good news about Fibre 600.")
         assert serious_violations(page) == []

@@ -47,6 +47,11 @@ class AttributeBody(Body):
         description="who may see its values: answers to publishable keys show `public` ones of customers alone;"
         " `sensitive` ones are shown to `ops` and `admin`, and exported only if that is asked for",
     )
+    identifier: bool = Field(
+        False,
+        description="customers are searched for by its value, such as a telephone number or that of a contract;"
+        " for a `string` of the customer",
+    )
 
 
 class SegmentBody(Body):

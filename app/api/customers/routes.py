@@ -58,9 +58,10 @@ async def read_customer(
 ) -> CustomerOut:
     """A customer with the precomputed propensities, and the suppression lists that name the customer.
 
-    The role `scientist` is not shown what is classified as sensitive.
+    Of a visitor who has signed in it is the customer, whom `customer_id` names. The role `scientist` is not shown what
+    is classified as sensitive.
     """
-    found = await _read(customer_id, state, response)
+    found = await _read(await state.profiles.stands_for(customer_id), state, response)
     hidden = hidden_from(key, state)
     if not hidden:
         return found

@@ -153,7 +153,9 @@ class CustomerOut(BaseModel):
         | {"propensities": {"gold": 0.12}, "suppressions": [SUPPRESSION_EXAMPLE]}
     )
 
-    customer_id: str
+    customer_id: str = Field(
+        description="whose record it is: if another id was asked for, that one is an alias of this customer"
+    )
     attributes: dict[str, bool | int | float | str]
     indicators: dict[str, float]
     holdings: list[str]

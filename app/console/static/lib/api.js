@@ -58,3 +58,6 @@ export function withQuery(path, parameters) {
 }
 
 export const part = encodeURIComponent;
+
+/** An id that is just being made, as part of a path. A slash would end the part there, and points lead elsewhere: the server is to refuse both. */
+export const idPart = (id) => (/^\.+$/.test(id) ? part(part(id).replaceAll(".", "%2E")) : part(id).replaceAll("%2F", "%252F"));

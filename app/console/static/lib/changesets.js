@@ -1,6 +1,6 @@
 // Change sets as pages share them: their state, what they change, and the way of an edit into one.
 import { html, useLoad, useState } from "./ui.js";
-import { get, part, patch, post, put } from "./api.js";
+import { get, idPart, patch, post, put } from "./api.js";
 import { number, share } from "./format.js";
 import { known, t } from "./i18n.js";
 import { Badge, Bar, Card, Failure, Field, Funnel, Input, Loaded, Select, Table, tell } from "./widgets.js";
@@ -11,7 +11,7 @@ export const STATES = Object.keys(KINDS);
 export const StateOf = ({ of }) => html`<${Badge} kind=${KINDS[of]}>${t(`state.${of}`)}<//>`;
 
 /** The address of an item of a change set; a treatment's id has a slash of its own. */
-export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(part).join("/")}`;
+export const itemPath = (id, kind, thing) => `/v1/changesets/${id}/items/${kind}/${thing.split("/").map(idPart).join("/")}`;
 
 /** Throws what the service would answer, if a thing that is to be new is there already, or in the draft. */
 async function refuseTaken(address, draft, kind, thing) {
@@ -23,17 +23,17 @@ async function refuseTaken(address, draft, kind, thing) {
 }
 
 /**
- * Puts an edit (a merge patch of a thing, or with `whole`, the address it will have, the body of a new one) into a draft of one's own, or into a new one.
+ * Puts an edit (a merge patch of a thing; with `whole`, the address it will have, the body of a new one; or `isRemoval`) into a draft of one's own, or into a new one.
  * `onError`: shows a refusal, at its field.
  */
-export function AddTo({ kind, thing, body, disabled, whole, onDone, onError }) {
+export function AddTo({ kind, thing, body, disabled, whole, isRemoval, onDone, onError }) {
   const drafts = useLoad(() => get("/v1/changesets?state=draft&mine=true&limit=200"));
   return html`<${Loaded} of=${drafts}>
-    ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, whole, onDone, onError }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
+    ${({ changesets }) => html`<${Adding} ...${{ kind, thing, body, disabled, whole, isRemoval, onDone, onError }} reload=${drafts.reload} drafts=${changesets.filter((c) => c.possible.includes("put_item"))} />`}
   <//>`;
 }
 
-function Adding({ kind, thing, body, disabled, whole, onDone, onError, drafts, reload }) {
+function Adding({ kind, thing, body, disabled, whole, isRemoval, onDone, onError, drafts, reload }) {
   const [chosen, setChosen] = useState(String(drafts[0]?.changeset_id ?? ""));
   const [title, setTitle] = useState("");
   const [error, setError] = useState(null);
@@ -46,7 +46,7 @@ function Adding({ kind, thing, body, disabled, whole, onDone, onError, drafts, r
       const id = chosen || (await post("/v1/changesets", { title })).changeset_id;
       // At once, so that a mistake in the edit does not make another draft at the next try.
       setChosen(String(id));
-      const made = await (whole ? put(itemPath(id, kind, thing), { body }) : patch(itemPath(id, kind, thing), body));
+      const made = await (whole || isRemoval ? put(itemPath(id, kind, thing), isRemoval ? { removal: true } : { body }) : patch(itemPath(id, kind, thing), body));
       tell(t("addedToChangeset", { title: made.title }));
       setTitle("");
       setError(null);

@@ -2,6 +2,7 @@
 import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, post, withQuery } from "../lib/api.js";
 import { number, share, time, value } from "../lib/format.js";
+import { customerLabel, findCustomer, Found } from "../lib/find_customer.js";
 import { known, t } from "../lib/i18n.js";
 import { Notes } from "../lib/notes.js";
 import { may } from "../lib/roles.js";
@@ -19,34 +20,44 @@ export default function Customer({ id }) {
 
 function Find({ id }) {
   const [wanted, setWanted] = useState(id ?? "");
-  const find = (event) => {
+  const [found, setFound] = useState(null);
+  const [error, setError] = useState(null);
+  const show = (customer) => go(`/console/customers/${part(customer)}`);
+  const find = async (event) => {
     event.preventDefault();
-    go(`/console/customers/${part(wanted.trim())}`);
+    setFound(null);
+    setError(null);
+    await findCustomer(wanted.trim(), show, setFound).catch(setError);
   };
   return html`<form class="card" onSubmit=${find}>
-    <${Field} label=${t("customerId")}>
-      ${(a) => html`<div class="row"><${Input} ...${a} value=${wanted} onValue=${setWanted} required style=${{ width: "16rem" }} /><button class="primary">${t("show")}</button></div>`}
+    <${Field} label=${customerLabel()}>
+      ${(a) => html`<div class="row"><${Input} ...${a} value=${wanted} onValue=${setWanted} required autocomplete="off" style=${{ width: "16rem" }} /><button class="primary">${t("show")}</button></div>`}
     <//>
+    ${error && html`<${Failure} error=${error} />`}
+    ${found && html`<${Found} of=${found} onChoose=${show} />`}
   </form>`;
 }
 
-async function load(id) {
+async function load(asked) {
   const none = (error) => (error.status === 404 ? null : Promise.reject(error));
-  const [customer, policies, placements, lists] = await Promise.all([
-    get(`/v1/customers/${part(id)}`).catch(none),
+  const customer = await get(`/v1/customers/${part(asked)}`).catch(none);
+  // Of an alias it is the customer's record, and so is all the rest.
+  const id = customer?.customer_id ?? asked;
+  const [policies, placements, lists] = await Promise.all([
     get("/v1/contact-policies"),
     get("/v1/placements"),
     get(`/v1/customers/${part(id)}/suppressions?limit=1`),
   ]);
-  return { customer, policies, placements, signals: lists.signals ?? [] };
+  return { id, customer, policies, placements, signals: lists.signals ?? [] };
 }
 
-function Known({ id }) {
+function Known({ id: asked }) {
   const [erased, setErased] = useState(0);
-  const loaded = useLoad(() => load(id), [id, erased]);
+  const loaded = useLoad(() => load(asked), [asked, erased]);
   const onErased = () => setErased((n) => n + 1);
   return html`<${Loaded} of=${loaded}>
-    ${({ customer, policies, placements, signals }) => html`
+    ${({ id, customer, policies, placements, signals }) => html`
+      ${id !== asked && html`<div class="note">${t("aliasOf", { alias: asked, id })}</div>`}
       ${signals.length > 0 &&
       html`<div class="note warn"><ul class="plain">${signals.map((x) => html`<li><${Badge} kind="bad">${t("lastingSignal")}<//> ${x.name} <span class="muted small">${x.signal} · ${t("until", { at: time(x.until) })}</span></li>`)}</ul></div>`}
       ${customer === null ? html`<div class="note warn">${t("unknownCustomer")}</div>` : html`<${Profile} of=${customer} />`}

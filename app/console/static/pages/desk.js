@@ -1,6 +1,7 @@
 // The desk: an agent, a customer, the best offers with their arguments, and one key press for each answer.
 import { html, useCallback, useEffect, useLoad, useRef, useState } from "../lib/ui.js";
 import { get, post } from "../lib/api.js";
+import { customerLabel, findCustomer, Found } from "../lib/find_customer.js";
 import { time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Notes } from "../lib/notes.js";
@@ -68,6 +69,7 @@ function contextOf(answers, context) {
 function Call({ placements, context, declared }) {
   const [placement, setPlacement] = useState(firstPlacement(placements)?.placement_id ?? "");
   const [customer, setCustomer] = useState("");
+  const [found, setFound] = useState(null);
   const [answers, setAnswers] = useState({ reason: "", mood: "" });
   const [answer, setAnswer] = useState(null);
   const [before, setBefore] = useState(null);
@@ -80,38 +82,47 @@ function Call({ placements, context, declared }) {
   const [no, setNo] = useState(null);
   const heading = useRef(null);
   useEffect(() => watchOutbox(setWaiting), []);
+  // Whose the answer is: the field may name the next one already.
+  const asked = answer ? calls[0].customer : "";
 
   const ask = useCallback(
-    async (more = {}) => {
+    async (id, more = {}) => {
       setError(null);
       const body = {
-        customer_id: customer.trim(),
+        customer_id: id,
         placement,
         context: { ...contextOf(answers, context), ...more },
         decision_id: `desk-${crypto.randomUUID()}`,
       };
       try {
-        const found = await post("/v1/decisions", body);
-        setAnswer(found);
+        const made = await post("/v1/decisions", body);
+        setAnswer(made);
         setTold({});
         setCurrent(0);
         setRejecting(false);
-        setCalls((old) => [{ ...found, customer: body.customer_id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
-        return found;
+        setCalls((old) => [{ ...made, customer: id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
+        return made;
       } catch (problem) {
         setError(problem);
         return null;
       }
     },
-    [customer, placement, answers, context],
+    [placement, answers, context],
   );
 
-  const begin = async (event) => {
-    event.preventDefault();
-    localStorage.setItem(KEPT_PLACEMENT, placement);
+  const take = (id) => {
+    setFound(null);
     setBefore(null);
     setNo(null);
-    await ask();
+    return ask(id);
+  };
+
+  const begin = async (event) => {
+    event?.preventDefault();
+    localStorage.setItem(KEPT_PLACEMENT, placement);
+    setFound(null);
+    setError(null);
+    await findCustomer(customer.trim(), take, setFound).catch(setError);
   };
 
   const record = useCallback(
@@ -133,21 +144,20 @@ function Call({ placements, context, declared }) {
           setNo(declared.find((one) => one.reason_id === reason) ?? null);
           const old = answer.offers;
           const inContext = !isDeclared || context.some((a) => a.name === "rejection_reason");
-          const next = await ask({ rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) });
+          const next = await ask(asked, { rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) });
           if (next) setBefore({ rejected: offer, offers: old });
         }
       } catch (problem) {
         setError(problem);
       }
     },
-    [answer, ask, context, declared],
+    [answer, asked, ask, context, declared],
   );
 
   const reasons = reasonsOfNo(declared, context);
   const offer = answer?.offers[current];
-  // Whose the answer is: the field may name the next one already.
-  const asked = answer ? calls[0].customer : "";
-  useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record });
+  // While one of several customers is chosen, keys would tell something of the one before.
+  useKeys({ offer, answer: found ? null : answer, current, setCurrent, rejecting, setRejecting, reasons, record });
   // After the keys are listened to: whoever is at the offers can press them.
   useEffect(() => heading.current?.focus(), [answer?.decision_id]);
   const others = context.filter((a) => !OWN.includes(a.name) && ["string", "int", "number", "bool"].includes(a.type));
@@ -156,7 +166,7 @@ function Call({ placements, context, declared }) {
     <div>
       <form class="card" onSubmit=${begin}>
         <div class="fields">
-          <${Field} label=${t("customerId")}>${(a) => html`<${Input} ...${a} value=${customer} onValue=${setCustomer} required autofocus autocomplete="off" />`}<//>
+          <${Field} label=${customerLabel()}>${(a) => html`<${Input} ...${a} value=${customer} onValue=${setCustomer} required autofocus autocomplete="off" />`}<//>
           <${Field} label=${t("callReason")}>
             ${(a) => html`<${Choice} ...${a} ...${answerField("reason")} values=${listed(context, "reason", [])} />`}
           <//>
@@ -179,8 +189,9 @@ function Call({ placements, context, declared }) {
         </details>`}
         <p><button class="primary">${t("askOffers")}</button></p>
       </form>
+      ${found && html`<${Found} of=${found} onChoose=${take} />`}
       ${waiting > 0 && html`<div class="note warn" role="status">${t("waitingOutcomes", { n: waiting })}</div>`}
-      ${error && html`<${Failure} error=${error} again=${answer === null ? () => ask() : undefined} />`}
+      ${error && html`<${Failure} error=${error} again=${answer === null ? () => begin() : undefined} />`}
       ${answer &&
       html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
         <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: asked })}</h2>

@@ -1,9 +1,10 @@
 // A new offer: its id, what it is, to whom it may go and how often. It begins as a draft; treatments come after.
-import { html, useEffect, useLoad, useSettled, useState } from "../lib/ui.js";
-import { get, part, put } from "../lib/api.js";
+import { html, useLoad, useState } from "../lib/ui.js";
+import { get, idPart, part, put } from "../lib/api.js";
 import { loadVocabulary } from "../lib/cel.js";
 import { AddTo } from "../lib/changesets.js";
 import { t } from "../lib/i18n.js";
+import { useIdMistake } from "../lib/new_id.js";
 import { mayChange } from "../lib/roles.js";
 import { go } from "../lib/router.js";
 import { Card, Failure, Field, Input, Loaded, mistakeIn, Page, tell } from "../lib/widgets.js";
@@ -25,28 +26,6 @@ export default function NewOffer() {
   <//>`;
 }
 
-/** An id as part of a path. A slash would end the part there, and points lead elsewhere: the server is to refuse both. */
-const idPart = (id) => (/^\.+$/.test(id) ? part(part(id).replaceAll(".", "%2E")) : part(id).replaceAll("%2F", "%252F"));
-
-/** What the server says against an id as it is typed: its form, or that there is one. */
-function useIdMistake(id) {
-  const settled = useSettled(id);
-  const [found, setFound] = useState(null);
-  useEffect(() => {
-    setFound(null);
-    if (!settled) return undefined;
-    let left = false;
-    get(`/v1/offers/${idPart(settled)}`).then(
-      () => !left && setFound(t("idTaken")),
-      (error) => !left && error.status === 422 && setFound(error.errors[0]?.reason ?? error.message),
-    );
-    return () => {
-      left = true;
-    };
-  }, [settled]);
-  return settled === id ? found : null;
-}
-
 /** What the group and its goal demand of the offer besides. */
 const inheritedOf = (group, goals) => [group, goals.find((goal) => goal.id === group?.goal)].filter(Boolean);
 
@@ -56,7 +35,7 @@ function Editor({ vocabulary, groups, goals }) {
   const [reason, setReason] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
-  const idMistake = useIdMistake(id);
+  const idMistake = useIdMistake(id, "/v1/offers");
   const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
   const mistake = (field) => mistakeIn(error, field);
   const refuse = (problem) => {

@@ -1,11 +1,13 @@
 // A treatment as it is written: a new one, or what is changed of one, with its script.
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
-import { getTagged, part, patch, put } from "../lib/api.js";
+import { getTagged, idPart, part, patch, put } from "../lib/api.js";
 import { CelInput } from "../lib/cel.js";
 import { AddTo } from "../lib/changesets.js";
 import { language, t } from "../lib/i18n.js";
+import { useIdMistake } from "../lib/new_id.js";
 import { mayChange } from "../lib/roles.js";
 import { Failure, Field, Input, mistakeIn, Select, tell } from "../lib/widgets.js";
+import { attributesOf, mistakeInRow, rowsOf, TreatmentAttributes } from "./treatment_attributes.js";
 
 const PLAIN = ["channel", "language", "title", "message"];
 const OPTIONAL = ["image", "link", "button", "legal"];
@@ -14,24 +16,31 @@ const OPTIONAL = ["image", "link", "button", "legal"];
 const formOf = (treatment) => ({
   ...Object.fromEntries([...PLAIN, ...OPTIONAL].map((name) => [name, treatment[name] ?? ""])),
   fallbacks: Object.entries(treatment.fallbacks ?? {}),
+  attributes: rowsOf(treatment.attributes ?? {}),
   steps: (treatment.script?.steps ?? []).map((step) => ({ ...step, when: step.when ?? "" })),
   objections: treatment.script?.objections ?? [],
 });
 
 /** The body that a form stands for. */
-const bodyOf = ({ fallbacks, steps, objections, ...form }) => ({
+const bodyOf = ({ fallbacks, attributes, steps, objections, ...form }) => ({
   ...Object.fromEntries(PLAIN.map((name) => [name, form[name]])),
   ...Object.fromEntries(OPTIONAL.map((name) => [name, form[name] || null])),
   fallbacks: Object.fromEntries(fallbacks.filter(([path]) => path)),
+  attributes: attributesOf(attributes),
   script: steps.length + objections.length === 0 ? null : { steps: steps.map((step) => ({ ...step, when: step.when.trim() || null })), objections },
 });
 
-/** What takes `before` to `now`, as a merge patch: a fallback that is gone is null. */
+/** The entries of an object that are others than before. */
+const changedIn = (before, now) => Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+
+/** What takes `before` to `now`, as a merge patch: of fallbacks and attributes those that changed, and null for those that are gone. */
 function changesOf(before, now) {
-  const changed = Object.fromEntries(Object.entries(now).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
-  if (changed.fallbacks) {
-    const gone = Object.keys(before.fallbacks).filter((path) => !(path in now.fallbacks));
-    changed.fallbacks = { ...changed.fallbacks, ...Object.fromEntries(gone.map((path) => [path, null])) };
+  const changed = changedIn(before, now);
+  for (const field of ["fallbacks", "attributes"]) {
+    const gone = Object.keys(before[field]).filter((name) => !(name in now[field]));
+    const found = { ...changedIn(before[field], now[field]), ...Object.fromEntries(gone.map((name) => [name, null])) };
+    if (Object.keys(found).length > 0) changed[field] = found;
+    else delete changed[field];
   }
   return changed;
 }
@@ -46,7 +55,9 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
   const [busy, setBusy] = useState(false);
   const first = useRef(null);
   const name = treatment?.treatment_id ?? id;
-  const path = `/v1/offers/${part(offer.offer_id)}/treatments/${part(name)}`;
+  const under = `/v1/offers/${part(offer.offer_id)}/treatments`;
+  const path = `${under}/${idPart(name)}`;
+  const idMistake = useIdMistake(treatment ? "" : id, under);
   useEffect(() => {
     first.current.querySelector("input, select").focus();
     if (!treatment) return;
@@ -60,7 +71,8 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
   const set = (changed) => setForm((old) => ({ ...old, ...changed }));
   const mistake = (...fields) => fields.map((field) => mistakeIn(error, field)).find(Boolean);
   const body = treatment ? changesOf(bodyOf(formOf(before)), bodyOf(form)) : bodyOf(form);
-  const isEmpty = treatment ? Object.keys(body).length === 0 || etag === null : !id || !form.title;
+  const isWrong = form.attributes.some((_, i) => mistakeInRow(form.attributes, i));
+  const isEmpty = isWrong || (treatment ? Object.keys(body).length === 0 || etag === null : !id || !form.title);
   const refuse = (problem) => setError(!treatment && problem.status === 412 ? { ...problem, message: t("idTaken"), errors: [{ field: "treatment_id", reason: t("idTaken") }] } : problem);
   const save = async (event) => {
     event.preventDefault();
@@ -81,7 +93,7 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
       ${(a) => (rows ? html`<textarea ...${a} value=${form[field]} onInput=${(e) => set({ [field]: e.currentTarget.value })}></textarea>` : html`<${Input} ...${a} value=${form[field]} onValue=${(v) => set({ [field]: v })} />`)}
     <//>`;
   return html`<form ref=${first} class="stack" data-testid="treatment-form" onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
-    ${!treatment && html`<${Field} label=${t("treatmentId")} mistake=${mistake("treatment_id", "thing")}>${(a) => html`<${Input} ...${a} value=${id} onValue=${setId} required autocomplete="off" spellcheck="false" />`}<//>`}
+    ${!treatment && html`<${Field} label=${t("treatmentId")} mistake=${mistake("treatment_id", "thing") ?? idMistake}>${(a) => html`<${Input} ...${a} value=${id} onValue=${(v) => { setId(v); setError(null); }} required autocomplete="off" spellcheck="false" />`}<//>`}
     <div class="fields">
       <${Field} label=${t("channel")} mistake=${mistake("channel")}>
         ${(a) => html`<${Select} ...${a} value=${form.channel} onValue=${(channel) => set({ channel })} options=${[...new Set([...channels, form.channel])].map((c) => [c, c])} />`}
@@ -92,6 +104,7 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
     <div class="fields">${text("button", t("buttonText"))} ${text("link", t("link"))} ${text("image", t("image"))}</div>
     ${text("legal", t("legalText"), 2)}
     <${Fallbacks} rows=${form.fallbacks} onRows=${(fallbacks) => set({ fallbacks })} ...${{ vocabulary, mistake }} />
+    <${TreatmentAttributes} rows=${form.attributes} onRows=${(attributes) => set({ attributes })} mistake=${mistake} />
     <${Script} ...${{ form, set, vocabulary, mistake }} />
     ${error && html`<${Failure} error=${error} />`}
     ${form.title && html`<p class="small"><strong>${said(form.title, shown)}</strong> ${said(form.message, shown)}</p>`}
@@ -100,8 +113,8 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
   </form>`;
 }
 
-const without = (list, i) => list.filter((_, n) => n !== i);
-const changedAt = (list, i, changed) => list.map((one, n) => (n === i ? changed : one));
+export const without = (list, i) => list.filter((_, n) => n !== i);
+export const changedAt = (list, i, changed) => list.map((one, n) => (n === i ? changed : one));
 
 /** What is said for variables that have no value. */
 function Fallbacks({ rows, onRows, vocabulary, mistake }) {

@@ -4,6 +4,7 @@ import { get, part } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
 import { Badge, Card, Failure, Field } from "../lib/widgets.js";
 import { TreatmentForm } from "./treatment_form.js";
+import { TreatmentRemoval } from "./treatment_removal.js";
 
 const FILTERS = {
   upper: (text) => text.toUpperCase(),
@@ -83,17 +84,29 @@ export function Texts({ of: treatment, said = (text) => text }) {
   </div>`;
 }
 
-function Treatment({ treatment, form, said, locked, reload }) {
-  const [isEdited, setEdited] = useState(false);
+function Treatment({ treatment: listed, form, said, locked, reload }) {
+  const [doing, setDoing] = useState("");
+  const [seen, setSeen] = useState(null);
+  const treatment = seen ?? listed;
+  const end = () => {
+    setDoing("");
+    setSeen(null);
+  };
   const saved = () => {
-    setEdited(false);
+    end();
     reload();
   };
   return html`<div class="card">
     <div class="row"><${Badge} kind="accent">${treatment.channel}<//><${Badge}>${treatment.language}<//><span class="muted small">${treatment.treatment_id}</span></div>
-    ${isEdited
-      ? html`<${TreatmentForm} ...${form} ...${{ treatment, said }} onDone=${() => setEdited(false)} onSaved=${saved} />`
-      : html`<${Texts} of=${treatment} said=${(text) => said(text, treatment)} />
-          ${!locked && html`<button type="button" class="small" aria-label=${t("editTreatment", { treatment: treatment.treatment_id })} onClick=${() => setEdited(true)}>${t("edit")}</button>`}`}
+    ${doing === "edit"
+      ? html`<${TreatmentForm} ...${form} ...${{ treatment, said }} onDone=${end} onSaved=${saved} />`
+      : html`<${Texts} of=${treatment} said=${(text) => said(text, treatment)} />`}
+    ${doing === "removal" && html`<${TreatmentRemoval} offer=${form.offer} ...${{ treatment, seen: setSeen }} onDone=${end} onSaved=${saved} />`}
+    ${!locked &&
+    !doing &&
+    html`<div class="row">
+      <button type="button" class="small" aria-label=${t("editTreatment", { treatment: treatment.treatment_id })} onClick=${() => setDoing("edit")}>${t("edit")}</button>
+      <button type="button" class="small danger" aria-label=${t("removeTreatment", { treatment: treatment.treatment_id })} onClick=${() => setDoing("removal")}>${t("remove")}</button>
+    </div>`}
   </div>`;
 }
