@@ -5,6 +5,7 @@ import { number, share, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Badge, Bar, Card, Confirm, Field, Interval, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
+import { CanaryCourse } from "./canary_course.js";
 
 export default function Placement({ id }) {
   const stages = useLoad(() => loadStages(id), [id]);
@@ -134,7 +135,7 @@ function Canary({ id }) {
       ${({ stages }) =>
         stages.length === 0
           ? html`<p class="empty">${t("noCanary")}</p>`
-          : stages.map((s) => {
+          : stages.map((s, i) => {
               // On a scale of logarithms: evidence multiplies.
               const evidence = Math.log(Math.max(s.e_value, 1)) / Math.log(s.needed);
               return html`<div class="stack">
@@ -143,6 +144,7 @@ function Canary({ id }) {
                 <${Bar} of=${evidence} kind=${evidence >= 1 ? "bad" : ""} label=${t("evidence", { e: number(s.e_value, 2), needed: number(s.needed) })} />
                 <div class="muted small">${t("evidence", { e: number(s.e_value, 2), needed: number(s.needed) })}</div>
                 ${s.reason && html`<p class="small">${s.reason}</p>`}
+                <${CanaryCourse} stage=${s} isOpen=${i === 0} />
               </div>`;
             })}
     <//>
