@@ -65,7 +65,7 @@ export function Shares({ colours, data, step, label, height = 240 }) {
   const tops = parts.map((_, i) => times.map((_at, row) => parts.slice(0, i + 1).reduce((sum, part) => sum + part[row], 0))).reverse();
   const options = (axis) => ({
     legend: { show: false },
-    scales: { x: { range: (_, low, high) => [low - step / 2, high + step / 2] }, y: { range: [0, 1] } },
+    scales: { x: { range: (u) => [u.data[0][0] - step / 2, u.data[0][u.data[0].length - 1] + step / 2] }, y: { range: [0, 1] } },
     axes: [axis, { ...axis, size: 56, values: (_, splits) => splits.map((v) => share(v)) }],
     series: [{}, ...tops.map((_, i) => {
       const fill = resolved(colours[parts.length - 1 - i]);

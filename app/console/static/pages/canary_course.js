@@ -4,7 +4,7 @@ import { get } from "../lib/api.js";
 import { Chart } from "../lib/chart.js";
 import { number, share, time } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { Loaded, Table } from "../lib/widgets.js";
+import { Card, Loaded, Table } from "../lib/widgets.js";
 
 const DASH = [6, 6];
 const eValue = (logE) => {
@@ -12,11 +12,16 @@ const eValue = (logE) => {
   return e >= 1e6 || e < 1e-3 ? e.toExponential(0) : number(e, e < 1 ? 3 : 1);
 };
 
-/** Of one stage of a canary; loaded when it is opened. */
-export function CanaryCourse({ stage, isOpen }) {
+/** The stages of canaries, newest first; that one is shown, and each other one when it is opened. */
+export function CanaryCourses({ stages }) {
+  if (stages.length === 0) return null;
+  return html`<${Card} title=${t("course")}>${stages.map((stage, i) => html`<${CanaryCourse} key=${stage.test_id} stage=${stage} isOpen=${i === 0} />`)}<//>`;
+}
+
+function CanaryCourse({ stage, isOpen }) {
   const [open, setOpen] = useState(isOpen);
   return html`<details open=${open} onToggle=${(event) => setOpen(event.currentTarget.open)}>
-    <summary class="small" aria-label=${`${t("course")}: ${stage.canary.policy}@${stage.canary.version}, ${time(stage.started_at)}`}>${t("course")}</summary>
+    <summary><strong>${stage.canary.policy}@${stage.canary.version}</strong> <span class="muted small">${time(stage.started_at)} · ${share(stage.share)}</span></summary>
     ${open && html`<${Loading} id=${stage.test_id} until=${stage.counted_until} />`}
   </details>`;
 }
@@ -34,8 +39,7 @@ function Drawn({ of }) {
   return html`<div class="stack" data-testid="course">
     <p class="small">${t("courseWorse", { e: eValue(last.worse_log_e), needed: needs })}</p>
     <p class="small">${t(of.promotes ? "courseBetterAutopilot" : "courseBetter", { e: eValue(last.better_log_e), needed: needs })}</p>
-    <${Difference} of=${of} last=${last} />
-    <${Evidence} of=${of} needs=${needs} last=${last} />
+    <div class="grid wide"><${Difference} of=${of} last=${last} /><${Evidence} of=${of} needs=${needs} last=${last} /></div>
     ${of.missing > 0 && html`<p class="muted small">${t("courseMissing", { n: number(of.missing) })}</p>`}
     <${Figures} points=${points} />
   </div>`;
@@ -57,8 +61,10 @@ function Difference({ of, last }) {
   const line = (value) => times.map(() => value);
   const data = [times, points.map((p) => p.difference), points.map((p) => p.difference_low), points.map((p) => p.difference_high), line(-margin), line(0)];
   const said = t("differenceChart", { low: share(last.difference_low), high: share(last.difference_high), bound: share(-margin) });
-  return html`<h3>${t("differenceOverTime")}</h3>
-    <${Chart} label=${said} height=${220} range=${range} values=${(v) => share(v)} band=${[3, 2]} series=${series} data=${data} />`;
+  return html`<div>
+    <h3>${t("differenceOverTime")}</h3>
+    <${Chart} label=${said} height=${240} range=${range} values=${(v) => share(v)} band=${[3, 2]} series=${series} data=${data} />
+  </div>`;
 }
 
 /** Evidence multiplies, so it is drawn on a scale of logarithms. */
@@ -75,8 +81,10 @@ function Evidence({ of, needs, last }) {
     { label: t("evidenceEnough", { needed: needs }), colour: "--muted", dash: DASH },
   ];
   const said = t("evidenceChart", { worse: eValue(last.worse_log_e), better: eValue(last.better_log_e), needed: needs });
-  return html`<h3>${t("evidenceOverTime")}</h3>
-    <${Chart} label=${said} height=${200} range=${range} values=${(v) => eValue(v * Math.LN10)} series=${series} data=${[times, ...lines, times.map(() => log10(needed))]} />`;
+  return html`<div>
+    <h3>${t("evidenceOverTime")}</h3>
+    <${Chart} label=${said} height=${240} range=${range} values=${(v) => eValue(v * Math.LN10)} series=${series} data=${[times, ...lines, times.map(() => log10(needed))]} />
+  </div>`;
 }
 
 function Figures({ points }) {

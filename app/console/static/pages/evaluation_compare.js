@@ -8,7 +8,8 @@ import { Badge, Card, Field, Interval, Select, Table } from "../lib/widgets.js";
 const ESTIMATORS = ["earned", "ips", "snips", "dr"];
 const OF_THE_TARGET = ESTIMATORS.slice(1);
 
-const nameOf = (run) => `${run.policy ?? `${run.result.policy}@${run.result.version}`} · ${run.placement} · ${t(`runStart.${run.result.start}`)}`;
+const policyOf = (run) => run.policy ?? `${run.result.policy}@${run.result.version}`;
+const nameOf = (run) => `${policyOf(run)} · ${run.placement} · ${t(`runStart.${run.result.start}`)}`;
 const figure = (reward, value, digits = 2) => (reward === "value" ? number(value, digits + 1) : share(value, digits));
 
 /** `runs`: the evaluations that are done, newest first. */
@@ -51,7 +52,7 @@ function SideBySide({ runs }) {
   const most = Math.max(0.01, ...estimates.map((e) => e.high ?? 0));
   const columns = [
     { label: t("estimator"), cell: (row) => t(`estimator.${row.key}`) },
-    ...runs.map((run) => ({ label: `${nameOf(run)}, ${run.evaluation_id}`, cell: (row) => html`<${Estimate} of=${run.result.estimates?.[row.key]} reward=${run.result.reward} most=${most} />` })),
+    ...runs.map((run) => ({ label: `${policyOf(run)}, ${run.evaluation_id}`, cell: (row) => html`<${Estimate} of=${run.result.estimates?.[row.key]} reward=${run.result.reward} most=${most} />` })),
   ];
   return html`<${Table} label=${t("compareRuns")} columns=${columns} rows=${ESTIMATORS.map((key) => ({ key }))} />
     ${runs.map(({ evaluation_id: id, result, ...run }) => html`<div key=${id}>

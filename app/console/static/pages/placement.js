@@ -5,13 +5,15 @@ import { number, share, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Badge, Bar, Card, Confirm, Field, Interval, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
-import { CanaryCourse } from "./canary_course.js";
+import { CanaryCourses } from "./canary_course.js";
 
 export default function Placement({ id }) {
   const stages = useLoad(() => loadStages(id), [id]);
+  const tests = useLoad(() => get(withQuery("/v1/reports/canaries", { placement: id, limit: 5 })), [id]);
   return html`<${Page} title=${t("placementTitle", { id })}>
     <${Loaded} of=${stages}>${(found) => html`<${Stages} id=${id} ...${found} reload=${stages.reload} />`}<//>
-    <div class="two"><${Acceptance} id=${id} /><${Canary} id=${id} /></div>
+    <div class="two"><${Acceptance} id=${id} /><${Canary} tests=${tests} /></div>
+    <${CanaryCourses} stages=${tests.data?.stages ?? []} />
   <//>`;
 }
 
@@ -128,14 +130,13 @@ function Acceptance({ id }) {
 }
 
 /** The sequential test of the canary: how much evidence there is, of what a rollback takes. */
-function Canary({ id }) {
-  const loaded = useLoad(() => get(withQuery("/v1/reports/canaries", { placement: id, limit: 5 })), [id]);
+function Canary({ tests }) {
   return html`<${Card} title=${t("canaryTest")}>
-    <${Loaded} of=${loaded}>
+    <${Loaded} of=${tests}>
       ${({ stages }) =>
         stages.length === 0
           ? html`<p class="empty">${t("noCanary")}</p>`
-          : stages.map((s, i) => {
+          : stages.map((s) => {
               // On a scale of logarithms: evidence multiplies.
               const evidence = Math.log(Math.max(s.e_value, 1)) / Math.log(s.needed);
               return html`<div class="stack">
@@ -144,7 +145,6 @@ function Canary({ id }) {
                 <${Bar} of=${evidence} kind=${evidence >= 1 ? "bad" : ""} label=${t("evidence", { e: number(s.e_value, 2), needed: number(s.needed) })} />
                 <div class="muted small">${t("evidence", { e: number(s.e_value, 2), needed: number(s.needed) })}</div>
                 ${s.reason && html`<p class="small">${s.reason}</p>`}
-                <${CanaryCourse} stage=${s} isOpen=${i === 0} />
               </div>`;
             })}
     <//>

@@ -91,11 +91,11 @@ function AlertForm({ placement, offer, since, until, onClose }) {
       ${mayChange() && html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>`}
       ${error && html`<${Failure} error=${error} />`}
       ${!mayChange() && html`<p>${t("approvalsRequired")}</p>`}
-      <${AddTo} whole=${path} kind="alert" thing=${alertId} body=${body} disabled=${!isId(alertId)} onDone=${onClose} onError=${refuse} />
       <div class="row">
         ${mayChange() && html`<button class="primary" disabled=${busy}>${t("create")}</button>`}
         <button type="button" onClick=${onClose}>${t("cancel")}</button>
       </div>
+      <${AddTo} whole=${path} kind="alert" thing=${alertId} body=${body} disabled=${!isId(alertId)} onDone=${onClose} onError=${refuse} />
     </form>
   </dialog>`;
 }
