@@ -63,6 +63,7 @@ export function Shares({ colours, data, step, label, height = 240 }) {
   const [times, ...parts] = data;
   // Each column as high as its part and those below it; the highest is drawn first, so that the lower ones lie on top of it.
   const tops = parts.map((_, i) => times.map((_at, row) => parts.slice(0, i + 1).reduce((sum, part) => sum + part[row], 0))).reverse();
+  const middles = times.map((at) => at + step / 2);
   const options = (axis) => ({
     legend: { show: false },
     scales: { x: { range: (u) => [u.data[0][0] - step / 2, u.data[0][u.data[0].length - 1] + step / 2] }, y: { range: [0, 1] } },
@@ -72,7 +73,7 @@ export function Shares({ colours, data, step, label, height = 240 }) {
       return { stroke: fill, fill, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.85, 60] }) };
     })],
   });
-  return html`<${Plot} ...${{ options, data: [times, ...tops], label, height }} inputs=${[parts.length, step]} />`;
+  return html`<${Plot} ...${{ options, data: [middles, ...tops], label, height }} inputs=${[parts.length, step]} />`;
 }
 
 /** A reliability diagram. `bins`: { predicted, rate, low, high }, by their predictions; `words`: of the diagonal and the points. */

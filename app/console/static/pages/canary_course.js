@@ -51,15 +51,15 @@ function Difference({ of, last }) {
   const times = points.map((p) => Date.parse(p.at) / 1000);
   const width = last.difference_high - last.difference_low;
   const range = [Math.max(Math.min(last.difference_low, -margin) - width, -1), Math.min(Math.max(last.difference_high, 0) + width, 1)];
+  // Without a margin both bounds are one line, of which only the upper one would be seen.
+  const bounds = margin > 0 ? [[t("rollsBackBelow"), "--bad", -margin], [t("betterAbove"), "--good", 0]] : [[t("bothBounds"), "--muted", 0]];
   const series = [
     { label: t("difference"), colour: "--accent" },
     { label: t("intervalLow"), colour: "--accent", dash: [2, 4] },
     { label: t("intervalHigh"), colour: "--accent", dash: [2, 4] },
-    { label: t("rollsBackBelow"), colour: "--bad", dash: DASH },
-    { label: t("betterAbove"), colour: "--good", dash: DASH },
+    ...bounds.map(([label, colour]) => ({ label, colour, dash: DASH })),
   ];
-  const line = (value) => times.map(() => value);
-  const data = [times, points.map((p) => p.difference), points.map((p) => p.difference_low), points.map((p) => p.difference_high), line(-margin), line(0)];
+  const data = [times, points.map((p) => p.difference), points.map((p) => p.difference_low), points.map((p) => p.difference_high), ...bounds.map(([, , value]) => times.map(() => value))];
   const said = t("differenceChart", { low: share(last.difference_low), high: share(last.difference_high), bound: share(-margin) });
   return html`<div>
     <h3>${t("differenceOverTime")}</h3>
