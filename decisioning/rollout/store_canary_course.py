@@ -16,7 +16,7 @@ from storage.postgres import transaction
 
 PARTS = 32
 """Parts of equal length that the time of a test is divided into."""
-MAX_READ = 100_000
+MAX_READ = 50_000
 """Decisions of a placement that are read for a course, the first of the stage."""
 STATEMENT_MS = 8000
 
@@ -32,7 +32,9 @@ def _named(outcomes: frozenset[str]) -> str:
     return ", ".join(f"'{name}'" for name in sorted(outcomes))
 
 
-# As `rollout.results` finds results one by one. Equal times: acceptances come first there, by their names.
+# As `rollout.results` finds results one by one; of answers at the same time the acceptance is the first there, by name.
+# What was told is looked up by decision: how many there are between bounds that are computed here the planner does not
+# know, and it would join them in the slowest way.
 _PARTS = text(f"""
 WITH made AS MATERIALIZED (
     SELECT d.decision_id, d.decided_at, d.customer_id, {GROUP_OF} AS grp,
@@ -44,23 +46,22 @@ WITH made AS MATERIALIZED (
         AND (d.decided_at, d.decision_id) <= (cast(:until AS timestamptz), cast(:until_id AS text))
         AND d.header ->> 'source' = 'live'
         AND ({GROUP_OF}, {DECIDER_OF}) IN (('canary', :policy), (:others, :champion))
-), told AS (
-    SELECT m.decision_id, m.decided_at, o.offer_id, bool_or(o.outcome = 'withdrawn') AS withdrawn,
-        bool_or(o.outcome IN ({_named(SEEN)}) AND o.recorded_ms <= m.until_ms) AS seen,
-        min(o.recorded_ms) FILTER (WHERE o.outcome = 'accepted' AND o.recorded_ms <= m.until_ms)
-            <= coalesce(min(o.recorded_ms) FILTER (WHERE o.outcome IN ({_named(ANSWERS - {"accepted"})})
-                AND o.recorded_ms <= m.until_ms), {2**62}) AS accepted
-    FROM made AS m JOIN outcomes AS o USING (decision_id, decided_at)
-    WHERE o.decided_at >= :start AND o.decided_at <= :until
-    GROUP BY 1, 2, 3
-), results AS (
-    SELECT decision_id, decided_at, bool_or(withdrawn) AS withdrawn, bool_or(seen) AS seen,
-        coalesce(bool_or(accepted), false) AS accepted
-    FROM told GROUP BY 1, 2
 ), first AS (
-    SELECT DISTINCT ON (m.customer_id) m.grp, m.at_ms, coalesce(r.accepted, false) AS accepted
-    FROM made AS m LEFT JOIN results AS r USING (decision_id, decided_at)
-    WHERE NOT coalesce(r.withdrawn, false) AND (NOT m.explicit OR coalesce(r.seen, false))
+    SELECT DISTINCT ON (m.customer_id) m.grp, m.at_ms, r.accepted
+    FROM made AS m CROSS JOIN LATERAL (
+        SELECT coalesce(bool_or(o.withdrawn), false) AS withdrawn, coalesce(bool_or(o.seen), false) AS seen,
+            coalesce(bool_or(o.accepted), false) AS accepted
+        FROM (
+            SELECT bool_or(x.outcome = 'withdrawn') AS withdrawn,
+                bool_or(x.outcome IN ({_named(SEEN)}) AND x.recorded_ms <= m.until_ms) AS seen,
+                min(x.recorded_ms) FILTER (WHERE x.outcome = 'accepted' AND x.recorded_ms <= m.until_ms)
+                    <= coalesce(min(x.recorded_ms) FILTER (WHERE x.outcome IN ({_named(ANSWERS - {"accepted"})})
+                        AND x.recorded_ms <= m.until_ms), {2**62}) AS accepted
+            FROM outcomes AS x WHERE x.decision_id = m.decision_id AND x.decided_at = m.decided_at
+            GROUP BY x.offer_id
+        ) AS o
+    ) AS r
+    WHERE NOT r.withdrawn AND (NOT m.explicit OR r.seen)
     ORDER BY m.customer_id, m.decided_at, m.decision_id
 )
 SELECT least(1 + (at_ms - :start_ms) * :parts / :span_ms, :parts)::integer AS part, grp = 'canary' AS is_canary,

@@ -215,7 +215,7 @@ class CanaryCourse(BaseModel):
     )
     missing: int = Field(
         description="customers who were counted, and whom the points before the last do not have: the log does not tell"
-        " of them any more, or they came after the first 100,000 decisions of the stage"
+        " of them any more, or they came after the first 50,000 decisions of the stage"
     )
     points: list[CoursePointOut] = Field(
         description="in order of time, at most 33; the last one is what the test itself has counted"
