@@ -298,6 +298,21 @@ def test_an_alert_is_made_of_a_report(browser: Browser, world: World, look: tupl
         dialog.get_by_role("button", name=create, exact=True).click()
         expect(dialog.get_by_role("alert")).to_be_visible()
         looks_well(page)
+        title, add = {
+            "en": ("Title of the change set", "Add to change set"),
+            "es": ("Título del conjunto de cambios", "Añadir al conjunto de cambios"),
+        }[language_of]
+        identity.fill(f"{alert_id}-later")
+        dialog.get_by_role("combobox").last.select_option("")  # not into a draft that there is
+        dialog.get_by_label(title).fill(f"Watch {alert_id}")
+        dialog.get_by_role("button", name=add).click()
+        expect(dialog).to_have_count(0)
+        drafts = world.http.get("/v1/changesets", params={"state": "draft"}).json()["changesets"]
+        draft = next(draft for draft in drafts if draft["title"] == f"Watch {alert_id}")
+        (item,) = world.http.get(f"/v1/changesets/{draft['changeset_id']}").json()["items"]
+        assert (item["kind"], item["id"]) == ("alert", f"{alert_id}-later")
+
+        page.get_by_role("button", name=button).click()
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
     assert world.http.get(f"/v1/alert-rules/{alert_id}").json() == made
