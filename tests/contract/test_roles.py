@@ -184,7 +184,9 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     method, path, operation = operations_of(api)[operation_id]
     of_id = "erased" if path.endswith("/erase") else "x"  # who is erased takes nothing any more
     for parameter in operation.get("parameters", []):
-        value = {"kind": "customers", "version": "1", "note_id": "1", "test_id": "1"}.get(parameter["name"], of_id)
+        value = {"kind": "customers", "version": "1", "note_id": "1", "test_id": "1"}.get(
+            parameter["name"], of_id
+        )
         path = path.replace(f"{{{parameter['name']}}}", value)
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:
