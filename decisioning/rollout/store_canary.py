@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.catalog.kinds import DEPLOYMENT
+from decisioning.errors import NotFound
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
 from decisioning.model.deciders import CALLER, HISTORY
 from decisioning.model.deployment import Canary, Deployment
@@ -165,6 +166,16 @@ class CanaryStore:
         query = text(f"{_TESTS} {condition} ORDER BY test_id DESC LIMIT :limit")
         async with transaction(self._engine) as connection:
             return [_test_of_row(row) for row in await connection.execute(query, {**values, "limit": limit})]
+
+    async def test(self, test_id: int) -> CanaryTest:
+        """Read one test. Raises ``NotFound``."""
+        async with transaction(self._engine) as connection:
+            row = (
+                await connection.execute(text(f"{_TESTS} WHERE test_id = :test"), {"test": test_id})
+            ).first()
+        if row is None:
+            raise NotFound("test of a canary", str(test_id))
+        return _test_of_row(row)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator["CanaryTurn | None"]:

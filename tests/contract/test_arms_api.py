@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from storage import clock
 from tests.support.api import Nextbest, problem_of, put_offer
@@ -135,3 +136,83 @@ async def test_what_there_is_not(visited: Nextbest) -> None:
     await eventually(known, "the policy to be known as broken")
     problem = problem_of(await visited.api.call("GET", "/v1/policies/unbuilt/arms"), 409)
     assert "none_such" in problem["detail"]
+
+
+async def selections(nextbest: Nextbest, policy: str, query: str = "") -> Any:
+    """What a policy selected over time."""
+    return await nextbest.api.ok("GET", f"/v1/policies/{policy}/selections?{query}", role="scientist")
+
+
+async def fill(nextbest: Nextbest, policy: str, offers: int, hours: int) -> None:
+    """Fill the roll-up of March 2025: each hour, an offer is selected as often as its number says."""
+    async with nextbest.api.state.engine.begin() as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO acceptance (hour, placement, policy, offer_id, grp, decided)"
+                " SELECT timestamptz '2025-03-01T00:00Z' + h * interval '1 hour', 'long-ago', :policy, 'o' || n,"
+                " 'champion', n FROM generate_series(0, cast(:hours AS integer) - 1) AS h,"
+                " generate_series(1, cast(:offers AS integer)) AS n"
+            ),
+            {"policy": policy, "hours": hours, "offers": offers},
+        )
+
+
+async def test_selections_over_time_are_those_of_the_reports(visited: Nextbest) -> None:
+    by_report = await decided(visited, "random", "right")
+    found = await selections(visited, "random", "placement=right")
+    assert {offer["offer_id"]: offer["selected"] for offer in found["top"]} == by_report
+    assert (found["policy"], found["version"], found["rest"]) == ("random", 1, 0)
+    assert found["total"] == sum(by_report.values())
+    assert found["offers"] == len(by_report)
+    assert sum(offer["share"] for offer in found["top"]) == pytest.approx(1)
+    assert all(offer["name"] for offer in found["top"])
+    for per in ("day", "hour"):
+        times = (await selections(visited, "random", f"placement=right&per={per}"))["times"]
+        assert sum(at["total"] for at in times) == found["total"]
+        for at in times:
+            assert sum(at["selected"]) + at["rest"] == at["total"] > 0
+    assert (await selections(visited, "random", "placement=nowhere"))["times"] == []
+
+
+async def test_the_top_of_many_offers_and_the_rest(visited: Nextbest) -> None:
+    offers, hours = 300, 7 * 24
+    await fill(visited, "calibrated@1", offers, hours)
+    found = await selections(visited, "calibrated", "version=1&since=2025-03-01&until=2025-03-08&top=3")
+    assert [offer["offer_id"] for offer in found["top"]] == ["o300", "o299", "o298"]
+    assert [offer["name"] for offer in found["top"]] == [None] * 3
+    assert (found["offers"], found["total"]) == (offers, hours * offers * (offers + 1) // 2)
+    assert len(found["times"]) == 7
+    for at in found["times"]:
+        assert at["selected"] == [24 * 300, 24 * 299, 24 * 298]
+        assert at["rest"] == at["total"] - sum(at["selected"])
+    assert found["rest"] == sum(at["rest"] for at in found["times"])
+
+
+async def test_days_are_those_of_the_time_zone(visited: Nextbest) -> None:
+    await fill(visited, "propensity@1", 2, 48)
+    found = await selections(
+        visited, "propensity", "version=1&since=2025-03-01&until=2025-03-03&time_zone=Europe/Madrid"
+    )
+    assert [at["at"] for at in found["times"]] == ["2025-02-28T23:00:00Z", "2025-03-01T23:00:00Z"]
+    assert [at["total"] for at in found["times"]] == [23 * 3, 24 * 3]
+    hours = await selections(visited, "propensity", "version=1&per=hour&since=2025-03-01&until=2025-03-02")
+    assert [at["at"] for at in hours["times"]][:2] == ["2025-03-01T00:00:00Z", "2025-03-01T01:00:00Z"]
+    assert len(hours["times"]) == 24
+
+
+async def test_bad_questions_about_selections_are_refused(visited: Nextbest) -> None:
+    async def refused(name: str, query: str, status: int, field: str | None = None) -> str:
+        answer = await visited.api.call("GET", f"/v1/policies/{name}/selections?{query}")
+        return str(problem_of(answer, status, field)["detail"])
+
+    await refused("none-such", "", 404)
+    await refused("thompson", "version=999", 404)
+    said = await refused("thompson", "per=hour&since=2025-03-01&until=2025-04-02", 422, "since")
+    assert "31 days at most" in said
+    assert "per=day" in said
+    await refused("thompson", "since=2025-03-02&until=2025-03-02", 422, "until")
+    await refused("thompson", "top=0", 422, "top")
+    await refused("thompson", "time_zone=Mars/Crater", 422, "time_zone")
+    await refused("thompson", "per=week", 422, "per")
+    for query in ("since=9998-12-31", "until=1970-01-01", "since=2999-01-01"):
+        assert (await selections(visited, "thompson", query))["total"] == 0

@@ -1,15 +1,18 @@
 """Canaries that are rolled back by themselves, and those that are not: through the API, the log and the audit trail."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 
 from app.worker.guardrail_watch import GuardrailWatch
 from decisioning.errors import PreconditionFailed
+from decisioning.rollout.store_canary_course import counted_parts
 from storage import clock
-from tests.support.api import Nextbest
+from tests.support.api import Nextbest, problem_of
 from tests.support.canaries import (
     Crowd,
     add_bad_policy,
@@ -321,3 +324,79 @@ async def test_what_is_not_archived_yet_is_waited_for(shop: Nextbest) -> None:
     test = await counted(shop, "lagging")
     assert test.canary.observations + test.others.observations == 20
     assert test.canary.decisions + test.others.decisions == 20
+
+
+async def sql(shop: Nextbest, statement: str, **values: Any) -> None:
+    """Run a statement on the archive."""
+    async with shop.api.state.engine.begin() as connection:
+        await connection.execute(text(statement), values)
+
+
+async def test_the_course_of_a_test_is_made_again_from_the_log(shop: Nextbest) -> None:
+    """Counted in SQL, it adds up to what the guard counted one by one: late, unconfirmed and repeated ones included."""
+    await place(shop.api, "course", presentation="explicit")
+    await deploy(shop, "course", "random@1", guardrails={"alpha": 0.001, "horizon_s": 60})
+    crowd = Crowd(shop, "course", 19, thompson=0.7, random=0.4)
+    answers = await crowd.come(60)
+    await Crowd(shop, "course", 20, thompson=0.1, random=0.9).come(20)  # the same customers again
+    await crowd.come(20, silent=True)  # nobody confirmed what these saw, unless they accepted
+    late = "UPDATE outcomes SET recorded_ms = recorded_ms + :by WHERE decision_id = ANY(:ids)"
+    await sql(shop, late, by=90_000, ids=[answer["decision_id"] for answer in answers[:8]])
+    for answer in answers[8:12]:  # an answer that is changed: the first one counts
+        for outcome in ("rejected", "accepted"):
+            told = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+            await shop.api.call("POST", "/v1/feedback", json=told | {"outcome": outcome}, role="frontend")
+    await shop.worker.drain()
+    await guard_of(shop, ahead_s=200).round()
+    test = await counted(shop, "course")
+    assert 50 < test.canary.observations + test.others.observations < 80
+    assert (await deployed(shop, "course"))[1]["canary"] is not None
+    parts = await counted_parts(shop.api.state.engine, test)
+    for side in ("canary", "others"):
+        sums = [getattr(part, side) for part in parts]
+        whole = getattr(test, side)
+        assert sum(counts.observations for counts in sums) == whole.observations
+        assert sum(counts.acceptances for counts in sums) == whole.acceptances
+    path = f"/v1/reports/canaries/{test.test_id}/course"
+    course = await shop.api.ok("GET", path, role="ops")
+    (stage,) = (await shop.api.ok("GET", "/v1/reports/canaries?placement=course"))["stages"]
+    assert stage["test_id"] == test.test_id
+    assert (course["policy"], course["champion"], course["missing"]) == ("random@1", "thompson@1", 0)
+    assert course["needed_log_e"] == pytest.approx(math.log(stage["needed"]))
+    assert (course["promotes"], course["margin"], course["carried_log_e"]) == (False, 0, 0)
+    points = course["points"]
+    assert len(points) > 1
+    times = [point["at"] for point in points]
+    assert times == sorted(set(times))
+    seen = [point["canary_observations"] + point["champion_observations"] for point in points]
+    assert seen == sorted(seen)
+    last = points[-1]
+    assert math.exp(last["worse_log_e"]) == pytest.approx(stage["e_value"])
+    assert (last["difference_low"], last["difference_high"]) == (
+        stage["difference_low"],
+        stage["difference_high"],
+    )
+    assert last["canary_observations"] == stage["canary"]["observations"]
+
+    few = await counted_parts(shop.api.state.engine, test, most=20)
+    assert 0 < sum(part.canary.observations + part.others.observations for part in few) <= 21
+    gone = [answer["decision_id"] for answer in answers[20:25]]
+    await sql(shop, "DELETE FROM decisions WHERE decision_id = ANY(:ids)", ids=gone)
+    after = await shop.api.ok("GET", path)
+    assert after["missing"] == 5
+    assert after["points"][-1] == last
+
+
+async def test_the_course_of_a_test_that_there_is_not(shop: Nextbest) -> None:
+    problem_of(await shop.api.call("GET", f"/v1/reports/canaries/{2**62}/course"), 404)
+    problem_of(await shop.api.call("GET", f"/v1/reports/canaries/{2**70}/course"), 422)
+    problem_of(await shop.api.call("GET", "/v1/reports/canaries/spring/course"), 422)
+
+
+async def test_a_test_that_counted_nothing_has_a_course_of_one_point(shop: Nextbest) -> None:
+    await place(shop.api, "nobody-came")
+    await deploy(shop, "nobody-came", "random@1")
+    await guard_of(shop).round()
+    test = await counted(shop, "nobody-came")
+    course = await shop.api.ok("GET", f"/v1/reports/canaries/{test.test_id}/course")
+    assert [point["difference"] for point in course["points"]] == [None]

@@ -74,7 +74,9 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_capacity_hours": READERS,
     "read_drift": {"ops", "scientist", "admin"},
     "read_canaries": {"ops", "scientist", "admin"},
+    "read_canary_course": READERS,
     "read_arms": {"ops", "scientist", "admin"},
+    "read_selections": READERS,
     "ask_evaluation": {"scientist", "admin"},
     "read_evaluation": {"ops", "scientist", "admin"},
     "ask_export": {"scientist", "admin"},
@@ -188,7 +190,9 @@ def request_for(api: Instance, operation_id: str) -> tuple[str, str, dict[str, A
     method, path, operation = operations_of(api)[operation_id]
     of_id = "erased" if path.endswith("/erase") else "x"  # who is erased takes nothing any more
     for parameter in operation.get("parameters", []):
-        value = {"kind": "customers", "version": "1", "note_id": "1"}.get(parameter["name"], of_id)
+        value = {"kind": "customers", "version": "1", "note_id": "1", "test_id": "1"}.get(
+            parameter["name"], of_id
+        )
         path = path.replace(f"{{{parameter['name']}}}", value)
     arguments: dict[str, Any] = {}
     if "requestBody" in operation:

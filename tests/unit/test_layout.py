@@ -17,6 +17,7 @@ COVERED = {
     # Protocols, without a body.
     "decisioning/log/ports.py": "unit/test_borders.py",
     # HTTP: what is asked and answered, over HTTP.
+    "app/api/arms/routes.py": "contract/test_arms_api.py",
     "app/api/arms/schemas.py": "contract/test_arms_api.py",
     "app/api/customers/editing.py": "contract/test_editing_customers.py",
     "profiles/privacy/store_consents.py": "contract/test_consent_records.py",
@@ -127,6 +128,7 @@ COVERED = {
     "decisioning/reporting/holdout_service.py": "contract/test_holdout_report.py",
     "decisioning/reporting/store_holdout_report.py": "contract/test_holdout_report.py",
     "decisioning/reporting/store_offer_report.py": "contract/test_offer_report.py",
+    "decisioning/reporting/over_time/store_policy_selections.py": "contract/test_arms_api.py",
     "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
     "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
     "app/api/catalogue/trigger_schemas.py": "contract/test_triggers.py",
@@ -159,6 +161,7 @@ COVERED = {
     "decisioning/recovery/store_events.py": "contract/test_events_api.py",
     "decisioning/recovery/store_rebuild.py": "e2e/test_lost_redis.py",
     "decisioning/rollout/store_canary.py": "contract/test_guardrails.py",
+    "decisioning/rollout/store_canary_course.py": "contract/test_guardrails.py",
     "decisioning/rollout/store_drift.py": "contract/test_drift.py",
 }
 """Large modules whose tests need the service or a server, with the file below ``tests`` in which they stand."""

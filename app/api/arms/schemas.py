@@ -1,8 +1,15 @@
 """Arms of policies, as they travel."""
 
-from pydantic import BaseModel, Field
+from datetime import datetime
+from typing import Annotated
 
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.api.catalogue.field_types import TimeZone
+from app.api.exports.schemas import Day
+from app.api.reports.offer_schemas import day_in_range, later_than_since
 from app.api.schemas import Id, Parameters, shown
+from decisioning.reporting.over_time.store_policy_selections import Per
 
 
 class ArmsQuery(Parameters):
@@ -96,3 +103,78 @@ class ArmsOut(BaseModel):
         description="whether the leader is known to be the best; null if nothing is known"
     )
     arms: list[ArmOut] = Field(description="by share, the largest first")
+
+
+class SelectionsQuery(Parameters):
+    """Of which version, where and when, and how many offers are told apart."""
+
+    version: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="by default the newest that decides anywhere, else the newest"
+    )
+    placement: Id | None = Field(None, description="in this placement alone")
+    per: Per = Field("day", description="`hour`: of 31 days at most")
+    since: Annotated[Day | None, AfterValidator(day_in_range)] = Field(
+        None,
+        description="the first day, in the time zone; by default 28 days before `until`, by hour 2",
+    )
+    until: Annotated[Day | None, AfterValidator(day_in_range), AfterValidator(later_than_since)] = Field(
+        None, description="the first day that is left out, in the time zone; by default tomorrow"
+    )
+    time_zone: TimeZone = Field(
+        "UTC", description="of days; an hour of UTC counts as a whole in the day in which it begins"
+    )
+    top: int = Field(5, ge=1, le=20, description="so many offers, the most selected, are told apart")
+
+
+class SelectedOfferOut(BaseModel):
+    """An offer that is told apart, with all its selections of the time."""
+
+    offer_id: str
+    name: str | None = Field(description="of the offer; null if the catalogue has it no more")
+    selected: int
+    share: float = Field(description="of all selections of the time")
+
+
+class SelectionsAtOut(BaseModel):
+    """The selections of one hour or day."""
+
+    at: datetime = Field(description="when it begins")
+    total: int
+    selected: list[int] = Field(description="by offer, in the order of `top`")
+    rest: int = Field(description="of all other offers together")
+
+
+class SelectionsOut(BaseModel):
+    """What a policy selected over time: the offers that it selects most, and the rest."""
+
+    model_config = shown(
+        {
+            "policy": "thompson",
+            "version": 1,
+            "placement": None,
+            "per": "day",
+            "time_zone": "Europe/Madrid",
+            "since": "2026-03-01T23:00:00Z",
+            "until": "2026-03-02T23:00:00Z",
+            "total": 200,
+            "offers": 12,
+            "top": [{"offer_id": "gold", "name": "Gold card", "selected": 120, "share": 0.6}],
+            "rest": 80,
+            "times": [{"at": "2026-03-01T23:00:00Z", "total": 200, "selected": [120], "rest": 80}],
+        }
+    )
+
+    policy: str
+    version: int
+    placement: str | None
+    per: Per
+    time_zone: str
+    since: datetime
+    until: datetime
+    total: int = Field(description="offers selected; one decision selects as many as it has slots")
+    offers: int = Field(description="how many different ones")
+    top: list[SelectedOfferOut] = Field(description="the most selected of the time, most first")
+    rest: int = Field(description="selections of all other offers")
+    times: list[SelectionsAtOut] = Field(
+        description="in order; those in which it selected nothing are left out"
+    )

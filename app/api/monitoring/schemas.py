@@ -109,6 +109,9 @@ class CanarySide(BaseModel):
 class CanaryStage(BaseModel):
     """A canary with one share, compared with its champion."""
 
+    test_id: int = Field(
+        description="the number of the stage's test; `/v1/reports/canaries/{test_id}/course`"
+    )
     placement: str
     share: float
     started_at: datetime
@@ -135,3 +138,85 @@ class CanaryReport(BaseModel):
     """Stages of canaries, the newest first."""
 
     stages: list[CanaryStage]
+
+
+class CoursePointOut(BaseModel):
+    """The test as it stood at a time: customers counted since the stage began, and what follows of them."""
+
+    at: datetime = Field(description="customers count by the time of the decision that counts")
+    canary_observations: int
+    canary_acceptances: int
+    champion_observations: int
+    champion_acceptances: int
+    difference: float | None = Field(
+        description="rate of the canary less the champion's; null while one has none"
+    )
+    difference_low: float = Field(description="lower end of the always-valid interval of the difference")
+    difference_high: float = Field(description="upper end of the always-valid interval of the difference")
+    worse_log_e: float = Field(
+        description="evidence that the canary is worse, stages before included: the natural logarithm of the e-value"
+    )
+    better_log_e: float = Field(
+        description="evidence that the canary is better, of this stage alone, likewise"
+    )
+
+
+class CanaryCourse(BaseModel):
+    """The course of a canary's test over time, with the bounds at which something happens."""
+
+    model_config = shown(
+        {
+            "test_id": 7,
+            "placement": "home",
+            "policy": "spring@2",
+            "champion": "calibrated@1",
+            "started_at": "2026-03-08T09:00:00Z",
+            "ended_at": None,
+            "cause": None,
+            "needed_log_e": 4.6052,
+            "carried_log_e": 0.0,
+            "margin": 0.0,
+            "promotes": False,
+            "missing": 0,
+            "points": [
+                {
+                    "at": "2026-03-08T10:00:00Z",
+                    "canary_observations": 100,
+                    "canary_acceptances": 12,
+                    "champion_observations": 900,
+                    "champion_acceptances": 90,
+                    "difference": 0.02,
+                    "difference_low": -0.11,
+                    "difference_high": 0.19,
+                    "worse_log_e": -3.1,
+                    "better_log_e": -2.4,
+                }
+            ],
+        }
+    )
+
+    test_id: int
+    placement: str
+    policy: str = Field(description="the canary, as name@version")
+    champion: str = Field(description="what it is compared with, as name@version")
+    started_at: datetime
+    ended_at: datetime | None
+    cause: str | None = Field(description="why it ended: worse, failures, slow (rolled back), or changed")
+    needed_log_e: float = Field(
+        description="the evidence that is enough, in both directions: -log(alpha) of the guardrails as they are now"
+    )
+    carried_log_e: float = Field(description="evidence of stages before, which `worse_log_e` begins with")
+    margin: float = Field(
+        description="the canary is rolled back for being worse once the evidence is enough that it is by more than this"
+    )
+    promotes: bool = Field(
+        description="whether the autopilot makes it the champion once the evidence is enough that it is better, and its"
+        " least time is over; else people do"
+    )
+    missing: int = Field(
+        description="customers who were counted, and whom the points before the last do not have: the log does not tell"
+        " of them any more, or they came after the first 50,000 decisions of the stage"
+    )
+    points: list[CoursePointOut] = Field(
+        description="in order of time, at most 33; the last one is what the test itself has counted"
+    )

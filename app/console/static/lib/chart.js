@@ -1,6 +1,7 @@
-// Pictures drawn by uPlot in the colours of the theme: lines over time, and points against predictions.
+// Pictures drawn by uPlot in the colours of the theme: lines and shares over time, and points against predictions.
 import uPlot from "uplot";
 import { html, useEffect, useRef } from "./ui.js";
+import { share } from "./format.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -38,15 +39,41 @@ function Plot({ options, data, label, height, inputs }) {
   return html`<div class="chart" ref=${place} role="img" aria-label=${label}></div>`;
 }
 
-/** `series`: [{ label, colour }], `data`: [times (s), values, ...]. `label` says in words what is shown. */
-export function Chart({ series, data, label, height = 160 }) {
+/** A resolved colour that lets what is behind it through. */
+const faded = (name) => resolved(name).replace(/^rgb\((.*)\)$/, "rgba($1, 0.18)");
+
+/**
+ * `series`: [{ label, colour, dash }], `data`: [times (s), values, ...]. `label` says in words what is shown.
+ * `range`: least and most of the values, or a function of what they are; `values`: words at the axis of a number;
+ * `band`: the numbers of two series, from 1, the space between which is filled.
+ */
+export function Chart({ series, data, label, height = 160, range = fromZero, values, band }) {
   const options = (axis) => ({
     legend: { show: series.length > 1, live: false },
-    scales: { y: { range: fromZero } },
-    axes: [axis, { ...axis, size: 48 }],
-    series: [{}, ...series.map((s) => ({ label: s.label, stroke: resolved(s.colour), width: 2, points: { show: false } }))],
+    scales: { y: { range } },
+    axes: [axis, { ...axis, size: values ? 56 : 48, ...(values && { values: (_, splits) => splits.map(values) }) }],
+    series: [{}, ...series.map((s) => ({ label: s.label, stroke: resolved(s.colour), width: s.dash ? 1.5 : 2, dash: s.dash, points: { show: (u) => u.data[0].length === 1 } }))],
+    ...(band && { bands: [{ series: band, fill: faded(series[band[0] - 1].colour) }] }),
   });
-  return html`<${Plot} ...${{ options, data, label, height }} inputs=${[series.map((s) => s.label).join()]} />`;
+  return html`<${Plot} ...${{ options, data, label, height }} inputs=${[series.map((s) => s.label).join(), String(range)]} />`;
+}
+
+/** Shares of a whole over time, as columns of `step` seconds. `data`: [times (s), shares of the first part, of the second, ...]. */
+export function Shares({ colours, data, step, label, height = 240 }) {
+  const [times, ...parts] = data;
+  // Each column as high as its part and those below it; the highest is drawn first, so that the lower ones lie on top of it.
+  const tops = parts.map((_, i) => times.map((_at, row) => parts.slice(0, i + 1).reduce((sum, part) => sum + part[row], 0))).reverse();
+  const middles = times.map((at) => at + step / 2);
+  const options = (axis) => ({
+    legend: { show: false },
+    scales: { x: { range: (u) => [u.data[0][0] - step / 2, u.data[0][u.data[0].length - 1] + step / 2] }, y: { range: [0, 1] } },
+    axes: [axis, { ...axis, size: 56, values: (_, splits) => splits.map((v) => share(v)) }],
+    series: [{}, ...tops.map((_, i) => {
+      const fill = resolved(colours[parts.length - 1 - i]);
+      return { stroke: fill, fill, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.85, 60] }) };
+    })],
+  });
+  return html`<${Plot} ...${{ options, data: [middles, ...tops], label, height }} inputs=${[parts.length, step]} />`;
 }
 
 /** A reliability diagram. `bins`: { predicted, rate, low, high }, by their predictions; `words`: of the diagonal and the points. */

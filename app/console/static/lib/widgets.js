@@ -93,11 +93,11 @@ export function Bar({ of, kind = "", label }) {
   </div>`;
 }
 
-/** A rate with its interval, on a scale from 0 to `most`. */
-export function Interval({ rate, low, high, most = 1 }) {
+/** A rate with its interval, on a scale from 0 to `most`. `words`: how its figures are said. */
+export function Interval({ rate, low, high, most = 1, words = share }) {
   if (rate === null || rate === undefined) return html`<span class="muted">${t("noRate")}</span>`;
   const at = (x) => `${(100 * Math.min(Math.max(x, 0), most)) / most}%`;
-  const said = t("interval", { rate: share(rate), low: share(low), high: share(high) });
+  const said = t("interval", { rate: words(rate), low: words(low), high: words(high) });
   return html`<div class="interval" role="img" aria-label=${said} title=${said}>
     <span class="range" style=${{ left: at(low), width: `calc(${at(high)} - ${at(low)})` }}></span>
     <span class="mean" style=${{ left: at(rate) }}></span>

@@ -3,7 +3,8 @@ import { html, useEffect, useLoad, useState } from "../lib/ui.js";
 import { get, part, post } from "../lib/api.js";
 import { number, share, time } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { Bar, Card, Failure, Field, Interval, Loaded, Page, Select, Status, Table } from "../lib/widgets.js";
+import { Bar, Card, Failure, Field, Input, Interval, Loaded, Page, Select, Status, Table } from "../lib/widgets.js";
+import { CompareRuns } from "./evaluation_compare.js";
 
 const KEPT = "nextbest.evaluations";
 const SHOWN = 8;
@@ -22,10 +23,37 @@ export default function Evaluation() {
     localStorage.setItem(KEPT, JSON.stringify(next));
     setIds(next);
   };
+  const [runs, setRuns] = useState({});
+  const keep = (run) => setRuns((old) => ({ ...old, [run.evaluation_id]: run }));
+  const done = ids.map((id) => runs[id]).filter((run) => run?.result);
   return html`<${Page} title=${t("page.evaluation")}>
     <${Loaded} of=${loaded}>${(found) => html`<${Ask} ...${found} onAsked=${add} />`}<//>
-    ${ids.map((id) => html`<${Run} key=${id} id=${id} />`)}
+    <${AddRun} known=${ids} onFound=${add} />
+    <${CompareRuns} runs=${done} />
+    ${ids.map((id) => html`<${Run} key=${id} id=${id} onRead=${keep} />`)}
   <//>`;
+}
+
+/** Another one's run, or one that was asked for over the API, by its id. */
+function AddRun({ known, onFound }) {
+  const [id, setId] = useState("");
+  const [error, setError] = useState(null);
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      const found = (await get(`/v1/evaluations/${part(id.trim())}`)).evaluation_id;
+      if (!known.includes(found)) onFound(found);
+      setId("");
+      setError(null);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return html`<form class="card" onSubmit=${submit}>
+    <${Field} label=${t("evaluationId")} hint=${t("evaluationIdHint")}>${(a) => html`<${Input} ...${a} value=${id} onValue=${setId} required autocomplete="off" spellcheck="false" />`}<//>
+    ${error && html`<${Failure} error=${error} />`}
+    <p><button>${t("addRun")}</button></p>
+  </form>`;
 }
 
 function Ask({ policies, placements, onAsked }) {
@@ -53,10 +81,11 @@ function Ask({ policies, placements, onAsked }) {
   </form>`;
 }
 
-function Run({ id }) {
+function Run({ id, onRead }) {
   const loaded = useLoad(() => get(`/v1/evaluations/${part(id)}`), [id]);
   const state = loaded.data?.state;
   useEffect(() => {
+    if (loaded.data) onRead(loaded.data);
     if (state !== "waiting" && state !== "running") return undefined;
     const timer = setTimeout(loaded.reload, LOOK_MS);
     return () => clearTimeout(timer);

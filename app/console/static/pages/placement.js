@@ -5,12 +5,15 @@ import { number, share, time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { may } from "../lib/roles.js";
 import { Badge, Bar, Card, Confirm, Field, Interval, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
+import { CanaryCourses } from "./canary_course.js";
 
 export default function Placement({ id }) {
   const stages = useLoad(() => loadStages(id), [id]);
+  const tests = useLoad(() => get(withQuery("/v1/reports/canaries", { placement: id, limit: 5 })), [id]);
   return html`<${Page} title=${t("placementTitle", { id })}>
     <${Loaded} of=${stages}>${(found) => html`<${Stages} id=${id} ...${found} reload=${stages.reload} />`}<//>
-    <div class="two"><${Acceptance} id=${id} /><${Canary} id=${id} /></div>
+    <div class="two"><${Acceptance} id=${id} /><${Canary} tests=${tests} /></div>
+    <${CanaryCourses} stages=${tests.data?.stages ?? []} />
   <//>`;
 }
 
@@ -127,10 +130,9 @@ function Acceptance({ id }) {
 }
 
 /** The sequential test of the canary: how much evidence there is, of what a rollback takes. */
-function Canary({ id }) {
-  const loaded = useLoad(() => get(withQuery("/v1/reports/canaries", { placement: id, limit: 5 })), [id]);
+function Canary({ tests }) {
   return html`<${Card} title=${t("canaryTest")}>
-    <${Loaded} of=${loaded}>
+    <${Loaded} of=${tests}>
       ${({ stages }) =>
         stages.length === 0
           ? html`<p class="empty">${t("noCanary")}</p>`

@@ -1,9 +1,10 @@
-// A version of a policy: its specification, its arms as intervals, and how it spreads its selections.
+// A version of a policy: its specification, its arms as intervals, and how it spreads its selections, now and over time.
 import { html, useLoad } from "../lib/ui.js";
 import { get, part, withQuery } from "../lib/api.js";
 import { number, share } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { Bar, Card, Failure, Interval, Loaded, Page, Status, Table } from "../lib/widgets.js";
+import { SelectionShares } from "./selection_shares.js";
 
 export default function Policy({ name, version }) {
   const loaded = useLoad(() => get(`/v1/policies/${part(name)}`), [name]);
@@ -15,7 +16,8 @@ export default function Policy({ name, version }) {
         return html`<div class="two">
           <${Arms} name=${name} version=${version} />
           <${Specification} of=${found} versions=${versions} />
-        </div>`;
+        </div>
+        <${SelectionShares} key=${version} name=${name} version=${version} />`;
       }}
     <//>
   <//>`;

@@ -1,34 +1,43 @@
 // Reports: dimensions are chosen, and the rows are shown as a picture, a table, and a file.
-import { html, useLoad, useState } from "../lib/ui.js";
+import { html, useLoad, useSettled, useState } from "../lib/ui.js";
 import { get, withQuery } from "../lib/api.js";
 import { Chart } from "../lib/chart.js";
 import { dayFromToday, number, share, signed } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Card, Field, Input, Interval, Loaded, Page, Select, Table } from "../lib/widgets.js";
 import { Holdouts } from "./holdouts.js";
+import { AlertButton } from "./report_alert.js";
 
 const TIMES = ["day", "week", "month"];
 const DIMENSIONS = [...TIMES, "offer", "group", "goal", "channel", "placement", "segment", "treatment", "policy", "control_group"];
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const SHOWN = 200;
+const OFFER_ID = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 
 export default function Reports() {
   const [first, setFirst] = useState("day");
   const [second, setSecond] = useState("");
   const [since, setSince] = useState(dayFromToday(-28));
   const [until, setUntil] = useState("");
+  const [placement, setPlacement] = useState("");
+  const [offer, setOffer] = useState("");
+  const placements = useLoad(() => get("/v1/placements"));
+  const typed = useSettled(offer.trim());
   const by = [first, second].filter(Boolean);
-  const parameters = { by: by.join(","), since, until, time_zone: ZONE };
-  const loaded = useLoad(() => get(withQuery("/v1/reports/offers", parameters)), [by.join(), since, until]);
+  const scope = { placement, offer: OFFER_ID.test(typed) ? typed : "" };
+  const parameters = { by: by.join(","), since, until, time_zone: ZONE, ...scope };
+  const loaded = useLoad(() => get(withQuery("/v1/reports/offers", parameters)), [by.join(), since, until, placement, scope.offer]);
   const options = DIMENSIONS.map((d) => [d, t(`dimension.${d}`)]);
   const file = withQuery("/v1/reports/offers", { ...parameters, format: "csv" });
-  return html`<${Page} title=${t("page.reports")} end=${html`<a class="button" href=${file} download="offers.csv">${t("downloadCsv")}</a>`}>
+  return html`<${Page} title=${t("page.reports")} end=${html`<${AlertButton} ...${{ ...scope, since, until }} /><a class="button" href=${file} download="offers.csv">${t("downloadCsv")}</a>`}>
     <${Card}>
       <div class="fields">
         <${Field} label=${t("groupBy")}>${(a) => html`<${Select} ...${a} value=${first} onValue=${setFirst} options=${options} />`}<//>
         <${Field} label=${t("andBy")}>${(a) => html`<${Select} ...${a} value=${second} onValue=${setSecond} options=${[["", "–"], ...options.filter(([d]) => d !== first)]} />`}<//>
         <${Field} label=${t("sinceDay")}>${(a) => html`<${Input} ...${a} type="date" value=${since} onValue=${setSince} />`}<//>
         <${Field} label=${t("untilDay")}>${(a) => html`<${Input} ...${a} type="date" value=${until} onValue=${setUntil} />`}<//>
+        <${Field} label=${t("placement")}>${(a) => html`<${Select} ...${a} value=${placement} onValue=${setPlacement} options=${[["", t("all")], ...(placements.data ?? []).map((p) => [p.placement_id, p.placement_id])]} />`}<//>
+        <${Field} label=${t("offerId")}>${(a) => html`<${Input} ...${a} value=${offer} onValue=${setOffer} placeholder=${t("all")} autocomplete="off" spellcheck="false" />`}<//>
       </div>
     <//>
     <${Loaded} of=${loaded}>${(report) => html`<${Shown} report=${report} by=${report.by} />`}<//>
