@@ -24,7 +24,7 @@ from decisioning.errors import (
     PreconditionFailed,
     UnconfirmedRemoval,
 )
-from profiles.errors import ErasedCustomer, InvalidCustomer, RegisterInUse, UnconfirmedErasure
+from profiles.errors import ErasedCustomer, InvalidCustomer, RegisterInUse, SaltMissing, UnconfirmedErasure
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -114,7 +114,8 @@ def _handle_mistakes(app: FastAPI) -> None:
         return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)}])
 
     @app.exception_handler(InvalidCustomer)
-    async def _customer(request: Request, error: InvalidCustomer) -> JSONResponse:
+    @app.exception_handler(SaltMissing)
+    async def _customer(request: Request, error: InvalidCustomer | SaltMissing) -> JSONResponse:
         return problem(422, str(error), [{"field": error.field, "reason": error.reason}])
 
     @app.exception_handler(InvalidRule)

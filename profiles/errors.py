@@ -44,6 +44,15 @@ class RegisterInUse(ProfilesError):
         )
 
 
+class SaltMissing(ProfilesError):
+    """A new register was stored without the salt of its hashes. ``field`` and ``reason`` as of ``InvalidCustomer``."""
+
+    def __init__(self, register_id: str) -> None:
+        self.field = "salt"
+        self.reason = f"is missing: register {register_id!r} is new; send that of its hashes, or an empty one"
+        super().__init__(f"{self.field}: {self.reason}")
+
+
 class ProfileCodecError(ProfilesError):
     """A cached profile cannot be read: a tombstone, another version, or damaged. Treat it as a miss."""
 

@@ -4,14 +4,14 @@ A person's value (the id, or an attribute such as the telephone number) is broug
 the profile is read, and looked up among the hashes of each register: by ``nb_registered`` in Postgres.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from profiles.errors import RegisterInUse
+from profiles.errors import RegisterInUse, SaltMissing
 from storage.postgres import transaction
 
 ValueForm = Literal["id", "email", "phone"]
@@ -34,6 +34,7 @@ SELECT register_id, field, form, country_code, salt, without_value, reason, auth
     (SELECT count(*) FROM register_entries AS e WHERE e.register_id = r.register_id) AS entries
 FROM registers AS r {where} ORDER BY register_id
 """
+_SALT = text("SELECT salt FROM registers WHERE register_id = :register_id FOR UPDATE")
 _DELETE = text("DELETE FROM registers WHERE register_id = :register_id")
 
 
@@ -43,12 +44,13 @@ class Register:
 
     ``field``: ``customer_id`` or the name of an attribute. ``form``: how a value is normalised; ``country_code``: of
     telephone numbers that have none. ``without_value``: what becomes of a customer whose record lacks the attribute.
+    ``salt``: ``None`` if the one that is stored is to be kept.
     """
 
     register_id: str
     field: str
     form: ValueForm
-    salt: str
+    salt: str | None
     reason: str
     country_code: str | None = None
     without_value: WithoutValue = "suppress"
@@ -71,8 +73,12 @@ class RegisterStore:
     engine: AsyncEngine
 
     async def put(self, register: Register, author: str) -> None:
-        """Create or change a register. Raises ``RegisterInUse`` for a change by which its hashes would fit no more."""
+        """Create or change a register.
+
+        Raises ``RegisterInUse`` for a change by which its hashes would fit no more, and ``SaltMissing``.
+        """
         async with transaction(self.engine) as connection:
+            register = await _with_salt(connection, register)
             stored = await connection.scalar(_PUT, asdict(register) | {"author": author})
         if stored is None:
             raise RegisterInUse(register.register_id)
@@ -96,6 +102,16 @@ class RegisterStore:
         async with transaction(self.engine) as connection:
             deleted = await connection.execute(_DELETE, {"register_id": register_id})
         return bool(deleted.rowcount)
+
+
+async def _with_salt(connection: AsyncConnection, register: Register) -> Register:
+    """Fill in the salt that is stored where none is given. Raises ``SaltMissing`` if there is none."""
+    if register.salt is not None:
+        return register
+    salt = await connection.scalar(_SALT, {"register_id": register.register_id})
+    if salt is None:
+        raise SaltMissing(register.register_id)
+    return replace(register, salt=salt)
 
 
 def _kept(row: dict[str, Any]) -> KeptRegister:
