@@ -24,7 +24,14 @@ from decisioning.errors import (
     PreconditionFailed,
     UnconfirmedRemoval,
 )
-from profiles.errors import ErasedCustomer, InvalidCustomer, RegisterInUse, SaltMissing, UnconfirmedErasure
+from profiles.errors import (
+    ErasedCustomer,
+    ImportFileError,
+    InvalidCustomer,
+    RegisterInUse,
+    SaltMissing,
+    UnconfirmedErasure,
+)
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -108,6 +115,14 @@ def _handle_mistakes(app: FastAPI) -> None:
         shown = "; ".join(f"{e.field}: {e}" for e in error.mistakes[:3])
         more = f"; and {len(error.mistakes) - 3} more" if len(error.mistakes) > 3 else ""
         return problem(422, f"{shown}{more}", errors)
+
+    @app.exception_handler(ImportFileError)
+    async def _file(request: Request, error: ImportFileError) -> JSONResponse:
+        errors = [
+            {"field": e.field or "body", "reason": str(e)} | ({} if e.line is None else {"line": e.line})
+            for e in error.mistakes[:MAX_MISTAKES]
+        ]
+        return problem(422, str(error), errors)
 
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:

@@ -60,9 +60,22 @@ class ProfileCodecError(ProfilesError):
 class ImportFileError(ProfilesError):
     """A file cannot be imported at all, and nothing of it was loaded.
 
-    ``field`` names the column at fault, where there is one; the message says what to do about it.
+    ``field`` names the column at fault, where there is one; the message says what to do about it. ``line``: that of the
+    file, from 1, if it is known. ``mistakes``: all that were found, of which this is the first.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.line: int | None = None
+        self.mistakes: tuple[ImportFileError, ...] = (self,)
+
+    @classmethod
+    def of(cls, mistakes: Sequence["ImportFileError"]) -> "ImportFileError":
+        """Make one error of several; its message has the first three."""
+        if len(mistakes) == 1:
+            return mistakes[0]
+        more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
+        error = cls("; ".join(map(str, mistakes[:3])) + more, mistakes[0].field)
+        error.mistakes = tuple(mistakes)
+        return error
