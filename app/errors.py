@@ -24,7 +24,14 @@ from decisioning.errors import (
     PreconditionFailed,
     UnconfirmedRemoval,
 )
-from profiles.errors import ErasedCustomer, InvalidCustomer, RegisterInUse, UnconfirmedErasure
+from profiles.errors import (
+    ErasedCustomer,
+    ImportFileError,
+    InvalidCustomer,
+    RegisterInUse,
+    SaltMissing,
+    UnconfirmedErasure,
+)
 from storage.errors import Unavailable
 from storage.failures import FailureLog
 
@@ -109,12 +116,21 @@ def _handle_mistakes(app: FastAPI) -> None:
         more = f"; and {len(error.mistakes) - 3} more" if len(error.mistakes) > 3 else ""
         return problem(422, f"{shown}{more}", errors)
 
+    @app.exception_handler(ImportFileError)
+    async def _file(request: Request, error: ImportFileError) -> JSONResponse:
+        errors = [
+            {"field": e.field or "body", "reason": str(e)} | ({} if e.line is None else {"line": e.line})
+            for e in error.mistakes[:MAX_MISTAKES]
+        ]
+        return problem(422, str(error), errors)
+
     @app.exception_handler(Invalid)
     async def _invalid(request: Request, error: Invalid) -> JSONResponse:
         return problem(422, f"{error.field}: {error}", [{"field": error.field, "reason": str(error)}])
 
     @app.exception_handler(InvalidCustomer)
-    async def _customer(request: Request, error: InvalidCustomer) -> JSONResponse:
+    @app.exception_handler(SaltMissing)
+    async def _customer(request: Request, error: InvalidCustomer | SaltMissing) -> JSONResponse:
         return problem(422, str(error), [{"field": error.field, "reason": error.reason}])
 
     @app.exception_handler(InvalidRule)

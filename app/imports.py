@@ -126,7 +126,7 @@ async def _import_history(
             on_progress(run.read, run.rows_total)
     # A worker linearises regressions anew when all of it is there.
     await LinearisationStore(state.engine).note_import(new)
-    return run.report(), new
+    return await asyncio.to_thread(run.report), new
 
 
 def _past_decision(row: dict[str, Any]) -> PastDecision:

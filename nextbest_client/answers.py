@@ -40,7 +40,9 @@ class Offer:
 class Decision:
     """A decision of the service, or, if it is ``local``, the defaults of this client, since the service was away.
 
-    Feedback on it is taken until ``feedback_until`` (ISO 8601, UTC); never if that is ``None``.
+    Feedback on it is taken until ``feedback_until`` (ISO 8601, UTC); never if that is ``None``. ``warnings``: what of
+    the question was probably not meant, such as a ``limit`` above the placement's slots: ``field``, ``message`` and
+    ``way_out`` of each.
     """
 
     decision_id: str
@@ -51,6 +53,7 @@ class Decision:
     control: bool = False
     feedback_until: str | None = None
     local: bool = False
+    warnings: tuple[Mapping[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -64,6 +67,7 @@ def decision_of(answer: Json) -> Decision:
         degraded=tuple(answer["degraded"]),
         control=answer["control"],
         feedback_until=answer["feedback_until"],
+        warnings=tuple(answer.get("warnings") or ()),
         raw=answer,
     )
 

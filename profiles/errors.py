@@ -44,6 +44,15 @@ class RegisterInUse(ProfilesError):
         )
 
 
+class SaltMissing(ProfilesError):
+    """A new register was stored without the salt of its hashes. ``field`` and ``reason`` as of ``InvalidCustomer``."""
+
+    def __init__(self, register_id: str) -> None:
+        self.field = "salt"
+        self.reason = f"is missing: register {register_id!r} is new; send that of its hashes, or an empty one"
+        super().__init__(f"{self.field}: {self.reason}")
+
+
 class ProfileCodecError(ProfilesError):
     """A cached profile cannot be read: a tombstone, another version, or damaged. Treat it as a miss."""
 
@@ -51,9 +60,22 @@ class ProfileCodecError(ProfilesError):
 class ImportFileError(ProfilesError):
     """A file cannot be imported at all, and nothing of it was loaded.
 
-    ``field`` names the column at fault, where there is one; the message says what to do about it.
+    ``field`` names the column at fault, where there is one; the message says what to do about it. ``line``: that of the
+    file, from 1, if it is known. ``mistakes``: all that were found, of which this is the first.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.line: int | None = None
+        self.mistakes: tuple[ImportFileError, ...] = (self,)
+
+    @classmethod
+    def of(cls, mistakes: Sequence["ImportFileError"]) -> "ImportFileError":
+        """Make one error of several; its message has the first three."""
+        if len(mistakes) == 1:
+            return mistakes[0]
+        more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
+        error = cls("; ".join(map(str, mistakes[:3])) + more, mistakes[0].field)
+        error.mistakes = tuple(mistakes)
+        return error

@@ -234,7 +234,7 @@ class BulkLoader:
             if on_progress and rows_done > done:
                 on_progress(rows_done, run.rows_total)
             done = rows_done
-        return run.report()
+        return await asyncio.to_thread(run.report)
 
     async def _store(self, kind: _Kind, part: Staged, author: str) -> None:
         async with (

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import asyncpg
@@ -42,7 +42,10 @@ ROWS_AT_ONCE = 200
 """So many rows are made before other threads may go on: compiled code does not stop in between."""
 
 _OPERATION = re.compile(r"\s*([A-Za-z]+)")
-_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+([a-z_][a-z_0-9]{2,})\b(?![.(])")
+_TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+([a-z_][a-z_0-9]{2,})\b(?![.(\0])")
+_PARENTHESES = re.compile(r"\([^()]*\)")
+_QUERY_NAME = re.compile(r"\b([a-z_][a-z_0-9]*) AS (?:NOT )?(?:MATERIALIZED )?\(")
+"""The name that ``WITH`` gives a query, which is no table."""
 _SPAN = "_nextbest_end_span"
 
 STATEMENT_S = 10.0
@@ -74,15 +77,14 @@ def connector(url: str, **options: Any) -> Callable[[], Awaitable[asyncpg.Connec
 
 
 def trace_statements(engine: AsyncEngine, begin: BeginSpan) -> None:
-    """Begin a span for each statement of ``engine``, named by its first word and its first table."""
+    """Begin a span for each statement of ``engine``, named by its first word and its table.
+
+    That is the first one outside of parentheses, or the first at all: what a statement looks up beside it has its own.
+    """
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def before(_: Any, __: Any, statement: str, ___: Any, context: Any, ____: bool) -> None:
-        operation, table = _OPERATION.match(statement), _TABLE.search(statement)
-        end = begin(
-            "postgresql", operation[1].upper() if operation else "?", table[1] if table is not None else None
-        )
-        setattr(context, _SPAN, end)
+        setattr(context, _SPAN, begin("postgresql", *_operation_and_table(statement)))
 
     @event.listens_for(engine.sync_engine, "after_cursor_execute")
     def after(_: Any, __: Any, ___: str, ____: Any, context: Any, _____: bool) -> None:
@@ -91,6 +93,17 @@ def trace_statements(engine: AsyncEngine, begin: BeginSpan) -> None:
     @event.listens_for(engine.sync_engine, "handle_error")
     def failed(problem: ExceptionContext) -> None:
         _end_span(problem.execution_context, problem.original_exception)
+
+
+@lru_cache(maxsize=512)
+def _operation_and_table(statement: str) -> tuple[str, str | None]:
+    operation = _OPERATION.match(statement)
+    outside, replaced = statement, 1
+    while replaced:
+        outside, replaced = _PARENTHESES.subn("\0", outside)
+    queries = {*_QUERY_NAME.findall(statement)}
+    tables = [name for part in (outside, statement) for name in _TABLE.findall(part) if name not in queries]
+    return operation[1].upper() if operation else "?", tables[0] if tables else None
 
 
 def _end_span(context: Any, error: BaseException | None) -> None:

@@ -19,7 +19,7 @@ from decisioning.evaluation.replay_service import replay as replay_decision
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from decisioning.recovery.store_rebuild import Rebuilder, Rebuilt
 from decisioning.reporting.store_asked_days import REBUILD_ASKED_DAYS
-from profiles.errors import ProfilesError
+from profiles.errors import ImportFileError, ProfilesError
 from profiles.importing.problems import Refusal
 from profiles.importing.run import ImportReport
 from profiles.importing.source import FileFormat, format_of_path
@@ -54,24 +54,48 @@ def load_file(
     service = remote(url, key, key_file)
     report, new = _load_here(kind, path) if service is None else _send_file(service, kind, path)
     for refusal in report.refusals:
-        field = f" {refusal.field}" if refusal.field else ""
-        typer.echo(f"row {refusal.row}{field}: {refusal.reason} ({refusal.value!r})", err=True)
-    if report.refused > len(report.refusals):
-        typer.echo(f"... and {report.refused - len(report.refusals)} more", err=True)
+        typer.echo(_described(path, refusal), err=True)
+    described = len({refusal.row for refusal in report.refusals})
+    if report.refused > described:
+        typer.echo(f"... and {report.refused - described} more rows", err=True)
     known = "" if new is None else f", {new} of them new"
     typer.echo(f"{kind}: {report.loaded} of {report.rows} rows loaded{known}, {report.refused} refused")
     if report.refused:
         raise typer.Exit(1)
 
 
+def _described(path: Path, refusal: Refusal) -> str:
+    """Describe a refusal by file and line (or row), the thing, the field, the reason and the value."""
+    place = f"{path}: row {refusal.row}" if refusal.line is None else f"{path}:{refusal.line}"
+    entity = refusal.entity
+    if entity is not None and not entity.isprintable():
+        entity = ascii(entity)  # it is what a file holds, and may hold anything
+    parts = [part for part in (place, entity, refusal.field) if part]
+    return f"{': '.join(parts)}: {refusal.reason} ({refusal.value!r})"
+
+
 def _load_here(kind: Kind, path: Path) -> tuple[ImportReport, int | None]:
     """Load a file into this machine's database, with a progress bar."""
 
     async def work(state: ApiState) -> tuple[ImportReport, int | None]:
-        with progress_bar(f"importing {kind}") as progress:
-            return await import_file(state, kind, path, format_of_path(path), progress, author())
+        try:
+            with progress_bar(f"importing {kind}") as progress:
+                return await import_file(state, kind, path, format_of_path(path), progress, author())
+        except ImportFileError as error:
+            fail(_mistakes(path, error))
 
     return with_state(work)
+
+
+def _mistakes(path: Path, error: ImportFileError) -> str:
+    """Describe all mistakes of a file as a whole, a line each: its name, the line, the column, and the reason."""
+    lines = []
+    for mistake in error.mistakes:
+        place = str(path) if mistake.line is None else f"{path}:{mistake.line}"
+        lines.append(": ".join(part for part in (place, mistake.field, str(mistake)) if part))
+    return "\n".join(
+        lines if len(lines) == 1 else [f"{path} has {len(lines)} mistakes; nothing was changed", *lines]
+    )
 
 
 def _send_file(service: Remote, kind: Kind, path: Path) -> tuple[ImportReport, int | None]:
@@ -88,7 +112,7 @@ def _send_file(service: Remote, kind: Kind, path: Path) -> tuple[ImportReport, i
     except ProfilesError as error:
         fail(str(error))
     found = ImportAnswer.model_validate(response.json())
-    refusals = tuple(Refusal(r.row, r.field, r.reason, r.value) for r in found.refusals)
+    refusals = tuple(Refusal(r.row, r.field, r.reason, r.value, r.entity, r.line) for r in found.refusals)
     return ImportReport(found.rows, found.loaded, found.refused, refusals), found.new
 
 

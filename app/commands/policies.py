@@ -1,6 +1,7 @@
 """`nextbest policies`: registered, staged, watched, rolled back and checked from the command line."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +17,7 @@ from app.commands.policy.model_files import with_model_file
 from app.commands.policy.policy_check import check
 from app.commands.policy.policy_evaluate import evaluate_policy
 from app.commands.terminal import author, fail, on_database, read_file
+from app.policy_schema import specification_schema
 from app.specs import MAX_SPEC_BYTES, history_warnings, spec_of, warnings_of, with_dates, yaml_values
 from bandits.policy import PolicyKey, PolicySpec
 from bandits.registry import BUILT_IN
@@ -90,6 +92,12 @@ def register(
     typer.echo(f"{made.key} is registered" if new else f"{made.key} is registered already, and says the same")
     for warning in warnings:
         typer.secho(f"warning: {warning}", err=True, fg=typer.colors.YELLOW)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of specifications, by which editors complete and check them."""
+    typer.echo(json.dumps(specification_schema(), indent=2))
 
 
 @app.command("list")

@@ -98,7 +98,9 @@ def _describe(response: httpx.Response, url: str, file: str | None) -> str:
     except (ValueError, KeyError, TypeError):
         return f"{url} answered with status {response.status_code}; is it a nextbest service?"
     errors = problem.get("errors", [])
-    if file is not None and any("entity" in error or error.get("line") for error in errors):
+    if file is not None and any(
+        len(errors) > 1 or "entity" in error or error.get("line") for error in errors
+    ):
         return describe_document(
             file,
             DocumentError.of(

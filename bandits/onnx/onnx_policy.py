@@ -9,6 +9,8 @@ from bandits.policy import Candidates, Distribution, FloatArray, PolicySpec
 from bandits.sampling import best_score, inverse_gaps
 
 EXPLORATION_KINDS = ("epsilon_greedy", "inverse_gap")
+ALL_PARAMETERS = (*PARAMETERS, "explore", "gamma", "epsilon")
+"""Those of a model file, and of exploring."""
 
 
 class OnnxPolicy(StaticPolicy):
@@ -51,7 +53,7 @@ class OnnxPolicy(StaticPolicy):
 
     def __init__(self, spec: PolicySpec) -> None:
         given = dict(spec.parameters)
-        known_parameters(self.algorithm, given, (*PARAMETERS, "explore", "gamma", "epsilon"))
+        known_parameters(self.algorithm, given, ALL_PARAMETERS)
         self.name = spec.name
         self.version = spec.version
         self.epsilon = in_range("epsilon", given.pop("epsilon", 0.05), 1e-4, 1.0)

@@ -82,6 +82,9 @@ class PreparedModel:
     last: tuple[Candidates, FloatArray] | None = field(default=None, repr=False, compare=False)
 
 
+PARAMETERS = ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity")
+
+
 class RiverPolicy:
     r"""One river model for all offers, which estimates each candidate.
 
@@ -118,8 +121,7 @@ class RiverPolicy:
 
     def __init__(self, spec: PolicySpec) -> None:
         p = spec.parameters
-        known = ("factory", "arguments", "inputs", "explore", "gamma", "epsilon", "default_propensity")
-        known_parameters("river", p, known)
+        known_parameters("river", p, PARAMETERS)
         if "factory" not in p:
             raise _factory_error("river needs the parameter 'factory': the name of what makes the pipeline")
         self.name = spec.name

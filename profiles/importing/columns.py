@@ -62,13 +62,17 @@ def require(schema: pa.Schema, field: str, kind: str, accepts: bool) -> None:
 
 
 def require_text(schema: pa.Schema, field: str) -> None:
-    """Raise ``ImportFileError`` unless a column holds text, or whole numbers that serve as ids."""
+    """Raise ``ImportFileError`` unless a column, if it is there, holds text, or whole numbers that serve as ids."""
+    if field not in schema.names:
+        return
     type_ = value_type(schema.field(field).type)
     require(schema, field, "text", is_text(type_) or pa.types.is_integer(type_))
 
 
 def require_numbers(schema: pa.Schema, field: str) -> None:
-    """Raise ``ImportFileError`` unless a column holds numbers, or text that is read as numbers."""
+    """Raise ``ImportFileError`` unless a column, if it is there, holds numbers, or text that is read as numbers."""
+    if field not in schema.names:
+        return
     type_ = value_type(schema.field(field).type)
     require(schema, field, "numbers", is_text(type_) or is_number(type_))
 

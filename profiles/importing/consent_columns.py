@@ -50,7 +50,8 @@ def consents_and_changes(
         for reason, rows in refused.items():
             mask = np.zeros(len(batch), np.bool_)
             mask[rows] = True
-            problems.refuse(mask, field, reason, batch[field])
+            others = [name for name in (consents.get(purpose), objections.get(purpose)) if name]
+            problems.refuse(mask, field, reason, batch[field], unless=others)
     # Few things are said, by many rows.
     written: dict[tuple[tuple[str, Change], ...], tuple[str, str]] = {}
     texts = []

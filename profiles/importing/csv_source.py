@@ -4,7 +4,7 @@ import codecs
 import io
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,9 +13,10 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from profiles.errors import ImportFileError
+from profiles.importing.csv_lines import lines_of_rows
 from profiles.importing.parquet_bounds import check_columns
 from profiles.importing.problems import MAX_REFUSALS, Refusal, shown
-from profiles.importing.source import Block, Data, check_names
+from profiles.importing.source import Block, Data, check_names, in_header
 
 BLOCK_BYTES = 2 << 20
 """Parsed at once; no row can be longer."""
@@ -44,7 +45,8 @@ class CsvSource:
         self._quotes = self._check_bytes()
         self._written_names = self._header()
         names = [name.strip() for name in self._written_names]
-        check_names(names)
+        with in_header(self):
+            check_names(names)
         if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
             raise ImportFileError("the columns are not separated by commas: save the file as comma-separated")
         self.schema = pa.schema([(name, pa.string()) for name in names])
@@ -66,6 +68,11 @@ class CsvSource:
     def blocks(self) -> Iterator[Block]:
         """Read all rows, in order. The last block may hold nothing but misshapen rows."""
         return self._blocks(_Skipped())
+
+    def lines(self, rows: Collection[int]) -> dict[int, int]:
+        """Find the lines, from 1, at which rows begin; row 0 is the header. Reads the file up to the last of them."""
+        with self._stream() as stream:
+            return lines_of_rows(stream, rows, self._block_bytes)
 
     def _blocks(self, skipped: "_Skipped") -> Iterator[Block]:
         next_row = 1

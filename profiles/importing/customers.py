@@ -11,6 +11,7 @@ from profiles.errors import ImportFileError
 from profiles.importing import columns, json_text
 from profiles.importing.attribute_columns import attribute, numbers
 from profiles.importing.consent_columns import consents_and_changes
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.limits import IS_VISITOR, MAX_ENTRIES, MAX_NAME_CHARS, VISITOR_PREFIX, text_problem
 
@@ -54,8 +55,9 @@ class CustomerCleaner:
         ``channels``: those that consents and objections may name; ``None``: any. ``types``: those that the vocabulary
         declares for attributes, by name.
         """
+        mistakes = Mistakes()
         if "customer_id" not in schema.names:
-            raise ImportFileError(
+            mistakes.note(
                 "the column 'customer_id' is missing: it names the customer of each row", "customer_id"
             )
         self._typed_cells = typed_cells
@@ -64,8 +66,9 @@ class CustomerCleaner:
         self._columns: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
         for field in schema.names:
             if field not in PLAIN:
-                self._place(field)
-        self._check_types(schema)
+                mistakes.of(self._place, field)
+        self._check_types(schema, mistakes)
+        mistakes.raise_all()
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
@@ -118,25 +121,23 @@ class CustomerCleaner:
             raise ImportFileError(f"there are more than {MAX_ENTRIES} columns of {kind}: remove some")
         self._columns[kind][name] = field
 
-    def _check_types(self, schema: pa.Schema) -> None:
-        columns.require_text(schema, "customer_id")
-        if "household_id" in schema.names:
-            columns.require_text(schema, "household_id")
+    def _check_types(self, schema: pa.Schema, mistakes: Mistakes) -> None:
+        mistakes.of(columns.require_text, schema, "customer_id")
+        mistakes.of(columns.require_text, schema, "household_id")
         for field in self._columns["attributes"].values():
             type_ = columns.value_type(schema.field(field).type)
             scalar = columns.is_text(type_) or columns.is_number(type_) or pa.types.is_boolean(type_)
-            columns.require(
-                schema, field, "text, numbers, booleans or dates", scalar or pa.types.is_temporal(type_)
-            )
+            known = scalar or pa.types.is_temporal(type_)
+            mistakes.of(columns.require, schema, field, "text, numbers, booleans or dates", known)
         for kind in ("indicators", "interests"):
             for field in self._columns[kind].values():
-                columns.require_numbers(schema, field)
+                mistakes.of(columns.require_numbers, schema, field)
         holdings = ["holdings"] if "holdings" in schema.names else []
         said = [*self._columns["consents"].values(), *self._columns["objections"].values()]
         for field in [*holdings, *said]:
             type_ = schema.field(field).type
             listed = columns.is_text(columns.value_type(type_)) or columns.is_text_list(type_)
-            columns.require(schema, field, "lists of text, or text separated by |", listed)
+            mistakes.of(columns.require, schema, field, "lists of text, or text separated by |", listed)
 
     def _attributes(self, batch: pa.RecordBatch, problems: Problems) -> pa.StringArray:
         fields = self._columns["attributes"]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from profiles.importing import columns
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import known_offers, known_reasons, propensities, require_columns
 from profiles.limits import EMPTY, MAX_ID_CHARS
@@ -63,20 +64,22 @@ class HistoryCleaner:
         """``latest_us``: when a decision was made at the latest, Unix microseconds. ``reasons``: ids of the catalogue.
 
         Raises ``ImportFileError`` for missing, unknown or unusable columns."""
-        require_columns(schema, _REQUIRED, _OPTIONAL)
+        mistakes = Mistakes()
+        mistakes.of(require_columns, schema, _REQUIRED, _OPTIONAL)
         self._latest_us = latest_us
         self._reasons = reasons
         self._offers = pa.array(sorted(known_offers), pa.string())
         for field in schema.names:
             type_ = columns.value_type(schema.field(field).type)
             if field in ("value", "propensity"):
-                columns.require_numbers(schema, field)
+                mistakes.of(columns.require_numbers, schema, field)
             elif field in ("decided_at", "occurred_at"):
                 dated = pa.types.is_timestamp(type_) or pa.types.is_date(type_)
                 known = dated or columns.is_text(type_) or columns.is_number(type_)
-                columns.require(schema, field, "timestamps, text or Unix seconds", known)
-            else:
-                columns.require_text(schema, field)
+                mistakes.of(columns.require, schema, field, "timestamps, text or Unix seconds", known)
+            elif field in _REQUIRED or field in _OPTIONAL:
+                mistakes.of(columns.require_text, schema, field)
+        mistakes.raise_all()
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
@@ -103,9 +106,8 @@ def _instants(
     problems.refuse(is_decided & (decided_us < EARLIEST_US), "decided_at", TOO_OLD, decided)
     problems.refuse(is_decided & (decided_us > latest_us), "decided_at", IN_THE_FUTURE, decided)
     occurred_us, has_occurred = columns.instants(problems, "occurred_at", occurred)
-    problems.refuse(
-        is_decided & has_occurred & (occurred_us < decided_us), "occurred_at", TOO_EARLY, occurred
-    )
+    early = is_decided & has_occurred & (occurred_us < decided_us)
+    problems.refuse(early, "occurred_at", TOO_EARLY, occurred, unless=("decided_at",))
     return {
         "decided_at": pa.array(decided_us).cast(_INSTANT),
         "occurred_at": pa.array(occurred_us, mask=~has_occurred).cast(_INSTANT),

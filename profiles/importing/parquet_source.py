@@ -1,7 +1,7 @@
 """Rows of Parquet files. Columns keep the types they were stored with."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -104,6 +104,10 @@ class ParquetSource:
                 ) from error
             rows += len(block.rows)
         return rows
+
+    def lines(self, rows: Collection[int]) -> dict[int, int]:
+        """Return nothing: these files have no lines."""
+        return {}
 
     def blocks(self) -> Iterator[Block]:
         """Read all rows, in order."""

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from profiles.errors import ImportFileError
 from profiles.importing import columns
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.limits import EMPTY
 
@@ -34,10 +34,12 @@ class PropensityCleaner:
 
     def __init__(self, schema: pa.Schema, known_offers: Collection[str]) -> None:
         """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
-        require_columns(schema, _COLUMNS, ())
-        columns.require_text(schema, "customer_id")
-        columns.require_text(schema, "offer_id")
-        columns.require_numbers(schema, "propensity")
+        mistakes = Mistakes()
+        mistakes.of(require_columns, schema, _COLUMNS, ())
+        mistakes.of(columns.require_text, schema, "customer_id")
+        mistakes.of(columns.require_text, schema, "offer_id")
+        mistakes.of(columns.require_numbers, schema, "propensity")
+        mistakes.raise_all()
         self._offers = pa.array(sorted(known_offers), pa.string())
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
@@ -52,19 +54,21 @@ class PropensityCleaner:
 
 
 def require_columns(schema: pa.Schema, required: dict[str, str], optional: Collection[str]) -> None:
-    """Raise ``ImportFileError`` unless there are the ``required`` columns, and none but the ``optional``.
+    """Raise ``ImportFileError``, of all columns, unless the ``required`` are there, and none but the ``optional``.
 
     ``required`` maps names to what the column says.
     """
+    mistakes = Mistakes()
     for field, purpose in required.items():
         if field not in schema.names:
-            raise ImportFileError(f"the column '{field}' is missing: it {purpose}", field)
+            mistakes.note(f"the column '{field}' is missing: it {purpose}", field)
+    names = ", ".join([*required, *optional])
     for field in schema.names:
         if field not in required and field not in optional:
-            names = ", ".join([*required, *optional])
-            raise ImportFileError(
+            mistakes.note(
                 f"the column '{field}' has no meaning here: remove it (there can be {names})", field
             )
+    mistakes.raise_all()
 
 
 def known_offers(problems: Problems, column: pa.Array, offers: pa.StringArray) -> pa.StringArray:

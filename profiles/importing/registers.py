@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from profiles.importing import columns
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import require_columns
 
@@ -28,9 +29,11 @@ class RegisterCleaner:
 
     def __init__(self, schema: pa.Schema, known_registers: Collection[str]) -> None:
         """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
-        require_columns(schema, _COLUMNS, ("until",))
+        mistakes = Mistakes()
+        mistakes.of(require_columns, schema, _COLUMNS, ("until",))
         for field in _COLUMNS:
-            columns.require_text(schema, field)
+            mistakes.of(columns.require_text, schema, field)
+        mistakes.raise_all()
         self._registers = pa.array(sorted(known_registers), pa.string())
         self._has_until = "until" in schema.names
 

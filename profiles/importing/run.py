@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -20,15 +21,17 @@ from profiles.importing.csv_source import CsvSource
 from profiles.importing.customers import CustomerCleaner
 from profiles.importing.history import HistoryCleaner
 from profiles.importing.parquet_source import ParquetSource
-from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal
+from profiles.importing.problems import MAX_REFUSALS, Problems, Refusal, shown
 from profiles.importing.propensities import PropensityCleaner
 from profiles.importing.registers import RegisterCleaner
-from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path
+from profiles.importing.source import Block, Data, FileFormat, Source, format_of_path, in_header
 from profiles.importing.suppressions import CheckScope, SuppressionCleaner
 from profiles.limits import VISITOR_PREFIX
 from profiles.privacy.consent_rows import ConsentCleaner
 
 NO_REASONS: Mapping[str, str] = MappingProxyType({})
+_SECTIONS = {"customer_id": "customers", "register_id": "registers"}
+"""What a column names the things of."""
 ERASED_ON_REQUEST = "was erased on request: leave the row out, or let the id in again first"
 
 
@@ -83,11 +86,13 @@ class ImportRun:
                 yield kept
 
     def report(self) -> ImportReport:
-        """Report what was done, once all batches have been loaded."""
-        return ImportReport(self.read, self.read - self.refused, self.refused, tuple(self.refusals))
+        """Report what was done, once all batches have been loaded. Reads the file for the lines of what was refused."""
+        lines = self._source.lines({refusal.row for refusal in self.refusals}) if self.refusals else {}
+        refusals = tuple(replace(refusal, line=lines.get(refusal.row)) for refusal in self.refusals)
+        return ImportReport(self.read, self.read - self.refused, self.refused, refusals)
 
     def _kept(self, block: Block) -> pa.RecordBatch:
-        problems = Problems(block.rows, MAX_REFUSALS - len(self.refusals))
+        problems = Problems(block.rows, MAX_REFUSALS - len(self.refusals), partial(_entity, block.batch))
         batch = block.batch if self.became is None else of_customers(block.batch, self.became)
         clean = self._cleaner.clean(batch, problems)
         if self.kept_out is not None:
@@ -100,6 +105,15 @@ class ImportRun:
         described = sorted([*problems.first(), *block.refusals], key=lambda refusal: refusal.row)
         self.refusals += described[: MAX_REFUSALS - len(self.refusals)]
         return clean.filter(pa.array(~problems.refused)) if refused else clean
+
+
+def _entity(batch: pa.RecordBatch, at: int) -> str | None:
+    """Name the thing that a row is about, as its file does."""
+    for column, section in _SECTIONS.items():
+        if column in batch.schema.names:
+            name = shown(batch[column][at].as_py()).strip()
+            return f"{section}.{name}" if name else None
+    return None
 
 
 def of_customers(
@@ -131,7 +145,9 @@ def open_customers(
     name. Raises ``ImportFileError``.
     """
     source = _open(data, file_format)
-    return ImportRun(source, CustomerCleaner(source.schema, source.typed_cells, channels, types))
+    with in_header(source):
+        cleaner = CustomerCleaner(source.schema, source.typed_cells, channels, types)
+    return ImportRun(source, cleaner)
 
 
 def open_consents(
@@ -139,7 +155,9 @@ def open_consents(
 ) -> ImportRun:
     """Open a file of consents and objections in ``channels``, stated until ``now``; see ``open_customers``."""
     source = _open(data, file_format)
-    return ImportRun(source, ConsentCleaner(source.schema, channels, now))
+    with in_header(source):
+        cleaner = ConsentCleaner(source.schema, channels, now)
+    return ImportRun(source, cleaner)
 
 
 def open_propensities(
@@ -147,7 +165,9 @@ def open_propensities(
 ) -> ImportRun:
     """Open a file of precomputed propensities for ``known_offers``; see ``open_customers``."""
     source = _open(data, file_format)
-    return ImportRun(source, PropensityCleaner(source.schema, known_offers))
+    with in_header(source):
+        cleaner = PropensityCleaner(source.schema, known_offers)
+    return ImportRun(source, cleaner)
 
 
 def open_suppressions(
@@ -158,7 +178,9 @@ def open_suppressions(
 ) -> ImportRun:
     """Open a file of entries in suppression lists; see ``open_customers``. ``reasons``: names by id."""
     source = _open(data, file_format)
-    return ImportRun(source, SuppressionCleaner(source.schema, check_scope, reasons))
+    with in_header(source):
+        cleaner = SuppressionCleaner(source.schema, check_scope, reasons)
+    return ImportRun(source, cleaner)
 
 
 def open_registers(
@@ -166,7 +188,9 @@ def open_registers(
 ) -> ImportRun:
     """Open a file of entries in ``known_registers``; see ``open_customers``."""
     source = _open(data, file_format)
-    return ImportRun(source, RegisterCleaner(source.schema, known_registers))
+    with in_header(source):
+        cleaner = RegisterCleaner(source.schema, known_registers)
+    return ImportRun(source, cleaner)
 
 
 def open_history(
@@ -181,7 +205,9 @@ def open_history(
     ``reasons``: ids of those that may be told with what came of them.
     """
     source = _open(data, file_format)
-    return ImportRun(source, HistoryCleaner(source.schema, known_offers, latest_us, reasons))
+    with in_header(source):
+        cleaner = HistoryCleaner(source.schema, known_offers, latest_us, reasons)
+    return ImportRun(source, cleaner)
 
 
 def _open(data: Data, file_format: FileFormat | None) -> Source:

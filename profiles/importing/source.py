@@ -1,6 +1,7 @@
 """Sources of rows: the common side of CSV and Parquet."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from profiles.errors import ImportFileError
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Refusal
 
 FileFormat = Literal["csv", "parquet"]
@@ -54,6 +56,10 @@ class Source(Protocol):
         """Read all rows, in order."""
         ...
 
+    def lines(self, rows: Collection[int]) -> dict[int, int]:
+        """Find the lines, from 1, at which rows begin, where files have lines; row 0 is the header."""
+        ...
+
 
 def format_of_path(path: Path) -> FileFormat:
     """Find the format that a file's name says. Raises ``ImportFileError``."""
@@ -75,14 +81,32 @@ def format_of_content_type(content_type: str) -> FileFormat:
         ) from None
 
 
+class _Lines(Protocol):
+    def lines(self, rows: Collection[int]) -> dict[int, int]: ...
+
+
+@contextmanager
+def in_header(source: _Lines) -> Iterator[None]:
+    """Say of mistakes of columns at which line of the file they are."""
+    try:
+        yield
+    except ImportFileError as error:
+        line = source.lines([0]).get(0)
+        for mistake in error.mistakes:
+            mistake.line = line
+        raise
+
+
 def check_names(names: list[str]) -> None:
     """Raise ``ImportFileError`` for columns without a name or with the same one."""
     seen: set[str] = set()
+    mistakes = Mistakes()
     for at, name in enumerate(names, start=1):
         if not name:
-            raise ImportFileError(f"column {at} has no name: name it in the header, or remove it")
-        if "\0" in name:
-            raise ImportFileError(f"the name of column {at} contains the character NUL: rename it", name)
-        if name in seen:
-            raise ImportFileError(f"there are two columns '{name}': remove or rename one", name)
+            mistakes.note(f"column {at} has no name: name it in the header, or remove it")
+        elif "\0" in name:
+            mistakes.note(f"the name of column {at} contains the character NUL: rename it", name)
+        elif name in seen:
+            mistakes.note(f"there are two columns '{name}': remove or rename one", name)
         seen.add(name)
+    mistakes.raise_all()

@@ -8,6 +8,7 @@ from pydantic_core import from_json, to_json
 
 from profiles.customer import OfferScope, read_scope, scope_fields
 from profiles.importing import columns
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import known_reasons, require_columns
 from profiles.limits import EMPTY
@@ -49,13 +50,13 @@ class SuppressionCleaner:
         self._has_reason_id = "reason_id" in schema.names
         self._has_reason = "reason" in schema.names or not self._has_reason_id
         required = {name: why for name, why in _COLUMNS.items() if name != "reason" or self._has_reason}
-        require_columns(schema, required, ("until", "scope", "reason_id", "reason"))
-        for field in (*required, *(["reason_id"] if self._has_reason_id else [])):
-            columns.require_text(schema, field)
+        mistakes = Mistakes()
+        mistakes.of(require_columns, schema, required, ("until", "scope", "reason_id", "reason"))
+        for field in (*required, "reason_id", "scope"):
+            mistakes.of(columns.require_text, schema, field)
+        mistakes.raise_all()
         self._has_until = "until" in schema.names
         self._has_scope = "scope" in schema.names
-        if self._has_scope:
-            columns.require_text(schema, "scope")
 
     def clean(self, batch: pa.RecordBatch, problems: Problems) -> pa.RecordBatch:
         """Bring all rows into ``CLEAN_SCHEMA``; those that ``problems`` refuses hold anything."""
@@ -69,7 +70,8 @@ class SuppressionCleaner:
         if self._has_reason:
             told = columns.as_text(batch["reason"])
             reason = pc.if_else(pc.equal(told, ""), names, told)
-        problems.refuse(pc.binary_length(reason).to_numpy() == 0, "reason", EMPTY, reason)
+        absent = pc.binary_length(reason).to_numpy() == 0
+        problems.refuse(absent, "reason", EMPTY, reason, unless=("reason_id",))
         columns.check_text(problems, "reason", reason, MAX_REASON_CHARS)
         until = pa.nulls(len(batch), CLEAN_SCHEMA.field("until").type)
         if self._has_until:

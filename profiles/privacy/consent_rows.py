@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from profiles.consents import unknown_channel
 from profiles.customer import ANY_CHANNEL
 from profiles.importing import columns
+from profiles.importing.mistakes import Mistakes
 from profiles.importing.problems import Problems
 from profiles.importing.propensities import require_columns
 from profiles.limits import EMPTY, IS_VISITOR, MAX_NAME_CHARS, VISITOR_PREFIX
@@ -58,14 +59,15 @@ class ConsentCleaner:
 
     def __init__(self, schema: pa.Schema, channels: Collection[str], now: datetime) -> None:
         """Raises ``ImportFileError`` for missing, unknown or unusable columns."""
-        require_columns(schema, _COLUMNS, _OTHERS)
+        mistakes = Mistakes()
+        mistakes.of(require_columns, schema, _COLUMNS, _OTHERS)
         for field in ("customer_id", "purpose", "channel", "kind", "source", "proof"):
-            if field in schema.names:
-                columns.require_text(schema, field)
-        type_ = columns.value_type(schema.field("given").type)
-        columns.require(
-            schema, "given", "true or false", columns.is_text(type_) or pa.types.is_boolean(type_)
-        )
+            mistakes.of(columns.require_text, schema, field)
+        if "given" in schema.names:
+            type_ = columns.value_type(schema.field("given").type)
+            is_flag = columns.is_text(type_) or pa.types.is_boolean(type_)
+            mistakes.of(columns.require, schema, "given", "true or false", is_flag)
+        mistakes.raise_all()
         self._channels = channels
         self._now_us = (now - columns.EPOCH) // timedelta(microseconds=1)
 
@@ -107,9 +109,10 @@ class ConsentCleaner:
         if late.any():
             problems.refuse(late, "at", IN_THE_FUTURE, batch["at"])
         if ends.any():
-            problems.refuse(ends & ~consented, "expires_at", ENDS_NOTHING, batch["expires_at"])
+            unsaid = ("kind", "given")
+            problems.refuse(ends & ~consented, "expires_at", ENDS_NOTHING, batch["expires_at"], unsaid)
             early = ends & (expires_at <= np.where(is_timed, at, self._now_us))
-            problems.refuse(early, "expires_at", ENDS_BEFORE, batch["expires_at"])
+            problems.refuse(early, "expires_at", ENDS_BEFORE, batch["expires_at"], unless=("at",))
         return pa.array(at, _TIME, mask=~is_timed), pa.array(expires_at, _TIME, mask=~ends)
 
     @staticmethod

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from profiles.errors import RegisterInUse
+from profiles.errors import RegisterInUse, SaltMissing
 from profiles.privacy.store_actions import note_action
 from storage.postgres import transaction
 
@@ -50,12 +50,13 @@ class Register:
 
     ``field``: ``customer_id`` or the name of an attribute. ``form``: how a value is normalised; ``country_code``: of
     telephone numbers that have none. ``without_value``: what becomes of a customer whose record lacks the attribute.
+    ``salt``: ``None`` if the one that is stored is to be kept.
     """
 
     register_id: str
     field: str
     form: ValueForm
-    salt: str
+    salt: str | None
     reason: str
     country_code: str | None = None
     without_value: WithoutValue = "suppress"
@@ -78,14 +79,19 @@ class RegisterStore:
     engine: AsyncEngine
 
     async def put(self, register: Register, author: str) -> None:
-        """Create or change a register. Raises ``RegisterInUse`` for a change by which its hashes would fit no more.
+        """Create or change a register; without a salt it keeps its own.
 
-        ``author`` is kept with it, and in the trail, which has no entry if nothing was changed.
+        ``author`` is kept with it, and in the trail, which has no entry if nothing was changed. Raises
+        ``RegisterInUse`` for a change by which its hashes would fit no more, and ``SaltMissing``.
         """
-        values = asdict(register)
         async with transaction(self.engine) as connection:
             row = (await connection.execute(_LOCK, {"register_id": register.register_id})).one_or_none()
             before = {} if row is None else dict(row._mapping)
+            values = asdict(register)
+            if register.salt is None:
+                if row is None:
+                    raise SaltMissing(register.register_id)
+                values["salt"] = before["salt"]
             if await connection.scalar(_PUT, values | {"author": author}) is None:
                 raise RegisterInUse(register.register_id)
             changed = sorted(name for name in before if before[name] != values[name])

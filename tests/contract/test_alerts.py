@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +13,15 @@ from sqlalchemy import text
 
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
-from decisioning.capacity.store_pools import Pools
+from decisioning.capacity.leasing import TOTAL
+from decisioning.capacity.store_pools import CapacityLog, Pools
+from decisioning.capacity.store_replenish import CapacityKeeper
 from decisioning.reporting.store_alert_checks import AlertChecks
 from decisioning.reporting.store_alerts import RETRY_S, AlertStore
 from storage import clock
-from tests.support.api import Nextbest, decide, problem_of
+from tests.support.api import Nextbest, decide, problem_of, tell
 from tests.support.receiver import WRITTEN_SECRET, receiving, signature_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -49,6 +51,16 @@ class Alerting:
         answer = await self.nextbest.api.ok("GET", "/v1/alerts", role="ops")
         return [alert for alert in answer["alerts"] if alert["alert_id"] == alert_id]
 
+    async def reported(self, capacity_id: str, units: int, held: bool = False) -> None:
+        """Wait until the process has reported so many units of a pool as used, or (``held``) as held by decisions."""
+
+        async def are_there() -> bool:
+            answer = await self.nextbest.api.ok("GET", "/v1/reports/capacity", role="scientist")
+            (usage,) = [one for one in answer["capacities"] if one["capacity_id"] == capacity_id]
+            return bool(usage["held" if held else "used"] == units)
+
+        await eventually(are_there, f"{units} units of {capacity_id} to be reported")
+
     async def declare(self, alert_id: str, **fields: Any) -> None:
         """Put an alert."""
         await self.nextbest.api.ok("PUT", f"/v1/alert-rules/{alert_id}", json=fields, role="ops")
@@ -73,26 +85,40 @@ async def alerting(shop: Nextbest, tmp_path_factory: pytest.TempPathFactory) -> 
     await webhooks.close()
 
 
-async def test_an_alert_fires_is_told_and_is_resolved(
-    alerting: Alerting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def given_gold(nextbest: Nextbest, units: int) -> list[str]:
+    """Decide at the desk for one customer after another until `gold` was in so many answers; returns the decisions."""
+    decisions: list[str] = []
+
+    async def enough() -> bool:
+        answer = await decide(nextbest.api, f"wants gold {len(decisions)}", "desk")
+        if any(offer["offer_id"] == "gold" for offer in answer["offers"]):
+            decisions.append(answer["decision_id"])
+        return len(decisions) == units
+
+    await eventually(enough, f"{units} units to be given")
+    return decisions
+
+
+async def test_an_alert_fires_is_told_and_is_resolved(alerting: Alerting) -> None:
+    api = alerting.nextbest.api
     async with receiving() as receiver:
         await alerting.declare("full", watches="capacity_used", webhook=receiver.url, secret="ops")
-        body = {"name": "calls", "max": 4, "per": "total", "group": "cards"}
-        await alerting.nextbest.api.ok("PUT", "/v1/capacities/calls", json=body)
+        body = {"name": "calls", "max": 4, "per": "total", "offer": "gold"}
+        await api.ok("PUT", "/v1/capacities/calls", json=body)
+        await given_gold(alerting.nextbest, 3)
+        await alerting.reported("calls", 3)
         await alerting.watch.round()
         assert await alerting.shown("full") == []
-        pool = alerting.watch.checks.pools
-        with monkeypatch.context() as patch:
-            patch.setattr(pool, "books", _used(4))
-            await alerting.watch.round()
-            await alerting.watch.round()
-            (shown,) = await alerting.shown("full")
-            assert (shown["subject"], shown["state"], shown["value"]) == ("calls/total", "firing", 1.0)
-            assert shown["delivery"]["state"] == "waiting"
-            await alerting.tell()
-            patch.setattr(pool, "books", _used(1))
-            await alerting.watch.round()
+        await given_gold(alerting.nextbest, 1)
+        await alerting.reported("calls", 4)
+        await alerting.watch.round()
+        await alerting.watch.round()
+        (shown,) = await alerting.shown("full")
+        assert (shown["subject"], shown["state"], shown["value"]) == ("calls/total", "firing", 1.0)
+        assert shown["delivery"]["state"] == "waiting"
+        await alerting.tell()
+        await api.ok("PUT", "/v1/capacities/calls", json=body | {"max": 8})
+        await alerting.watch.round()
         await alerting.tell()
         (shown,) = await alerting.shown("full")
         assert (shown["state"], shown["delivery"]["state"]) == ("resolved", "delivered")
@@ -102,16 +128,7 @@ async def test_an_alert_fires_is_told_and_is_resolved(
         headers, raw = receiver.requests[0]
         assert headers["webhook-signature"] == signature_of(headers, raw)
         assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
-    await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/full")
-
-
-def _used(used: int) -> Any:
-    """Stand in for reading the books of a pool of which so many units are used."""
-
-    async def read(capacity_id: str, period: Any) -> Any:
-        return SimpleNamespace(usage=lambda capacity, period: SimpleNamespace(used=used))
-
-    return read
+    await api.ok("DELETE", "/v1/alert-rules/full")
 
 
 async def test_a_request_is_repeated_and_at_last_given_up(alerting: Alerting) -> None:
@@ -274,6 +291,44 @@ async def test_alerts_that_make_no_sense(shop: Nextbest, body: dict[str, Any], f
 
 
 async def test_what_an_alert_watches_cannot_be_deleted(alerting: Alerting) -> None:
+    body = {"name": "calls", "max": 4, "per": "total", "offer": "gold"}
+    await alerting.nextbest.api.ok("PUT", "/v1/capacities/calls", json=body)
     await alerting.declare("near", watches="capacity_used", capacity="calls")
     problem_of(await alerting.nextbest.api.call("DELETE", "/v1/capacities/calls"), 422, "capacity")
     await alerting.nextbest.api.ok("DELETE", "/v1/alert-rules/near")
+    await alerting.nextbest.api.ok("DELETE", "/v1/capacities/calls")
+
+
+async def test_a_capacity_that_counts_acceptances_is_used_up_by_them_alone(alerting: Alerting) -> None:
+    nextbest, state = alerting.nextbest, alerting.nextbest.api.state
+    body = {"name": "sales", "max": 4, "per": "total", "offer": "gold", "counts": "accepted", "overbook": 0}
+    await nextbest.api.ok("PUT", "/v1/capacities/sales", json=body)
+    await alerting.declare("accepted", watches="capacity_used", capacity="sales", threshold=0.75)
+    pools = alerting.watch.checks.pools
+    keeper = CapacityKeeper(
+        pools, CapacityLog(state.engine), state.log_reader, state.catalogues, clock.now_ms
+    )
+
+    async def counted(accepted: int) -> bool:
+        await nextbest.worker.archive()
+        await keeper.round()
+        books = await pools.books("sales", TOTAL)
+        return books is not None and books.counted == accepted
+
+    await eventually(lambda: counted(0), "the pool to be open, with nothing accepted")
+    first, second, third, _ = await given_gold(nextbest, 4)
+    await alerting.reported("sales", 4, held=True)
+    await alerting.watch.round()
+    assert await alerting.shown("accepted") == []
+    for decision_id in (first, second):
+        await tell(nextbest.api, decision_id, "gold", "accepted")
+    await eventually(lambda: counted(2), "two acceptances to be counted")
+    await alerting.watch.round()
+    assert await alerting.shown("accepted") == []
+    await tell(nextbest.api, third, "gold", "accepted")
+    await eventually(lambda: counted(3), "three acceptances to be counted")
+    await alerting.watch.round()
+    (shown,) = await alerting.shown("accepted")
+    assert (shown["subject"], shown["state"], shown["value"]) == ("sales/total", "firing", 0.75)
+    await nextbest.api.ok("DELETE", "/v1/alert-rules/accepted")
+    await nextbest.api.ok("DELETE", "/v1/capacities/sales")

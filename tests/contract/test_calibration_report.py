@@ -1,11 +1,14 @@
 """The report on calibration: as counted by hand from what was answered and told, of closed windows alone."""
 
+import csv
+import io
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
@@ -136,6 +139,21 @@ async def test_rows_are_as_counted_by_hand(
     assert shown_bins(found) == expected_bins(of, 10), "whatever the rows are by, bins are of all"
 
 
+@pytest.mark.parametrize("query", ["by=offer,day", "by=policy&by=channel", "offer=none"])
+async def test_files_have_the_same_rows(predicted: tuple[Nextbest, list[Prediction]], query: str) -> None:
+    api, rows = predicted[0].api, (await report(predicted[0], query))["rows"]
+    found = await api.call("GET", f"/v1/reports/calibration?{query}&format=csv", role="scientist")
+    assert found.headers["Content-Type"].startswith("text/csv")
+    assert found.headers["Content-Disposition"] == 'attachment; filename="calibration.csv"'
+    lines = [*csv.DictReader(io.StringIO(found.text))]
+    assert lines == [{n: "" if v is None else str(v) for n, v in row.items()} for row in rows]
+    found = await api.call("GET", f"/v1/reports/calibration?{query}&format=parquet", role="scientist")
+    table = pq.read_table(io.BytesIO(found.content))
+    assert {*table.column_names} >= {"observed", "rate", "within", "brier"}
+    days = [row | ({"day": row["day"].isoformat()} if "day" in row else {}) for row in table.to_pylist()]
+    assert days == rows
+
+
 @pytest.mark.parametrize(
     ("query", "kept"),
     [
@@ -169,7 +187,7 @@ async def test_filters_leave_the_others_out(
         ("policy=Calibrated!", "policy"),
         ("since=2026-01-02&until=2026-01-02", "until"),
         ("time_zone=Mars", "time_zone"),
-        ("format=csv", "format"),
+        ("format=xlsx", "format"),
     ],
 )
 async def test_what_cannot_be_is_refused(

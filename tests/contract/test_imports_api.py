@@ -119,20 +119,38 @@ async def test_customers_from_csv_and_parquet(api: Instance) -> None:
 
 async def test_refused_rows_are_described_and_all_others_loaded(api: Instance) -> None:
     csv = "customer_id,offer_id,propensity\np1,gold,0.25\np1,nothing,0.5\np2,gold,1.5\n"
-    csv += ",gold,0.5\np3,gold\np4,silver,1\n"
+    csv += ",gold,0.5\np3,gold\n\np4,silver,1\np5,nothing,high\n"
     report = await load(api, "propensities", csv)
-    assert (report["rows"], report["loaded"], report["refused"]) == (6, 2, 4)
-    assert [(r["row"], r["field"], r["value"]) for r in report["refusals"]] == [
-        (2, "offer_id", "nothing"),
-        (3, "propensity", "1.5"),
-        (4, "customer_id", ""),
-        (5, None, "p3,gold"),
+    assert (report["rows"], report["loaded"], report["refused"]) == (7, 2, 5)
+    found = [(r["line"], r["row"], r["entity"], r["field"], r["value"]) for r in report["refusals"]]
+    assert found == [
+        (3, 2, "customers.p1", "offer_id", "nothing"),
+        (4, 3, "customers.p2", "propensity", "1.5"),
+        (5, 4, None, "customer_id", ""),
+        (6, 5, None, None, "p3,gold"),
+        (9, 7, "customers.p5", "offer_id", "nothing"),
+        (9, 7, "customers.p5", "propensity", "high"),
     ]
     assert all(refusal["reason"] for refusal in report["refusals"])
     assert (await api.ok("GET", "/v1/customers/p1"))["propensities"] == {"gold": 0.25}
     assert (await api.ok("GET", "/v1/customers/p4"))["propensities"] == {"silver": 1}
     for name in ("p2", "p3"):
         problem_of(await api.call("GET", f"/v1/customers/{name}"), 404)
+
+
+async def test_all_columns_that_are_wrong_are_named_and_nothing_is_loaded(api: Instance) -> None:
+    csv = "\ncustomer,offer_id,propensity\np9,gold,0.5\n"
+    answer = await api.call("POST", "/v1/imports/propensities", content=csv, headers=CSV)
+    problem = problem_of(answer, 422)
+    assert [(error["line"], error["field"]) for error in problem["errors"]] == [
+        (2, "customer_id"),
+        (2, "customer"),
+    ]
+    content = parquet(customer_id=[1.5], offer_id=["gold"], propensity=[True])
+    answer = await api.call("POST", "/v1/imports/propensities", content=content, headers=PARQUET)
+    problem = problem_of(answer, 422)
+    assert [error["field"] for error in problem["errors"]] == ["customer_id", "propensity"]
+    assert "line" not in problem["errors"][0]
 
 
 async def test_thousands_of_refusals_get_a_bounded_report(api: Instance) -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
+from app.api.public.schemas import PublicDecisionAnswer
 from app.publishable.store import PublishableStore
 from tests.support.api import Instance, decide, problem_of
 from tests.support.publishable import SECRET, SHOP, VISITOR, Page, publish, sign
@@ -55,6 +56,17 @@ async def test_a_visitor_is_answered_without_what_only_the_shop_may_know(page: P
         assert "script" not in offer["treatment"]
     record = await page.api.ok("GET", f"/v1/decisions/{answer['decision_id']}", role="scientist")
     assert record["customer_id"] == f"visitor:{VISITOR}"
+
+
+async def test_a_limit_above_the_slots_is_said(page: Page) -> None:
+    answer = await page.decide(limit=3)
+    assert len(answer["offers"]) == 2
+    (warning,) = answer["warnings"]
+    assert warning["field"] == "limit"
+    assert "2 slots" in warning["message"]
+    assert warning["way_out"]
+    PublicDecisionAnswer.model_validate(answer)
+    assert "warnings" not in await page.decide(limit=2)
 
 
 async def test_a_customer_comes_from_the_token_alone(page: Page) -> None:

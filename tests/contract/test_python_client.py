@@ -98,6 +98,10 @@ def test_it_needs_nothing_of_the_service() -> None:
 async def test_the_client_for_event_loops(shop: tuple[str, str]) -> None:
     async with AsyncClient(*shop, timeout_s=30.0) as client:
         decision = await client.decide("bob", "home", limit=1)
+        assert decision.warnings == ()
+        (warning,) = (await client.decide("bob", "home", limit=9)).warnings
+        assert warning.keys() == {"field", "message", "way_out"}
+        assert warning["field"] == "limit"
         assert client.tell(decision, decision.offers[0], "presented")
         assert await client.feedback(decision, decision.offers[0], "accepted", value=3.0) == "recorded"
         assert await client.event("bob", "call", {"minutes": 7.5}, event_id="call-1") == "recorded"

@@ -178,6 +178,38 @@ async def test_what_hashes_were_made_of_cannot_change_under_them(registered: Ins
     problem_of(await registered.call("PUT", "/v1/registers/x", json=PHONE | {"country_code": "034"}), 422)
 
 
+async def test_what_is_read_can_be_sent_back(registered: Instance) -> None:
+    read = await registered.ok("GET", "/v1/registers/phones")
+    assert read["entries"] > 0
+    assert "salt" not in read
+    same = await registered.ok("PUT", "/v1/registers/phones", json=read)
+    assert same == read | {"author": same["author"]}
+    changed = await registered.ok(
+        "PUT", "/v1/registers/phones", json=read | {"reason": "the law", "entries": 0}
+    )
+    assert (changed["reason"], changed["entries"]) == ("the law", read["entries"])
+    await registered.replace("/v1/customers/caller", json={"attributes": {"phone": "600111222"}})
+    assert await lists_of(registered, "caller") == ["phones"], "the salt is kept"
+    await registered.ok("PUT", "/v1/registers/phones", json=PHONE)  # with the salt that it has: else a 409
+    elsewhere = await registered.call("PUT", "/v1/registers/mobiles", json=read)
+    problem_of(elsewhere, 422, "register_id")
+
+
+async def test_a_new_register_needs_a_salt_and_one_without_entries_may_get_another(
+    registered: Instance,
+) -> None:
+    body = {name: value for name, value in PHONE.items() if name != "salt"}
+    problem = problem_of(await registered.call("PUT", "/v1/registers/new", json=body), 422, "salt")
+    assert "'new' is new" in problem["detail"]
+    problem_of(await registered.call("GET", "/v1/registers/new"), 404)
+    for sent in (PHONE | {"salt": ""}, PHONE, body):
+        await registered.ok("PUT", "/v1/registers/new", json=sent)
+    await fill(registered, "new", "+34600111255")
+    await registered.replace("/v1/customers/caller", json={"attributes": {"phone": "600111255"}})
+    assert await lists_of(registered, "caller") == ["new"]
+    await registered.call("DELETE", "/v1/registers/new")
+
+
 async def test_no_value_is_stored_with_its_hash(registered: Instance) -> None:
     async with registered.state.engine.connect() as connection:
         query = text("SELECT count(*) FROM register_entries e WHERE e::text LIKE '%600111%'")

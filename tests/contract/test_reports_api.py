@@ -1,12 +1,16 @@
 """The acceptance report: counts, Wilson intervals worked out by hand, groups and filters."""
 
+import csv
+import io
+from datetime import datetime
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
-from tests.support.api import CSV, Nextbest, decide, tell
+from tests.support.api import CSV, Nextbest, decide, problem_of, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -106,6 +110,31 @@ async def test_groups(filled: Nextbest) -> None:
     gold = next(row for row in rows if row["offer_id"] == "gold")
     assert (gold["low"], gold["high"]) == pytest.approx(WILSON[1, 2], abs=1e-6)
     assert not {"policy", "version", "hour", "day"} & gold.keys()
+
+
+@pytest.mark.parametrize(
+    "query", ["", "by=offer&by=policy&by=day", "by=group&by=placement", "by=hour", "placement=nowhere"]
+)
+async def test_files_have_the_same_rows(filled: Nextbest, query: str) -> None:
+    rows, path = await report(filled, query), f"/v1/reports/acceptance?{query}&format="
+    found = await filled.api.call("GET", f"{path}csv", role="scientist")
+    assert found.headers["Content-Type"].startswith("text/csv")
+    assert found.headers["Content-Disposition"] == 'attachment; filename="acceptance.csv"'
+    lines = [*csv.DictReader(io.StringIO(found.text))]
+    times = [{n: v.replace(".000Z", "Z") if v else v for n, v in line.items()} for line in lines]
+    assert times == [{n: "" if v is None else str(v) for n, v in row.items()} for row in rows]
+    found = await filled.api.call("GET", f"{path}parquet", role="scientist")
+    table = pq.read_table(io.BytesIO(found.content))
+    assert {*table.column_names} >= {"decided", "observed", "rate", "low", "high"}
+    shown = [
+        {n: f"{v:%Y-%m-%dT%H:%M:%SZ}" if isinstance(v, datetime) else v for n, v in row.items()}
+        for row in table.to_pylist()
+    ]
+    assert shown == rows
+
+
+async def test_a_file_of_another_kind_is_refused(filled: Nextbest) -> None:
+    problem_of(await filled.api.call("GET", "/v1/reports/acceptance?format=xlsx"), 422, "format")
 
 
 async def test_hours_and_days_are_those_of_utc(filled: Nextbest) -> None:

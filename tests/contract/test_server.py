@@ -318,10 +318,22 @@ def test_catalogues_and_files_are_brought_in_from_anywhere(
     file.write_text(CATALOGUE + place, encoding="utf-8")
     nextbest("catalog", "apply", file, "--yes")
     customers = tmp_path / "customers.csv"
-    customers.write_text("customer_id,age\nafar-1,41\nafar-2,\x00\n", encoding="utf-8")
+    customers.write_text("customer_id,age,town\nafar-1,41,\n\nafar-2,\x00,\x00\n", encoding="utf-8")
     done = nextbest("import", "customers", customers, status=1)
     assert "customers: 1 of 2 rows loaded, 1 refused" in done.stdout
-    assert done.stderr.startswith("row 2 age: ")
+    for line, field in zip(done.stderr.splitlines(), ("age", "town"), strict=True):
+        assert line.startswith(f"{customers}:4: customers.afar-2: {field}: contains the character NUL")
+    customers.write_text("id,age,age\n", encoding="utf-8")
+    assert (
+        f"{customers}:1: age: there are two columns 'age'"
+        in nextbest("import", "customers", customers, status=1).stderr
+    )
+    scores = tmp_path / "scores.csv"
+    scores.write_text("customer,offer_id,propensity\n", encoding="utf-8")
+    said = nextbest("import", "propensities", scores, status=1).stderr.splitlines()
+    assert said[0] == f"nextbest: {scores} has 2 mistakes; nothing was changed"
+    assert said[1].startswith(f"{scores}:1: customer_id: the column 'customer_id' is missing")
+    assert said[2].startswith(f"{scores}:1: customer: the column 'customer' has no meaning here")
 
     file.write_text(CATALOGUE + place + offer, encoding="utf-8")
     shown = nextbest("catalog", "simulate", file, "--placement", "afar").stdout

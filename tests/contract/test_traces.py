@@ -9,13 +9,17 @@ import pytest
 import pytest_asyncio
 
 from app.publishable.gate import PublicGate
+from storage.keys import ALL_PROFILES
 from tests.support.api import JSON, Instance, Nextbest, Worker, decide, running, tell
 from tests.support.spans import Memory
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CUSTOMER, VALUE, OWN_ID = "canary-customer", 73_911.25, "canary-visit"
 PARENT = "ab" * 16
+ON_THE_WAY = {"GET", "ZRANGE", "FCALL nb_decide"}
+"""What a decision asks Redis: the profile, the contacts, and at last the step that reserves and logs."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ async def test_a_decision_can_be_followed_to_what_was_learned(traced: Traced) ->
     assert [link.context.trace_id for link in ask.links] == [
         decided.context.trace_id if decided.context else 0
     ]
-    assert {"FCALL nb_read", "FCALL nb_decide"} & {s.name for s in memory.children(ask)}
+    assert {s.name for s in memory.children(ask)} >= ON_THE_WAY
     assert "INSERT customers" in {s.name for s in memory.children(put)}, [
         s.name for s in memory.children(put)
     ]
@@ -88,6 +92,29 @@ async def test_a_decision_can_be_followed_to_what_was_learned(traced: Traced) ->
     assert "visit-7" in memory.written()
     for canary in ("canary", str(VALUE)):
         assert canary not in memory.written()
+
+
+async def test_a_customer_who_is_not_cached_is_seen_to_be_read_from_postgres(traced: Traced) -> None:
+    memory, api = traced.memory, traced.api
+    await api.ok("PUT", "/v1/customers/uncached", json={"attributes": {"town": "canary-town"}})
+    await api.state.profiles.cache.bury_all(ALL_PROFILES)
+    memory.clear()
+    await decide(api, "uncached")
+    (ask,) = memory.requests()
+    names = [s.name for s in memory.children(ask)]
+    assert {*ON_THE_WAY, "SELECT customers"} <= {*names}
+    read = next(s for s in memory.children(ask) if s.name == "SELECT customers")
+    assert read.kind.name == "CLIENT"
+    assert (read.attributes or {})["db.system.name"] == "postgresql"
+    assert "canary" not in memory.written()
+
+    async def is_cached() -> bool:
+        memory.clear()
+        await decide(api, "uncached")
+        (again,) = memory.requests()
+        return "SELECT customers" not in {s.name for s in memory.children(again)}
+
+    await eventually(is_cached, "the profile to be cached")
 
 
 async def test_a_callers_own_id_is_found_by_its_digest_and_is_in_no_span(traced: Traced) -> None:

@@ -36,6 +36,13 @@ PUT: list[tuple[str, dict[str, Any], str]] = [
         {"reason": "r", "offer": "gold", "ends_at": "2020-01-01T00:00:00Z"},
         "overrides.o.ends_at",
     ),
+    ("outcomes/quoted", {"name": "q", "suppress": [{"for_s": 7}]}, "outcomes.quoted.suppress.0.for_s"),
+    ("alert-rules/a", {"watches": "degraded_share", "window_s": 7}, "alert_rules.a.window_s"),
+    (
+        "holdouts/over",
+        {"share": 0.1, "ends_at": "2020-01-01T00:00:00Z"},
+        "holdouts.over.ends_at",
+    ),
 ]
 
 

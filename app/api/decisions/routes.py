@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from app.api.body import DirectRoute, JsonRoute
 from app.api.context import check_context, check_reasons
 from app.api.decisions.explanation_schemas import ExplanationAnswer
+from app.api.decisions.limits import limit_warnings
 from app.api.decisions.replay_schemas import ReplayAnswer
 from app.api.decisions.schemas import DecisionAnswer, DecisionRecord, DecisionRequest
 from app.api.deps import Decider, Reader, State, hidden_from, problems
@@ -78,14 +79,10 @@ def _check_role(body: DecisionRequest, key: ApiKey) -> None:
 
 def _warnings_of(body: DecisionRequest, state: State) -> list[dict[str, str]]:
     """Tell what of a request was probably not meant."""
-    catalogue, found = state.current_catalogue(), []
-    if body.limit is not None and body.placement in catalogue.placements:
-        slots = catalogue.placements[body.placement].slots
-        if body.limit > slots:
-            message = f"is {body.limit}, but the placement has {slots} slots: no more offers are chosen"
-            found.append(
-                CatalogueWarning("limit", message, "raise the slots of the placement, or ask for fewer")
-            )
+    catalogue = state.current_catalogue()
+    found: list[CatalogueWarning] = []
+    if body.limit is not None:
+        found += limit_warnings(body.limit, catalogue.placements.get(body.placement))
     if body.dry_run and body.context:
         # Somebody tries it out. Decisions that count are not held up by looking.
         found += context_warnings(catalogue.checker.vocabulary, body.context)

@@ -46,8 +46,5 @@ async def import_rows(kind: Kind, request: Request, state: State, key: Ops) -> I
         with path.open("wb") as file:
             async for chunk in request.stream():
                 file.write(chunk)
-        try:
-            report, new = await import_file(state, kind, path, file_format, author=key.name)
-        except ImportFileError as error:
-            raise Problem(422, str(error), error.field or "body") from None
+        report, new = await import_file(state, kind, path, file_format, author=key.name)
     return answer_of(ImportAnswer, report, new=new)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from app.api.body import DirectRoute, check_json, is_json, parse_batch
 from app.api.context import check_context, check_reasons
+from app.api.decisions.limits import limit_warnings
 from app.api.deps import State, problems
 from app.api.feedback.routes import answer_batch
 from app.api.feedback.schemas import FeedbackBatchAnswer, Recorded
@@ -76,7 +77,12 @@ async def decide_publicly(body: PublicDecisionRequest, state: State, caller: Cal
     )
     for reason in (*answer["degraded"], *state.degraded()):
         DEGRADED.labels(reason).inc()
-    return Response(to_json(_lean(answer)), media_type="application/json")
+    lean = _lean(answer)
+    if body.limit is not None:
+        placement = state.current_catalogue().placements.get(body.placement)
+        if warnings := limit_warnings(body.limit, placement):
+            lean["warnings"] = [asdict(warning) for warning in warnings]
+    return Response(to_json(lean), media_type="application/json")
 
 
 def _lean(answer: dict[str, Any]) -> dict[str, Any]:

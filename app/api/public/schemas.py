@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints, WrapValidator, model_v
 from app.api.batch import or_malformed
 from app.api.decisions.schemas import TREATMENT_EXAMPLE, TreatmentOut
 from app.api.feedback.schemas import _DECISION, FeedbackBatch, FeedbackRequest
-from app.api.schemas import Body, Id, examples, shown
+from app.api.schemas import Body, Id, WarningOut, examples, shown
 from app.api.values import form, page_decision_id, visitor_id
 
 VISITOR = "5f0c1d9e8b7a4c3d9e8f7a6b"
@@ -46,7 +46,12 @@ class PublicDecisionRequest(_Asker):
     context: dict[str, Any] = Field(
         default_factory=dict, description="free JSON about this visit; its sender can put anything there"
     )
-    limit: int | None = Field(None, ge=1, le=100, description="at most so many offers")
+    limit: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="at most so many offers; by default the placement's slots, and never more (`warnings` say so)",
+    )
     decision_id: OwnId | None = Field(
         None,
         description="your own id, `pub-` and 16 to 100 characters that nobody can guess: the same id gives the same"
@@ -94,6 +99,9 @@ class PublicDecisionAnswer(BaseModel):
     nothing_right_now: bool = Field(description="`offers` are the placement's defaults then, if any")
     degraded: bool = Field(description="whether something could not be used")
     feedback_until: str | None = Field(description="null: no feedback is taken on this answer")
+    warnings: list[WarningOut] | None = Field(
+        None, description="a `limit` above the placement's slots; left out if there is nothing to say"
+    )
 
 
 class PublicFeedback(_Asker, FeedbackBatch):

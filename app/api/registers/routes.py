@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.api.body import JsonRoute
 from app.api.deps import Ops, Reader, State, problems
+from app.api.merge_patch import check_ids
 from app.api.registers.schemas import RegisterBody, RegisterOut, RegistersOut
 from app.api.registers.services import delete, find, register_out, store
 from app.api.schemas import Id, ReasonQuery
@@ -25,9 +26,11 @@ async def read_registers(state: State, key: Reader) -> RegistersOut:
 async def put_register(register_id: Id, body: RegisterBody, state: State, key: Ops) -> RegisterOut:
     """Create a register, or change one. Its hashes are imported by `POST /v1/imports/registers`.
 
-    While it has entries, what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. It is in
-    force when this answers; for a profile that was being read then, four seconds later. It is in the trail.
+    What a `GET` gives can be sent back unchanged: without a `salt` the register keeps its own. While it has entries,
+    what they were made of (`field`, `form`, `country_code`, `salt`) cannot be changed. It is in force when this
+    answers; for a profile that was being read then, four seconds later. It is in the trail.
     """
+    check_ids(body, register_id)
     return await store(state, register_id, body, key.name)
 
 

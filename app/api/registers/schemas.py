@@ -1,11 +1,11 @@
 """Registers, as they travel."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from app.api.schemas import Body, Name, examples, shown, storable
+from app.api.schemas import Body, Echo, EchoedId, Instant, Name, examples, shown, storable
 from app.api.values import country_code, form
 
 _EXAMPLE = {
@@ -15,6 +15,8 @@ _EXAMPLE = {
     "reason": "the national register",
     "without_value": "suppress",
 }
+
+_READ_ONLY: Any = Field(None, exclude=True, description="as it is read; it is not looked at")
 
 CountryCode = Annotated[str, form(r"^[1-9][0-9]{0,2}$", country_code)]
 
@@ -34,15 +36,20 @@ class RegisterBody(Body):
     country_code: CountryCode | None = Field(
         None, description="of telephone numbers that are stored without one"
     )
-    salt: Annotated[str, AfterValidator(storable)] = Field(
-        max_length=1000,
-        description="stands before the value when it is hashed by SHA-256; no answer shows it",
+    salt: Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)] | None = Field(
+        None,
+        description="stands before the value when it is hashed by SHA-256; no answer shows it. A register that there is"
+        " keeps its own if none is sent; of a new one it is needed, and may be empty",
     )
     reason: Name = Field(description="why who is in it must not be contacted; explanations show it")
     without_value: Literal["suppress", "pass"] = Field(
         "suppress",
         description="what becomes of a customer whose record lacks the attribute: nobody knows if they are in it",
     )
+    register_id: EchoedId = Field(None, exclude=True)
+    entries: Annotated[int | None, Echo()] = _READ_ONLY
+    author: Annotated[str | None, Echo()] = _READ_ONLY
+    created_at: Annotated[Instant | None, Echo()] = _READ_ONLY
 
 
 class RegisterOut(BaseModel):

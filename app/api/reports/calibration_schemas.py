@@ -9,6 +9,7 @@ from app.api.catalogue.field_types import TimeZone
 from app.api.deployments.schemas import Key
 from app.api.exports.schemas import Day
 from app.api.reports.offer_schemas import day_in_range, later_than_since, split_list
+from app.api.reports.tables import Format
 from app.api.schemas import Id, Parameters, shown
 from decisioning.reporting.calibration_report import CalibrationDimension
 
@@ -33,6 +34,7 @@ class CalibrationQuery(Parameters):
     offer: Id | None = Field(None, description="of this offer alone")
     channel: Id | None = Field(None, description="in placements of this channel alone")
     placement: Id | None = Field(None, description="in this placement alone")
+    format: Format = "json"
 
 
 class Calibration(BaseModel):

@@ -1,5 +1,6 @@
 """The acceptance report, and counts of outcomes."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query
 from app.api.deps import Reader, State, problems
 from app.api.reports.answers import Report, json_answer
 from app.api.reports.schemas import (
+    COLUMNS_OF,
     AcceptanceQuery,
     AcceptanceReport,
     AcceptanceRow,
@@ -14,6 +16,7 @@ from app.api.reports.schemas import (
     OutcomeReport,
     OutcomeRow,
 )
+from app.api.reports.tables import FILES, Column, file_answer, row_columns
 from decisioning.evaluation.acceptance_report import add_rates
 from decisioning.evaluation.store_reports import acceptance
 from decisioning.reporting.store_outcome_report import count_outcomes
@@ -25,7 +28,7 @@ router = APIRouter(prefix="/v1/reports", tags=["reports"])
     "/acceptance",
     response_model=AcceptanceReport,
     response_model_exclude_unset=True,
-    responses=problems(),
+    responses=FILES | problems(),
 )
 async def read_acceptance(state: State, key: Reader, query: Annotated[AcceptanceQuery, Query()]) -> Any:
     """Acceptance by offer, policy, placement and time of decision, with Wilson 95 % intervals.
@@ -38,9 +41,20 @@ async def read_acceptance(state: State, key: Reader, query: Annotated[Acceptance
 
     By group, each group is compared with the champion's customers who are alike in all else that is grouped by (but for
     the policy). The interval takes offers as independent: it is too narrow where customers come back often.
+
+    `format=csv` and `format=parquet` have the `rows`.
     """
     by = list(dict.fromkeys(query.by))
     rows = await acceptance(state.engine, by, query.start, query.end, query.placement, query.policy)
+
+    if query.format != "json":
+        left_out = {name for dimension in {*COLUMNS_OF} - {*by} for name in COLUMNS_OF[dimension]}
+
+        def columns() -> Iterator[Column]:
+            add_rates(rows, by)
+            return row_columns(rows, AcceptanceRow, left_out)
+
+        return await file_answer(columns, query.format, "acceptance")
 
     def make() -> Report:
         add_rates(rows, by)

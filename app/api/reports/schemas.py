@@ -1,10 +1,12 @@
 """Reports, as they travel."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from app.api.reports.tables import Format
 from app.api.schemas import Id, Instant, Parameters, after, shown
 
 Dimension = Literal["offer", "policy", "placement", "group", "segment", "hour", "day"]
@@ -41,6 +43,16 @@ class AcceptanceQuery(Parameters):
     )
     placement: Id | None = None
     policy: Id | None = Field(None, description="the policy's name, in any version")
+    format: Format = "json"
+
+
+COLUMNS_OF: Mapping[Dimension, tuple[str, ...]] = {
+    "offer": ("offer_id",),
+    "policy": ("policy", "version"),
+    "group": ("group", "lift", "difference", "difference_low", "difference_high"),
+    **{name: (name,) for name in ("placement", "segment", "hour", "day")},
+}
+"""The fields of rows that are there if a report is grouped by this."""
 
 
 class AcceptanceRow(BaseModel):

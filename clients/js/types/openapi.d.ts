@@ -273,6 +273,11 @@ export interface components {
             offers: components["schemas"]["PublicOffer"][];
             /** Placement */
             placement: string;
+            /**
+             * Warnings
+             * @description a `limit` above the placement's slots; left out if there is nothing to say
+             */
+            warnings?: components["schemas"]["WarningOut"][] | null;
         };
         /**
          * PublicDecisionRequest
@@ -305,7 +310,7 @@ export interface components {
             decision_id?: string | null;
             /**
              * Limit
-             * @description at most so many offers
+             * @description at most so many offers; by default the placement's slots, and never more (`warnings` say so)
              */
             limit?: number | null;
             /** Placement */
@@ -388,6 +393,18 @@ export interface components {
             title: string;
             /** Treatment Id */
             treatment_id: string;
+        };
+        /**
+         * WarningOut
+         * @description Something that is allowed and was probably not meant: the field's path, what is odd about it, and the way out.
+         */
+        WarningOut: {
+            /** Field */
+            field: string;
+            /** Message */
+            message: string;
+            /** Way Out */
+            way_out: string;
         };
     };
     responses: never;

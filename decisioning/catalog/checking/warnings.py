@@ -5,29 +5,38 @@ anywhere, is known only from the other things. Nothing here is on the path of a 
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from decisioning.catalog.alert import WATCHES, Alert
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.checking.warning import CatalogueWarning
 from decisioning.catalog.compared import KnownValues, compared_warnings, history_warnings
 from decisioning.catalog.kinds import (
+    ALERT,
     ARTICLE,
     CAPACITY,
     CONTACT_POLICY,
     CONTEXT_WEIGHT,
     GOAL,
     GROUP,
+    HOLDOUT,
     KINDS,
     OFFER,
+    OUTCOME,
     OVERRIDE,
     PLACEMENT,
     QUIET_HOURS,
+    REASON,
+    SIGNAL,
     TREATMENT,
+    TRIGGER,
     section_path,
     top_level_kinds,
 )
+from decisioning.contact.signals import Signal
+from decisioning.holdouts.holdout import Holdout
 from decisioning.model.entities import (
     DEFAULT_HOLD_S,
     Capacity,
@@ -37,11 +46,16 @@ from decisioning.model.entities import (
     Placement,
     effective_status,
 )
+from decisioning.model.outcome import DeclaredOutcome, Reason
+from decisioning.model.trigger import Trigger
+from profiles.customer import OfferScope
 from decisioning.treatments.article import Article
 
 MIN_WINDOW_S = 600
 """Shorter than this, a limit on contacts was probably meant in days, hours or minutes."""
 MIN_REWARD_WINDOW_S, MIN_CONFIRM_S, MIN_HOLD_S = 60, 10, 30
+MIN_WAIT_S = 60
+"""The least that a trigger waits, or has to deliver, and that an alert looks at where minutes are usual."""
 SMALL_PERCENT = 3.0
 """A fraction below it was probably meant as a factor."""
 LARGE_MIN_PROPENSITY = 0.5
@@ -95,6 +109,12 @@ class _Check:
             OVERRIDE.name: self._override,
             CONTEXT_WEIGHT.name: self._context_weight,
             ARTICLE.name: self._article,
+            OUTCOME.name: _suppresses,
+            REASON.name: _suppresses,
+            SIGNAL.name: self._signal,
+            ALERT.name: _alert,
+            TRIGGER.name: _trigger,
+            HOLDOUT.name: self._holdout,
         }
         known = KnownValues(self.catalogue)
         for kind in top_level_kinds():
@@ -288,6 +308,47 @@ class _Check:
                 f"{path}.ends_at", "lies in the past: nobody finds it any more", "move it, or delete it"
             )
 
+    def _signal(self, path: str, signal: Signal) -> Iterator[CatalogueWarning]:
+        if signal.lasts_s is not None:
+            yield from _seconds(f"{path}.lasts_s", signal.lasts_s, MIN_WINDOW_S)
+        scope = signal.scope
+        yield from self._known_channels(f"{path}.scope", scope.channels)
+        named = list(self._without_offers(f"{path}.scope", scope))
+        yield from named
+        # Something is left out of it, for else each name that has no offers was told of.
+        if not named and scope != OfferScope(channels=scope.channels) and not self._offers_in(scope):
+            yield CatalogueWarning(
+                f"{path}.scope",
+                "no offer is in it, so this does nothing",
+                "leave less out of it, or delete it",
+            )
+
+    def _without_offers(self, path: str, scope: OfferScope) -> Iterator[CatalogueWarning]:
+        for i, goal in enumerate(scope.goals):
+            yield from self._nobody(f"{path}.goals.{i}", "goal", goal, self._offers_of_goal(goal))
+        for i, group in enumerate(scope.groups):
+            yield from self._nobody(f"{path}.groups.{i}", "group", group, self._offers(group=group))
+        for i, offer_id in enumerate(scope.offers):
+            yield from self._nobody(f"{path}.offers.{i}", "offer", offer_id, self._offers(offer_id=offer_id))
+
+    def _offers_in(self, scope: OfferScope) -> list[Offer]:
+        """Find the offers that are not ended and in a scope, in any channel."""
+        anywhere = replace(scope, channels=())
+        return [
+            offer
+            for offer in self._offers()
+            if anywhere.covers(offer.offer_id, offer.group, self.catalogue.groups[offer.group].goal, "")
+        ]
+
+    def _holdout(self, path: str, holdout: Holdout) -> Iterator[CatalogueWarning]:
+        if holdout.ends_ms <= self.now_ms:
+            yield CatalogueWarning(
+                f"{path}.ends_at", "lies in the past: nobody is held out any more", "move it, or delete it"
+            )
+            return
+        if holdout.goal is not None:
+            yield from self._nobody(f"{path}.goal", "goal", holdout.goal, self._offers_of_goal(holdout.goal))
+
     def _scope(self, path: str, scoped: Any) -> Iterator[CatalogueWarning]:
         if scoped.group is not None:
             yield from self._nobody(f"{path}.group", "group", scoped.group, self._offers(group=scoped.group))
@@ -311,6 +372,25 @@ def _limits(path: str, offer: Offer) -> Iterator[CatalogueWarning]:
         yield from _seconds(f"{path}.not_after.{i}.within_s", after.within_s, MIN_WINDOW_S)
     for i, rejection in enumerate(offer.after_rejection):
         yield from _seconds(f"{path}.after_rejection.{i}.for_s", rejection.for_s, MIN_WINDOW_S)
+
+
+def _suppresses(path: str, cause: DeclaredOutcome | Reason) -> Iterator[CatalogueWarning]:
+    for i, rule in enumerate(cause.suppress):
+        yield from _seconds(f"{path}.suppress.{i}.for_s", rule.for_s, MIN_WINDOW_S)
+
+
+def _alert(path: str, alert: Alert) -> Iterator[CatalogueWarning]:
+    if alert.window_s is not None:
+        usual_s = WATCHES[alert.watches].window_s
+        least = MIN_WINDOW_S if usual_s >= _DAY_S else MIN_WAIT_S
+        yield from _seconds(f"{path}.window_s", alert.window_s, least)
+
+
+def _trigger(path: str, trigger: Trigger) -> Iterator[CatalogueWarning]:
+    if trigger.on.after_s is not None:
+        yield from _seconds(f"{path}.on.after_s", trigger.on.after_s, MIN_WAIT_S)
+    yield from _seconds(f"{path}.within_s", trigger.within_s, MIN_WAIT_S)
+    yield from _seconds(f"{path}.again_after_s", trigger.again_after_s, MIN_WINDOW_S)
 
 
 def _seconds(field: str, value: int, least: int) -> Iterator[CatalogueWarning]:

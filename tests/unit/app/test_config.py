@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, Settings, get_settings, parse_roles
+from app.config import FROM_FILES, ConfigError, Settings, get_settings, parse_roles
 from app.servers import server_urls
 
 POSTGRES = "postgresql://u:secret-a@db/nextbest"
@@ -174,3 +174,12 @@ def test_a_clients_secret_comes_from_a_file_and_is_not_shown(
     monkeypatch.setenv("NEXTBEST_OIDC_CLIENT_SECRET_FILE", str(file))
     assert get_settings().oidc_client_secret == "s3cret"
     assert "s3cret" not in repr(get_settings())
+
+
+def test_every_secret_that_a_file_may_hold_is_documented() -> None:
+    root = Path(__file__).resolve().parents[3]
+    operations = (root / "docs" / "operations.md").read_text(encoding="utf-8")
+    paragraph = operations.split("**Secrets in files.**")[1].split("\n\n")[0]
+    for page in ((root / "README.md").read_text(encoding="utf-8"), paragraph):
+        for name in FROM_FILES:
+            assert f"`NEXTBEST_{name.upper()}_FILE`" in page

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from profiles.store import _READ as READ_PROFILE
 from storage.errors import PostgresUnavailable
 from storage.postgres import (
     ROWS_AT_ONCE,
+    _operation_and_table,
     describe_refusal,
     find_refusal,
     make_engine,
@@ -98,6 +100,26 @@ async def test_statements_are_traced_by_first_word_and_table_alone(postgres_url:
         ("postgresql", "SELECT", "nowhere"),
     ]
     assert ended[-3:] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (READ_PROFILE.text, ("SELECT", "customers")),
+        (
+            "WITH RECURSIVE chain AS (SELECT a FROM aliases) SELECT c FROM chain JOIN offers USING (a)",
+            ("WITH", "offers"),
+        ),
+        ("WITH chain AS (SELECT a FROM aliases) SELECT c FROM chain", ("WITH", "aliases")),
+        ("SELECT n FROM generate_series(1, :most) AS n", ("SELECT", None)),
+        ("SELECT nb_subject(x) FROM unnest(array(SELECT y FROM offers)) AS x", ("SELECT", "offers")),
+        ("INSERT INTO offers (offer_id) SELECT a FROM groups", ("INSERT", "offers")),
+    ],
+)
+def test_a_statement_is_named_by_the_table_that_it_is_about(
+    statement: str, named: tuple[str, str | None]
+) -> None:
+    assert _operation_and_table(statement) == named
 
 
 async def test_all_rows_are_read_in_their_order_by_row_and_by_column(postgres_url: str) -> None:

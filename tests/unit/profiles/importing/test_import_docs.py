@@ -100,7 +100,7 @@ def test_every_reason_is_listed(reason: str) -> None:
 
 def test_the_numbers_are_right() -> None:
     for fact in (
-        f"first {MAX_REFUSALS:,} refused rows",
+        f"first {MAX_REFUSALS:,} refused cells",
         f"no row above {BLOCK_BYTES >> 20} MiB",
         f"at most {MAX_CUSTOMERS:,} customers",
     ):

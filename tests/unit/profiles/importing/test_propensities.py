@@ -1,12 +1,13 @@
 """Files of propensities: rows that are refused, and columns of any type."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
 from profiles.errors import ImportFileError
-from profiles.importing.problems import Refusal
+from profiles.importing.problems import Refusal, shown
 from profiles.importing.run import open_propensities
 from tests.support.import_files import OFFERS, parquet, rows_of
 
@@ -27,7 +28,6 @@ from tests.support.import_files import OFFERS, parquet, rows_of
         ("c1,o1,-inf", ("propensity", "is not a finite number", "-inf")),
         ("c1,o1,1.01", ("propensity", "lies outside of 0 to 1", "1.01")),
         ("c1,o1,-0.01", ("propensity", "lies outside of 0 to 1", "-0.01")),
-        (",o9,x", ("customer_id", "is empty", "")),
     ],
 )
 def test_a_bad_propensity_is_refused_alone(row: str, refusal: tuple[str | None, str, str]) -> None:
@@ -39,7 +39,41 @@ def test_a_bad_propensity_is_refused_alone(row: str, refusal: tuple[str | None, 
     ]
     report = run.report()
     assert (report.rows, report.loaded, report.refused) == (3, 2, 1)
-    assert report.refusals == (Refusal(2, *refusal),)
+    customer = row.split(",")[0]
+    entity = f"customers.{shown(customer)}" if customer and refusal[0] is not None else None
+    assert [replace(found, line=None) for found in report.refusals] == [Refusal(2, *refusal, entity)]
+
+
+def test_every_cell_of_a_row_that_is_wrong_is_told_with_its_line_and_whom_the_row_is_about() -> None:
+    data = 'customer_id,offer_id,propensity\n\n"c\n1",o1,0.5\nc2,o1,0.5\nc3,o9,2\n,o9,high\nc4,o1,0.5\n'
+    run = open_propensities(data.encode(), OFFERS, "csv")
+    assert [row["customer_id"] for row in rows_of(run)] == ["c2", "c4"]
+    report = run.report()
+    assert (report.rows, report.loaded, report.refused) == (5, 2, 3)
+    assert [(r.line, r.row, r.entity, r.field, r.value) for r in report.refusals] == [
+        (3, 1, "customers.c\n1", "customer_id", "c\n1"),
+        (6, 3, "customers.c3", "offer_id", "o9"),
+        (6, 3, "customers.c3", "propensity", "2"),
+        (7, 4, None, "customer_id", ""),
+        (7, 4, None, "offer_id", "o9"),
+        (7, 4, None, "propensity", "high"),
+    ]
+
+
+def test_all_mistakes_of_the_columns_are_told_at_once() -> None:
+    table = {"customer": ["c"], "offer_id": pa.array([0.5]), "propensity": pa.array([True])}
+    with pytest.raises(ImportFileError) as error:
+        open_propensities(parquet(table), OFFERS, "parquet")
+    assert [(m.field, str(m).split(":")[0]) for m in error.value.mistakes] == [
+        ("customer_id", "the column 'customer_id' is missing"),
+        ("customer", "the column 'customer' has no meaning here"),
+        ("offer_id", "column 'offer_id' holds double"),
+        ("propensity", "column 'propensity' holds bool"),
+    ]
+    assert str(error.value).endswith("; and 1 more")
+    with pytest.raises(ImportFileError) as named:
+        open_propensities(b"\na,b,a,,b\n", OFFERS, "csv")
+    assert [(m.field, m.line) for m in named.value.mistakes] == [("a", 2), (None, 2), ("b", 2)]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """What is allowed and was probably not meant is said, with the way out; what is usual is not."""
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from decisioning.catalog.catalogue import Catalogue, build_catalogue
 from decisioning.catalog.checking.warnings import about, catalogue_warnings, warnings_of_change
 from decisioning.catalog.kind import Entry
+from decisioning.catalog.kinds import KINDS
 from tests.support.shop import NOW_MS
 
 TREATMENT = {"channel": "web", "language": "en", "title": "T", "message": ""}
@@ -17,6 +20,10 @@ SHOP: list[Entry] = [
     ("offer", "gold", OFFER),
     ("treatment", "gold/web", TREATMENT),
     ("placement", "home", {"channel": "web", "default_offers": ["gold"]}),
+    ("offer", "old", OFFER | {"status": "ended"}),
+    ("treatment", "old/fax", TREATMENT | {"channel": "fax"}),
+    ("event", "call", {"name": "Call"}),
+    ("reason", "leave", {}),
 ]
 
 
@@ -35,6 +42,17 @@ def test_a_usual_catalogue_gets_no_warnings() -> None:
         ("capacity", "calls", {"name": "Calls", "max": 300, "team": "callback"}),
         ("context_weight", "leaving", {"when": "context.channel == 'web'", "percent": 100.0, "goal": "grow"}),
         ("override", "may", {"reason": "may", "offer": "gold"}),
+        ("signal", "anything", SIGNAL),
+        (
+            "signal",
+            "leaving",
+            SIGNAL | {"scope": {"goals": ["grow"], "channels": ["web"]}, "lasts_s": 86_400},
+        ),
+        ("reason", "why", {"suppress": [{"for_s": 604_800}]}),
+        ("trigger", "call", TRIGGER | {"on": {"event": "call", "after_s": 60}, "again_after_s": 0}),
+        ("alert", "degraded", {"watches": "degraded_share", "window_s": 300}),
+        ("alert", "drop", {"watches": "acceptance_drop"}),
+        ("holdout", "nobody", {"share": 0.1, "goal": "grow"}),
         ("offer", "gold", OFFER | {"lever": -10.0, "contact_limits": [{"max": 1, "window_s": 86_400}]}),
     ]
     assert catalogue_warnings(built(*usual), NOW_MS) == []
@@ -43,6 +61,9 @@ def test_a_usual_catalogue_gets_no_warnings() -> None:
 WEIGHT = {"when": "true", "percent": 100.0, "goal": "grow"}
 POLICY = {"name": "p", "max": 1, "window_s": 604_800}
 RULE = {"name": "r", "tier": "eligibility"}
+LIMITS = [{"max": 1, "window_s": 7}]
+SIGNAL = {"when": "true", "reason": "leave"}
+TRIGGER = {"on": {"event": "call"}, "placement": "home", "deliver": {"stream": "s"}}
 ODD: list[tuple[Entry, str, str, str]] = [
     # entry, field, message, way out
     (
@@ -276,7 +297,112 @@ ODD: list[tuple[Entry, str, str, str]] = [
         "never 'sms'",
         "there are web",
     ),
+    (
+        ("signal", "s", SIGNAL | {"scope": {"channels": ["fax"]}}),
+        "signals.s.scope.channels.0",
+        "no placement has the channel 'fax'",
+        "there are web",
+    ),
+    (
+        ("signal", "s", SIGNAL | {"scope": {"goals": ["grow", "serve"]}}),
+        "signals.s.scope.goals.1",
+        "the goal 'serve' has no offers",
+        "another goal",
+    ),
+    (
+        ("signal", "s", SIGNAL | {"scope": {"groups": ["empty"]}}),
+        "signals.s.scope.groups.0",
+        "the group 'empty' has no offers",
+        "another group",
+    ),
+    (
+        ("signal", "s", SIGNAL | {"scope": {"offers": ["old"]}}),
+        "signals.s.scope.offers.0",
+        "the offer 'old' is ended",
+        "another offer",
+    ),
+    (
+        ("signal", "s", SIGNAL | {"scope": {"except_groups": ["cards"]}}),
+        "signals.s.scope",
+        "no offer is in it",
+        "leave less out",
+    ),
+    (
+        ("holdout", "h", {"share": 0.1, "goal": "serve"}),
+        "holdouts.h.goal",
+        "the goal 'serve' has no offers",
+        "another goal",
+    ),
+    (
+        ("holdout", "h", {"share": 0.1, "ends_ms": NOW_MS}),
+        "holdouts.h.ends_at",
+        "nobody is held out",
+        "move it",
+    ),
 ]
+
+SECONDS: dict[str, tuple[Entry, str]] = {
+    # The kind and the field, an entry in which it is 7, and the path of the warning.
+    "group contact_limits window_s": (
+        ("group", "cards", {"name": "C", "goal": "grow", "contact_limits": LIMITS}),
+        "groups.cards.contact_limits.0.window_s",
+    ),
+    "offer contact_limits window_s": (
+        ("offer", "gold", OFFER | {"contact_limits": LIMITS}),
+        "offers.gold.contact_limits.0.window_s",
+    ),
+    "offer not_after within_s": (
+        ("offer", "gold", OFFER | {"not_after": [{"within_s": 7}]}),
+        "offers.gold.not_after.0.within_s",
+    ),
+    "offer after_rejection for_s": (
+        ("offer", "gold", OFFER | {"after_rejection": [{"for_s": 7}]}),
+        "offers.gold.after_rejection.0.for_s",
+    ),
+    "placement reward_window_s": (
+        ("placement", "home", {"channel": "web", "reward_window_s": 7}),
+        "placements.home.reward_window_s",
+    ),
+    "placement confirm_within_s": (
+        ("placement", "home", {"channel": "web", "presentation": "explicit", "confirm_within_s": 7}),
+        "placements.home.confirm_within_s",
+    ),
+    "contact_policy window_s": (
+        ("contact_policy", "p", POLICY | {"window_s": 7}),
+        "contact_policies.p.window_s",
+    ),
+    "contact_policy suppress_s": (
+        ("contact_policy", "p", POLICY | {"suppress_s": 7}),
+        "contact_policies.p.suppress_s",
+    ),
+    "capacity hold_s": (
+        ("capacity", "c", {"name": "c", "max": 1, "counts": "accepted", "hold_s": 7}),
+        "capacities.c.hold_s",
+    ),
+    "goal contact_limits window_s": (
+        ("goal", "grow", {"contact_limits": LIMITS}),
+        "goals.grow.contact_limits.0.window_s",
+    ),
+    "outcome suppress for_s": (
+        ("outcome", "quoted", {"suppress": [{"for_s": 86_400}, {"for_s": 7}]}),
+        "outcomes.quoted.suppress.1.for_s",
+    ),
+    "reason suppress for_s": (
+        ("reason", "why", {"suppress": [{"for_s": 7}]}),
+        "reasons.why.suppress.0.for_s",
+    ),
+    "signal lasts_s": (("signal", "s", SIGNAL | {"lasts_s": 7}), "signals.s.lasts_s"),
+    "alert window_s": (
+        ("alert", "a", {"watches": "degraded_share", "window_s": 7}),
+        "alert_rules.a.window_s",
+    ),
+    "trigger on after_s": (
+        ("trigger", "t", TRIGGER | {"on": {"event": "call", "after_s": 7}}),
+        "triggers.t.on.after_s",
+    ),
+    "trigger within_s": (("trigger", "t", TRIGGER | {"within_s": 7}), "triggers.t.within_s"),
+    "trigger again_after_s": (("trigger", "t", TRIGGER | {"again_after_s": 7}), "triggers.t.again_after_s"),
+}
 
 
 @pytest.mark.parametrize(
@@ -288,6 +414,52 @@ def test_what_was_probably_not_meant_is_said(entry: Entry, field: str, message: 
     assert message in found[field].message
     assert way_out in found[field].way_out
     assert str(found[field]) == f"{field}: {found[field].message} ({found[field].way_out})"
+
+
+@pytest.mark.parametrize("name", SECONDS)
+def test_seven_seconds_were_probably_days(name: str) -> None:
+    entry, field = SECONDS[name]
+    found = {warning.field: warning for warning in catalogue_warnings(built(entry), NOW_MS)}
+    assert "is 7 seconds" in found[field].message
+    assert "7 days would be 604800" in found[field].way_out
+
+
+def test_no_field_of_seconds_is_forgotten() -> None:
+    """Deployments are no part of files, and what their guardrails wait for may be short."""
+    declared = {
+        " ".join((kind.name, *path))
+        for kind in KINDS.values()
+        if kind.in_files
+        for path in seconds_of(kind.cls)
+        if path[0] not in kind.derived
+    }
+    assert declared == SECONDS.keys()
+
+
+def seconds_of(cls: type) -> Iterator[tuple[str, ...]]:
+    """The fields that hold seconds, in a class of the catalogue and those inside of it."""
+    for name, hint in get_type_hints(cls).items():
+        if name.endswith("_s"):
+            yield (name,)
+        for inner in classes_in(hint):
+            yield from ((name, *path) for path in seconds_of(inner))
+
+
+def classes_in(hint: Any) -> Iterator[type]:
+    """The dataclasses that a type names."""
+    if is_dataclass(hint):
+        assert isinstance(hint, type)
+        yield hint
+    for part in get_args(hint):
+        yield from classes_in(part)
+
+
+@pytest.mark.parametrize(("window_s", "warned"), [(599, ["alert_rules.a.window_s"]), (600, [])])
+def test_an_alert_that_usually_looks_at_days_does_not_look_at_minutes(
+    window_s: int, warned: list[str]
+) -> None:
+    alert: Entry = ("alert", "a", {"watches": "acceptance_drop", "window_s": window_s})
+    assert [w.field for w in catalogue_warnings(built(alert), NOW_MS)] == warned
 
 
 def test_an_ended_offer_is_left_alone_and_a_draft_needs_no_treatment() -> None:
