@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from demo.names import HOLDOUT, WEB
 from nextbest_client import AsyncClient, Retries
 
 Json = dict[str, Any]
@@ -39,6 +40,10 @@ class ApiClient:
     async def put(self, path: str, body: Json) -> None:
         """Create or replace something in the catalogue. Raises DemoError when it is refused."""
         self._check(await self.http.put(path, json=body))
+
+    async def change(self, method: str, path: str, body: Json) -> Json:
+        """Register, stage or propose something; returns the answer. Raises DemoError when it is refused."""
+        return _object(self._check(await self.http.request(method, path, json=body)).json())
 
     async def decide(self, body: Json) -> Json:
         """Ask for a decision. Raises NextbestError."""
@@ -87,6 +92,35 @@ class ApiClient:
         """Read the rows of the acceptance report. Raises NextbestError."""
         rows: list[Json] = (await self._get("/v1/reports/acceptance", by=by))["rows"]
         return rows
+
+    async def policy_state(self, name: str) -> str:
+        """Read how far the first version of a policy is: `live` if it may decide. Raises NextbestError."""
+        return str((await self._get(f"/v1/policies/{name}/1"))["state"])
+
+    async def beside(self) -> Json:
+        """Read what has come of all that stands beside the champion of the web. Raises NextbestError.
+
+        `holdout` counts customers by side, `shadow` and `canary` have decisions and figures of a policy, `alerts` are
+        those that fire, and `reasons` counts what was said with a no.
+        """
+        holdout, compared, canaries, alerts, told = await asyncio.gather(
+            self._get(f"/v1/reports/holdout/{HOLDOUT}"),
+            self._get(f"/v1/placements/{WEB}/policies/comparison"),
+            self._get("/v1/reports/canaries", placement=WEB),
+            self._get("/v1/alerts", state="firing"),
+            self._get("/v1/reports/outcomes"),
+        )
+        reasons = Counter[str]()
+        for row in told["outcomes"]:
+            if row["reason"] is not None:
+                reasons[row["reason"]] += row["told"]
+        return {
+            "holdout": {name: holdout[name] for name in ("treated", "held_out", "measures")},
+            "shadow": next((one for one in compared["shadows"] if one["role"] == "shadow"), None),
+            "canary": next((stage["canary"] for stage in canaries["stages"]), None),
+            "alerts": [{name: one[name] for name in ("alert_id", "message")} for one in alerts["alerts"]],
+            "reasons": dict(reasons),
+        }
 
     async def arms(self, policy: str) -> list[Json]:
         """Read the arms of a policy, as they are now. Raises NextbestError."""

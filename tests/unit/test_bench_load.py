@@ -99,6 +99,6 @@ def test_a_call_that_is_refused_is_an_error_of_the_benchmark_and_not_made_again(
     asked: list[int] = []
     with serving(503, asked=asked) as port:
         process = ApiProcess(port, psutil.Process())
-        with Caller(process, "key") as caller, pytest.raises(BenchError, match="POST /events: .*503"):
+        with Caller(process, "key") as caller, pytest.raises(BenchError, match=r"POST /events: .*503"):
             caller.send("POST", "/events", {})
     assert asked == [0]
