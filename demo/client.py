@@ -113,7 +113,7 @@ class ApiClient:
         reasons = Counter[str]()
         for row in told["outcomes"]:
             if row["reason"] is not None:
-                reasons[row["reason"]] += row["told"]
+                reasons[row["reason"]] += row["told"] + row["late"]
         return {
             "holdout": {name: holdout[name] for name in ("treated", "held_out", "measures")},
             "shadow": next((one for one in compared["shadows"] if one["role"] == "shadow"), None),

@@ -19,12 +19,12 @@ INCOMES = (
 HOMES = ("Homeowner", "Renter", "Probable Renter", "Probable Homeowner")
 COMPOSITIONS = ("1 Adult Kids", "1 Adult No Kids", "2 Adults Kids", "2 Adults No Kids")
 CAPPED = "campaign-22"
-ALERT = "party-vouchers-run-low"
+ALERT = "party-vouchers-go"
 DAILY_CAP = 500
 HELD_OUT_SHARE = 0.1
 # Minutes, since a household comes back every forty seconds. In a shop of real people they would be weeks.
 AFTER_REJECTION_S = 120
-RUNNING_LOW_SHARE = 0.5
+ALERT_SHARE = 0.2
 
 # Path, type, unit, allowed values, description.
 VOCABULARY: tuple[tuple[str, str, str | None, tuple[str, ...], str], ...] = (
@@ -104,7 +104,7 @@ def after_offers() -> Iterator[tuple[str, Json]]:
     yield "/v1/contact-policies/types", policy
     capacity = {"name": "party vouchers", "max": DAILY_CAP, "per": "day", "offer": CAPPED}
     yield "/v1/capacities/party-vouchers", capacity
-    alert = {"watches": "capacity_used", "capacity": "party-vouchers", "threshold": RUNNING_LOW_SHARE}
+    alert = {"watches": "capacity_used", "capacity": "party-vouchers", "threshold": ALERT_SHARE}
     yield f"/v1/alert-rules/{ALERT}", alert
     weight = {"when": "context.page == 'weekly-ad'", "percent": 50, "group": "type-a"}
     yield "/v1/context-weights/weekly-ad", weight

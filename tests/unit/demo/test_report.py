@@ -26,7 +26,7 @@ BESIDE = {
     "holdout": {"treated": 900, "held_out": 100, "measures": []},
     "shadow": {"policy": "habits@1", "decisions": 700, "agreement": 0.61},
     "canary": {"policy": "by-type", "version": 1, "decisions": 70, "acceptances": 9, "observations": 60},
-    "alerts": [{"alert_id": "party-vouchers-run-low", "message": "260 of 500 are used"}],
+    "alerts": [{"alert_id": "party-vouchers-go", "message": "110 of 500 are used"}],
     "reasons": {"no-time": 12},
 }
 
@@ -138,7 +138,7 @@ def test_what_stands_beside_the_champion_is_on_screen_as_far_as_it_is_known(figu
     assert "100 households were held out, 900 not" in text
     assert "Shadow habits@1: asked about 700 decisions, 61% as the others chose" in text
     assert "Canary by-type@1: 70 decisions, 9 of 60 households accepted" in text
-    assert "Alert party-vouchers-run-low: 260 of 500 are used." in text
+    assert "Alert party-vouchers-go: 110 of 500 are used." in text
     assert "no-time x 12" in text
 
 
