@@ -65,23 +65,24 @@ class ApiClient:
 
         Items that could not be stored just now are sent again; `refused` is what remains after `MAX_ATTEMPTS`.
         """
+        return await self._batch("/v1/feedback/batch", items)
+
+    async def events(self, items: list[Json]) -> list[str]:
+        """Send events, at most 1,000; one status for each, as for outcomes. Raises NextbestError."""
+        return await self._batch("/v1/events/batch", items)
+
+    async def _batch(self, path: str, items: list[Json]) -> list[str]:
         statuses: list[str] = []
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.1 * 2**attempt)
-            told = await self._patient.request("POST", "/v1/feedback/batch", {"items": items})
-            answers = _object(told)["items"]
+            answers = _object(await self._patient.request("POST", path, {"items": items}))["items"]
             later = [answer["code"] == httpx.codes.SERVICE_UNAVAILABLE for answer in answers]
             statuses += [answer["status"] for answer, wait in zip(answers, later, strict=True) if not wait]
             items = [item for item, wait in zip(items, later, strict=True) if wait]
             if not items:
                 return statuses
         return statuses + ["refused"] * len(items)
-
-    async def events(self, items: list[Json]) -> list[str]:
-        """Send events, at most 1,000; one status for each. Raises NextbestError."""
-        told = await self._patient.request("POST", "/v1/events/batch", {"items": items})
-        return [str(answer["status"]) for answer in _object(told)["items"]]
 
     async def firings(self) -> dict[str, int]:
         """Count by status what triggers fired in the last day. Raises NextbestError."""
