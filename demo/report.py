@@ -162,7 +162,7 @@ def where_to_look(figures: Figures) -> list[str]:
     looks = [
         (
             console,
-            "with the API key: what happens now, and an alert once a fifth of the party vouchers are gone",
+            "with the API key: what happens now, and an alert once a tenth of the party vouchers are gone",
         ),
         (f"{console}/reports", "at the bottom the hold-out: one household in ten is offered nothing"),
         (f"{console}/placements/{WEB}", "a policy in the shadow, and a canary for a tenth of the households"),

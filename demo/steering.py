@@ -24,7 +24,7 @@ DAILY_CAP = 500
 HELD_OUT_SHARE = 0.1
 # Minutes, since a household comes back every forty seconds. In a shop of real people they would be weeks.
 AFTER_REJECTION_S = 120
-ALERT_SHARE = 0.2
+ALERT_SHARE = 0.1
 
 # Path, type, unit, allowed values, description.
 VOCABULARY: tuple[tuple[str, str, str | None, tuple[str, ...], str], ...] = (
