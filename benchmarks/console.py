@@ -166,6 +166,8 @@ async def timed(
 ) -> dict[str, Any]:
     """Send a request a few times, after once for what is prepared then.
 
+    Not by the Python client, which gives back what an answer says: its bytes are counted, and answers of any status.
+
     ``median_ms`` has all that it waits for, Postgres among it, and suffers where the machine is busy; ``cpu_ms`` is
     what this process computed.
     """

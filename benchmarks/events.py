@@ -2,7 +2,8 @@
 
 Two placements are the same but for their condition, which looks at all 50 aggregates of the customer in one, and at one
 attribute in the other. Both are asked in turns over one connection, for customers with the same events, and what is
-compared is the CPU time of the API process. Events are told singly, and in batches.
+compared is the CPU time of the API process. Events are told singly, and in batches; how many a second is what one
+caller with the Python client gets through.
 """
 
 import json
@@ -11,13 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from http.client import HTTPConnection
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 
 from benchmarks.__main__ import site
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError, describe, pin
 from benchmarks.plan import EVENTS_RESULTS, QUICK, ROOT
 from benchmarks.processes import ApiProcess, Site, api, worker
@@ -79,29 +80,7 @@ def condition() -> str:
     return " && ".join(parts)
 
 
-class Client:
-    """A connection that is kept open."""
-
-    def __init__(self, process: ApiProcess, key: str) -> None:
-        self.process = process
-        self._connection = HTTPConnection("127.0.0.1", process.port, timeout=30)
-        self._headers = {"X-API-Key": key, "Content-Type": "application/json"}
-
-    def send(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request, and return the answer. Raises ``BenchError`` if it is refused."""
-        self._connection.request(method, f"/v1{path}", json.dumps(body), self._headers)
-        answer = self._connection.getresponse()
-        content: dict[str, Any] = json.loads(answer.read())
-        if answer.status not in (200, 201):
-            raise BenchError(f"{method} {path} answered {answer.status}: {content}")
-        return content
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-def declare(client: Client) -> None:
+def declare(client: Caller) -> None:
     """Declare the events, what they tell, and the two placements."""
     properties = {"page": {"type": "string"}, "seconds": {"type": "number"}}
     client.send("PUT", "/event-types/visit", {"name": "Visit", "json_schema": {"properties": properties}})
@@ -136,19 +115,15 @@ def events(count: int, name: str) -> Iterator[dict[str, Any]]:
 
 def measure(found: Site) -> Found:
     """Tell events, and ask for decisions of both placements in turns."""
-    with worker(found), api(found) as process:
-        client = Client(process, found.key)
-        try:
-            declare(client)
-            single = _cost(process, SINGLE_EVENTS, _tell_singly(client))
-            told = list(events(CUSTOMERS * EVENTS_EACH - SINGLE_EVENTS, "batch"))
-            batches = _cost(process, len(told), _tell_in_batches(client, told))
-            costs: dict[str, list[float]] = {PLAIN: [], TOLD: []}
-            for _ in range(ROUNDS):
-                for placement, took in costs.items():
-                    took.append(_cost(process, DECISIONS_A_ROUND, _decide(client, placement))[0])
-        finally:
-            client.close()
+    with worker(found), api(found) as process, Caller(process, found.key) as client:
+        declare(client)
+        single = _cost(process, SINGLE_EVENTS, _tell_singly(client))
+        told = list(events(CUSTOMERS * EVENTS_EACH - SINGLE_EVENTS, "batch"))
+        batches = _cost(process, len(told), _tell_in_batches(client, told))
+        costs: dict[str, list[float]] = {PLAIN: [], TOLD: []}
+        for _ in range(ROUNDS):
+            for placement, took in costs.items():
+                took.append(_cost(process, DECISIONS_A_ROUND, _decide(client, placement))[0])
     plain, with_events = median(costs[PLAIN][1:]), median(costs[TOLD][1:])
     return Found(
         AGGREGATES, EVENTS_EACH, round(plain, 1), round(with_events, 1), round(with_events / plain, 3),
@@ -164,13 +139,13 @@ def _cost(process: ApiProcess, count: int, work: Iterator[None]) -> tuple[float,
     return (process.cpu_s() - before) / count * 1e6, count / (time.perf_counter() - started)
 
 
-def _tell_singly(client: Client) -> Iterator[None]:
+def _tell_singly(client: Caller) -> Iterator[None]:
     for event in events(SINGLE_EVENTS, "single"):
         client.send("POST", "/events", event)
         yield
 
 
-def _tell_in_batches(client: Client, told: list[dict[str, Any]]) -> Iterator[None]:
+def _tell_in_batches(client: Caller, told: list[dict[str, Any]]) -> Iterator[None]:
     for start in range(0, len(told), BATCH_SIZE):
         answer = client.send("POST", "/events/batch", {"items": told[start : start + BATCH_SIZE]})
         if answer["refused"]:
@@ -178,7 +153,7 @@ def _tell_in_batches(client: Client, told: list[dict[str, Any]]) -> Iterator[Non
         yield
 
 
-def _decide(client: Client, placement: str) -> Iterator[None]:
+def _decide(client: Caller, placement: str) -> Iterator[None]:
     for number in range(DECISIONS_A_ROUND):
         body = {"customer_id": f"c{number % CUSTOMERS:06d}", "placement": placement}
         answer = client.send("POST", "/decisions", body)

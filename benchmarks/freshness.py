@@ -44,7 +44,10 @@ class Freshness:
 
 
 class _Client:
-    """A connection that is kept open."""
+    """A connection that is kept open.
+
+    Not the Python client: its own time would be in each sample and each poll, which take a few milliseconds.
+    """
 
     def __init__(self, api: ApiProcess, key: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)

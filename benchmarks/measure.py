@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import httpx
 import psutil
 import redis
 
 from benchmarks import paced, report, wrk
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError
 from benchmarks.plan import ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess, Site
@@ -129,11 +129,11 @@ class Bench:
         drain(self._site)
         names = [line.split() for line in file.read_text().splitlines()]
         items = [{"decision_id": d, "offer_id": o, "outcome": "accepted"} for d, o in names]
-        started, headers = time.perf_counter(), {"X-API-Key": self._site.key}
-        with httpx.Client(base_url=self._api.url, headers=headers, timeout=30) as client:
+        started = time.perf_counter()
+        with Caller(self._api, self._site.key) as client:
             for at in range(0, len(items), BATCH_ITEMS):
-                answer = client.post("/v1/feedback/batch", json={"items": items[at : at + BATCH_ITEMS]})
-                statuses = {item["status"] for item in answer.raise_for_status().json()["items"]}
+                answer = client.send("POST", "/feedback/batch", {"items": items[at : at + BATCH_ITEMS]})
+                statuses = {item["status"] for item in answer["items"]}
                 if statuses != {"recorded"}:
                     raise BenchError(f"not every outcome was recorded: {statuses}")
         return len(items) / (time.perf_counter() - started)

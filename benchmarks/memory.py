@@ -21,10 +21,12 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.state import ApiState
 from benchmarks import world
+from benchmarks.caller import TIMEOUT_S
 from benchmarks.machine import describe
 from benchmarks.plan import RESULTS, THREE_SLOTS, Plan
 from benchmarks.processes import fresh_servers
 from decisioning.decide.context import DecisionInputs
+from nextbest_client import AsyncClient
 from storage.postgres import make_engine
 
 DECISIONS = 4_000
@@ -93,8 +95,9 @@ async def service(urls: ServerUrls) -> AsyncIterator[ApiState]:
         async with httpx.AsyncClient(
             transport=transport, base_url="http://nextbest/v1", headers=headers
         ) as http:
+            client = AsyncClient(http=http, timeout_s=TIMEOUT_S)
             for path, body in world.catalogue_requests():
-                (await http.put(path, json=body)).raise_for_status()
+                await client.request("PUT", path, body)
         await state.refresh()
         yield state
 

@@ -13,7 +13,8 @@ from statistics import median
 from rich.console import Console
 
 from benchmarks.__main__ import site
-from benchmarks.events import BATCH_SIZE, PLAIN, Client, declare
+from benchmarks.caller import Caller
+from benchmarks.events import BATCH_SIZE, PLAIN, declare
 from benchmarks.machine import BenchError, describe, pin
 from benchmarks.plan import PERSONS_RESULTS, QUICK, ROOT
 from benchmarks.processes import ApiProcess, Site, api, worker
@@ -44,19 +45,13 @@ class Found:
 
 def measure(found: Site) -> Found:
     """Let visitors do something, merge them, and erase some of the customers."""
-    with worker(found), api(found) as process:
-        client = Client(process, found.key)
-        try:
-            declare(client)
-            names = [(f"c{number:06d}", f"visitor:bench-{number:08d}") for number in range(MERGES)]
-            last = _live(client, [visitor for _, visitor in names])
-            _wait_until_archived(client, last)
-            merges, cpu_us = _merge(process, client, names)
-            erasures = [
-                _took_s(client, f"/customers/{customer}/erase", {}) for customer, _ in names[:ERASURES]
-            ]
-        finally:
-            client.close()
+    with worker(found), api(found) as process, Caller(process, found.key) as client:
+        declare(client)
+        names = [(f"c{number:06d}", f"visitor:bench-{number:08d}") for number in range(MERGES)]
+        last = _live(client, [visitor for _, visitor in names])
+        _wait_until_archived(client, last)
+        merges, cpu_us = _merge(process, client, names)
+        erasures = [_took_s(client, f"/customers/{customer}/erase", {}) for customer, _ in names[:ERASURES]]
     wait_s = max(TRIGGER_DEADLINE_MS, DEADLINE_MS) / 1000 + SETTLE_MARGIN_S
     return Found(
         MERGES, EVENTS_EACH, DECISIONS_EACH, round(median(merges) * 1000, 2),
@@ -65,7 +60,7 @@ def measure(found: Site) -> Found:
     )  # fmt: skip
 
 
-def _live(client: Client, visitors: list[str]) -> str:
+def _live(client: Caller, visitors: list[str]) -> str:
     """Tell events of visitors, and ask for decisions for them; returns the id of the last decision."""
     told = [
         {"event_id": f"e{number}", "customer_id": visitor, "type": "visit", "properties": {"seconds": 1.5}}
@@ -84,15 +79,15 @@ def _live(client: Client, visitors: list[str]) -> str:
     return last
 
 
-def _wait_until_archived(client: Client, decision_id: str) -> None:
+def _wait_until_archived(client: Caller, decision_id: str) -> None:
     ends_s = time.monotonic() + ARCHIVED_WITHIN_S
-    while not client.send("GET", f"/decisions/{decision_id}", {})["archived"]:
+    while not client.send("GET", f"/decisions/{decision_id}")["archived"]:
         if time.monotonic() > ends_s:
             raise BenchError(f"decisions are not archived after {ARCHIVED_WITHIN_S:.0f} s")
         time.sleep(0.2)
 
 
-def _merge(process: ApiProcess, client: Client, names: list[tuple[str, str]]) -> tuple[list[float], float]:
+def _merge(process: ApiProcess, client: Caller, names: list[tuple[str, str]]) -> tuple[list[float], float]:
     """Merge; returns the seconds of each, and the CPU time of the API for one in microseconds."""
     before = process.cpu_s()
     took = [
@@ -102,7 +97,7 @@ def _merge(process: ApiProcess, client: Client, names: list[tuple[str, str]]) ->
     return took, (process.cpu_s() - before) / len(names) * 1e6
 
 
-def _took_s(client: Client, path: str, body: dict[str, str]) -> float:
+def _took_s(client: Caller, path: str, body: dict[str, str]) -> float:
     started = time.perf_counter()
     client.send("POST", path, body)
     return time.perf_counter() - started

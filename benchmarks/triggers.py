@@ -25,7 +25,7 @@ from rich.console import Console
 
 from benchmarks import paced
 from benchmarks.__main__ import site
-from benchmarks.events import Client
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError, Cores, describe, pin
 from benchmarks.plan import QUICK, ROOT, TRIGGERS_RESULTS
 from benchmarks.processes import Site, api, worker
@@ -121,7 +121,7 @@ def requests(host: str, key: str, share: float, name: str) -> Iterator[tuple[str
         number += 1
 
 
-def declare(client: Client, url: str) -> None:
+def declare(client: Caller, url: str) -> None:
     """Declare the events, the placement and the trigger."""
     for name in (CALLED, OTHER):
         client.send("PUT", f"/event-types/{name}", {"name": name})
@@ -139,11 +139,8 @@ def measure(found: Site, rate: float, share: float, seconds: float) -> Found:
     """Send events, and compare when they were answered with when webhooks were called."""
     rounds: dict[str, Round] = {}
     with Receiver().listening() as receiver, worker(found) as busy, api(found) as process:
-        client = Client(process, found.key)
-        try:
+        with Caller(process, found.key) as client:
             declare(client, receiver.url)
-        finally:
-            client.close()
         for name, firing, for_s in (
             ("warm", share, WARM_UP_S),
             ("none", 0.0, seconds),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import httpx
 import numpy as np
 import redis
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from app.embedded.server_urls import ServerUrls
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError
 from benchmarks.plan import FRESH, OFFERS, ONE_SLOT, THREE_SLOTS, Plan
 from benchmarks.processes import ApiProcess
@@ -88,11 +88,9 @@ def publish_catalogue(api: ApiProcess, key: str) -> None:
 
     Everybody gets the same policy: there is no control group, whose decisions would be cheaper.
     """
-    with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
+    with Caller(api, key) as client:
         for path, body in catalogue_requests():
-            answer = client.put(path, json=body)
-            if not answer.is_success:
-                raise BenchError(f"{path} was refused: {answer.text}")
+            client.send("PUT", path, body)
 
 
 def catalogue_requests() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -214,10 +212,10 @@ def check_decisions(api: ApiProcess, key: str) -> None:
         If they do not, or if the worker does not archive one within ``ARCHIVED_WITHIN_S``.
     """
     customer = next(c for c in next(draw_crowds(CROWD_SIZE)).customers if c.consents)
-    with httpx.Client(base_url=f"{api.url}/v1", headers={"X-API-Key": key}, timeout=10) as client:
+    with Caller(api, key) as client:
         for placement, slots in ((ONE_SLOT, 1), (THREE_SLOTS, 3)):
             body = {"customer_id": customer.customer_id, "placement": placement, "deadline_ms": 5000}
-            answer = client.post("/decisions", json=body).raise_for_status().json()
+            answer = client.send("POST", "/decisions", body)
             if len(answer["offers"]) != slots or answer["degraded"]:
                 raise BenchError(f"a decision that is not as it should be: {answer}")
             candidates = _candidates(client, answer["decision_id"])
@@ -225,10 +223,10 @@ def check_decisions(api: ApiProcess, key: str) -> None:
                 raise BenchError(f"a decision among {len(candidates)} offers, or without their propensities")
 
 
-def _candidates(client: httpx.Client, decision_id: str) -> list[dict[str, Any]]:
+def _candidates(client: Caller, decision_id: str) -> list[dict[str, Any]]:
     deadline = time.monotonic() + ARCHIVED_WITHIN_S
     while time.monotonic() < deadline:
-        record = client.get(f"/decisions/{decision_id}").raise_for_status().json()
+        record = client.send("GET", f"/decisions/{decision_id}")
         if record["archived"]:
             return list(record["candidates"])
         time.sleep(0.1)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from demo.names import HOLDOUT, WEB
 from nextbest_client import AsyncClient, Retries
 
 Json = dict[str, Any]
@@ -40,6 +41,10 @@ class ApiClient:
         """Create or replace something in the catalogue. Raises DemoError when it is refused."""
         self._check(await self.http.put(path, json=body))
 
+    async def change(self, method: str, path: str, body: Json) -> Json:
+        """Register, stage or propose something; returns the answer. Raises DemoError when it is refused."""
+        return _object(self._check(await self.http.request(method, path, json=body)).json())
+
     async def decide(self, body: Json) -> Json:
         """Ask for a decision. Raises NextbestError."""
         return _object(await self._once.request("POST", "/v1/decisions", body))
@@ -60,23 +65,24 @@ class ApiClient:
 
         Items that could not be stored just now are sent again; `refused` is what remains after `MAX_ATTEMPTS`.
         """
+        return await self._batch("/v1/feedback/batch", items)
+
+    async def events(self, items: list[Json]) -> list[str]:
+        """Send events, at most 1,000; one status for each, as for outcomes. Raises NextbestError."""
+        return await self._batch("/v1/events/batch", items)
+
+    async def _batch(self, path: str, items: list[Json]) -> list[str]:
         statuses: list[str] = []
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(0.1 * 2**attempt)
-            told = await self._patient.request("POST", "/v1/feedback/batch", {"items": items})
-            answers = _object(told)["items"]
+            answers = _object(await self._patient.request("POST", path, {"items": items}))["items"]
             later = [answer["code"] == httpx.codes.SERVICE_UNAVAILABLE for answer in answers]
             statuses += [answer["status"] for answer, wait in zip(answers, later, strict=True) if not wait]
             items = [item for item, wait in zip(items, later, strict=True) if wait]
             if not items:
                 return statuses
         return statuses + ["refused"] * len(items)
-
-    async def events(self, items: list[Json]) -> list[str]:
-        """Send events, at most 1,000; one status for each. Raises NextbestError."""
-        told = await self._patient.request("POST", "/v1/events/batch", {"items": items})
-        return [str(answer["status"]) for answer in _object(told)["items"]]
 
     async def firings(self) -> dict[str, int]:
         """Count by status what triggers fired in the last day. Raises NextbestError."""
@@ -91,6 +97,35 @@ class ApiClient:
         """Read the rows of the acceptance report. Raises NextbestError."""
         rows: list[Json] = (await self._get("/v1/reports/acceptance", by=by))["rows"]
         return rows
+
+    async def policy_state(self, name: str) -> str:
+        """Read how far the first version of a policy is: `live` if it may decide. Raises NextbestError."""
+        return str((await self._get(f"/v1/policies/{name}/1"))["state"])
+
+    async def beside(self) -> Json:
+        """Read what has come of all that stands beside the champion of the web. Raises NextbestError.
+
+        `holdout` counts customers by side, `shadow` and `canary` have decisions and figures of a policy, `alerts` are
+        those that fire, and `reasons` counts what was said with a no.
+        """
+        holdout, compared, canaries, alerts, told = await asyncio.gather(
+            self._get(f"/v1/reports/holdout/{HOLDOUT}"),
+            self._get(f"/v1/placements/{WEB}/policies/comparison"),
+            self._get("/v1/reports/canaries", placement=WEB),
+            self._get("/v1/alerts", state="firing"),
+            self._get("/v1/reports/outcomes"),
+        )
+        reasons = Counter[str]()
+        for row in told["outcomes"]:
+            if row["reason"] is not None:
+                reasons[row["reason"]] += row["told"] + row["late"]
+        return {
+            "holdout": {name: holdout[name] for name in ("treated", "held_out", "measures")},
+            "shadow": next((one for one in compared["shadows"] if one["role"] == "shadow"), None),
+            "canary": next((stage["canary"] for stage in canaries["stages"]), None),
+            "alerts": [{name: one[name] for name in ("alert_id", "message")} for one in alerts["alerts"]],
+            "reasons": dict(reasons),
+        }
 
     async def arms(self, policy: str) -> list[Json]:
         """Read the arms of a policy, as they are now. Raises NextbestError."""

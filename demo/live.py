@@ -19,7 +19,7 @@ from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
 from demo.purchases import Shoppers
 from demo.report import Figures, live_view, plain_line, print_end, print_start, write_json
-from demo.service import tail
+from demo.serving.service import tail
 from demo.visitors import Visitors
 from nextbest_client import NextbestError
 
@@ -79,11 +79,13 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
             await asyncio.wait_for(hurry.wait(), SETTLE_S)
         figures.explained = await explain_decision(api, customers)
         await refresh(session, api, warm)
-        # Workers of a busy machine may be behind: what a basket led to is waited for.
+        await look_beside(session, api)
+        # Workers of a busy machine may be behind: what a basket led to, and what the shadow says, is waited for.
         late = time.monotonic() + MAX_LATE_S
-        while not (figures.firings.get("delivered") or hurry.is_set()) and time.monotonic() < late:
+        while not (figures.shows_all or hurry.is_set()) and time.monotonic() < late:
             await asyncio.sleep(REFRESH_S)
             await refresh(session, api, warm)
+            await look_beside(session, api)
         try:
             figures.interests = await api.interests()
         except NextbestError as error:
@@ -140,6 +142,14 @@ async def refresh(session: Session, api: ApiClient, warm: dict[str, float]) -> N
     figures.arms = [arm for arm in arms if arm["offer_id"] in open_now]
     grown = (arm["observations"] - warm.get(arm["offer_id"], 0.0) for arm in arms)
     figures.learned_observations = sum(max(0.0, growth) for growth in grown)
+
+
+async def look_beside(session: Session, api: ApiClient) -> None:
+    """Ask the API what has come of all that stands beside the champion. While it cannot answer, it stays as it was."""
+    try:
+        session.figures.beside = await api.beside()
+    except NextbestError as error:
+        session.figures.tally.errors[f"report: {type(error).__name__}"] += 1
 
 
 async def explain_decision(api: ApiClient, customers: Sequence[str]) -> Json | None:

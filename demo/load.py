@@ -114,6 +114,7 @@ def catalogue_requests(offers: list[CampaignOffer]) -> Iterator[tuple[str, Json]
                 "starts_at": offer.starts_at.isoformat(),
                 "ends_at": offer.ends_at.isoformat(),
                 "contact_limits": [CONTACT_LIMIT],
+                "after_rejection": [{"for_s": steering.AFTER_REJECTION_S, "scope": "offer"}],
                 "rules": steering.rules_of(offer.id),
             },
         )

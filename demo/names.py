@@ -9,6 +9,11 @@ WEB = "web-home"
 DESK = "service-desk"
 MAILER = "coupon-mailer"
 FOLLOW_UP = "follow-up-mail"
+HOLDOUT = "no-coupons"
+PURCHASE = "purchase"
+# The policies beside the champion of the web.
+SHADOW = "habits"
+CANARY = "by-type"
 # Visitors answer within a few seconds, so silence is known soon.
 REWARD_WINDOW_S = 5
 # The channel of each placement.

@@ -16,11 +16,10 @@ from demo.client import ApiClient, Json
 from demo.customers import slug
 from demo.features import DEPARTMENTS, department_groups
 from demo.journey import DATA_END, Journey
-from demo.names import CHANNELS, FOLLOW_UP, customer_id
+from demo.names import CHANNELS, FOLLOW_UP, PURCHASE, customer_id
 from demo.visitors import VisitTally, wait_or_stop
 from nextbest_client import NextbestError
 
-EVENT = "purchase"
 TRIGGER = "follow-up"
 DAYS_BEFORE = 6
 """Days before the last one; events may be seven days old."""
@@ -45,13 +44,13 @@ def before_offers() -> Iterator[tuple[str, Json]]:
     """Yield path and body of what is made of purchases: a type of events, a sum, and a concept for each department."""
     properties = {"department": {"enum": [slug(name) for name in DEPARTMENTS]}, "amount": {"type": "number"}}
     schema = {"properties": properties, "required": [*properties], "additionalProperties": False}
-    yield f"/v1/event-types/{EVENT}", {"name": "Purchase in one department", "json_schema": schema}
+    yield f"/v1/event-types/{PURCHASE}", {"name": "Purchase in one department", "json_schema": schema}
     yield (
         "/v1/aggregates/spent_1d",
-        {"event": EVENT, "function": "sum", "property": "amount", "window": "1d"},
+        {"event": PURCHASE, "function": "sum", "property": "amount", "window": "1d"},
     )
     for department in DEPARTMENTS:
-        signal = {"event": EVENT, "where": f"event.department == '{slug(department)}'"}
+        signal = {"event": PURCHASE, "where": f"event.department == '{slug(department)}'"}
         name = department.capitalize()
         yield f"/v1/concepts/{slug(department)}", {"name": name, "half_life": "7d", "signals": [signal]}
 
@@ -60,7 +59,7 @@ def trigger() -> tuple[str, Json]:
     """Return path and body of the trigger: after a large basket, coupons by mail."""
     return f"/v1/triggers/{TRIGGER}", {
         "name": f"Coupons after {LARGE_BASKET:.0f} dollars in a day",
-        "on": {"event": EVENT, "after_s": FOLLOW_UP_S},
+        "on": {"event": PURCHASE, "after_s": FOLLOW_UP_S},
         "when": f"events.spent_1d >= {LARGE_BASKET}",
         "placement": FOLLOW_UP,
         "within_s": 600,
@@ -96,7 +95,7 @@ def build_purchases(journey: Journey, today: date) -> Purchases:
             {
                 "event_id": f"basket-{basket}-{DEPARTMENTS[department].lower()}",
                 "customer_id": customer_id(journey.households[household]),
-                "type": EVENT,
+                "type": PURCHASE,
                 "properties": {"department": slug(DEPARTMENTS[department]), "amount": round(amount, 2)},
             }
             for (*_, department), amount in group

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.client import Json
-from demo.names import REWARD_WINDOW_S, WEB
+from demo.names import CANARY, DESK, REWARD_WINDOW_S, WEB
 from demo.visitors import VisitTally
 
 NOTES = {
     "calibrated": "learns from every answer",
+    CANARY: "canary: decides for a share of the households",
     "random": "control group, chosen at random",
     "propensity": "fallback: precomputed propensities only",
     "default": "the placement's default offers",
@@ -36,11 +37,15 @@ class Figures:
 
     `acceptance` and `arms` are rows of the API's answers; `learned_observations` is how much the arms' evidence grew by
     live feedback; `firings` has how often triggers fired, by what came of it; `interests` is the API's report on them,
-    read when the visitors have gone; `set_up` has the seconds of each step.
+    read when the visitors have gone; `beside` is what `ApiClient.beside` read at the end; `page_url` is the sample
+    page's address, empty where it is not served; `set_up` has the seconds of each step.
     """
 
     api_url: str
     api_key: str
+    agent_key: str = ""
+    page_key: str = ""
+    page_url: str = ""
     seconds: float = 0.0
     tally: VisitTally = field(default_factory=VisitTally)
     acceptance: Sequence[Json] = ()
@@ -48,6 +53,7 @@ class Figures:
     learned_observations: float = 0.0
     firings: Mapping[str, int] = field(default_factory=dict)
     interests: Json | None = None
+    beside: Json = field(default_factory=dict)
     explained: Json | None = None
     example_customer: str = ""
     offer_names: Mapping[str, str] = field(default_factory=dict)
@@ -75,9 +81,20 @@ class Figures:
         }
         return {name: self.api_url + path for name, path in paths.items()}
 
+    @property
+    def shows_all(self) -> bool:
+        """True if there are figures of all that is meant to be looked at: a firing, the hold-out, the shadow."""
+        held_out = self.beside.get("holdout", {}).get("held_out", 0)
+        shadow = self.beside.get("shadow") or {}
+        return bool(self.firings.get("delivered") and held_out and shadow.get("decisions"))
+
+    def example(self) -> str:
+        """Return a household that is offered something: who is held out would be a poor example."""
+        return self.explained["customer_id"] if self.explained else self.example_customer
+
     def curl_line(self) -> str:
         """Write a line to paste into a shell: it asks for a decision."""
-        body = {"customer_id": self.example_customer, "placement": WEB, "context": {"page": "home"}}
+        body = {"customer_id": self.example(), "placement": WEB, "context": {"page": "home"}}
         return (
             f"curl -s {self.api_url}/v1/decisions -H 'Authorization: Bearer {self.api_key}' "
             f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'"
@@ -95,7 +112,7 @@ def note_of(row: Json) -> str:
 
 
 def to_json(figures: Figures) -> Json:
-    """Convert the figures to plain values, without the API key."""
+    """Convert the figures to plain values, without the keys."""
     tally = figures.tally
     return {
         "decisions": tally.decisions,
@@ -106,6 +123,7 @@ def to_json(figures: Figures) -> Json:
         "events": dict(tally.events),
         "firings": dict(figures.firings),
         "interests": figures.interests,
+        "beside": figures.beside,
         "errors": dict(tally.errors),
         "degraded": dict(tally.degraded),
         "decision_p50_ms": tally.latency_ms(0.5),
@@ -132,12 +150,34 @@ def write_json(figures: Figures, path: Path) -> None:
 
 
 def print_start(console: Console, figures: Figures) -> None:
-    """Print addresses, the key of this run, a line to paste (so it is not wrapped), one explained decision."""
-    lines = [f"{name:<14} {url}" for name, url in figures.addresses().items()]
-    lines += [f"{'API key':<14} {figures.api_key}", "", "Ask for a decision:", figures.curl_line()]
+    """Print addresses, the keys of this run, where to look, a line to paste (not wrapped), one explained decision."""
+    keys = {"API key": figures.api_key, "agent key": figures.agent_key, "page key": figures.page_key}
+    lines = [f"{name:<14} {value}" for name, value in (figures.addresses() | keys).items()]
+    lines += ["", "Where to look:", *where_to_look(figures), "", "Ask for a decision:", figures.curl_line()]
     console.print(Text("\n" + "\n".join(lines) + "\n"), soft_wrap=True)
     if figures.explained is not None:
         console.print(explained_panel(figures.explained, figures.offer_names))
+
+
+def where_to_look(figures: Figures) -> list[str]:
+    """Write a line for each thing that is worth a look, with the key that opens it."""
+    console = figures.api_url + "/console"
+    looks = [
+        (
+            console,
+            "with the API key: what happens now, and an alert once a tenth of the party vouchers are gone",
+        ),
+        (f"{console}/reports", "at the bottom the hold-out: one household in ten is offered nothing"),
+        (f"{console}/placements/{WEB}", "a policy in the shadow, and a canary for a tenth of the households"),
+        (f"{console}/changes", "a change that waits for approval"),
+        (
+            f"{console}/desk",
+            f"with the agent key: the desk, as for {figures.example()} at {DESK}, with reasons for a no",
+        ),
+    ]
+    if figures.page_url:
+        looks.append((figures.page_url, "a shop's page, with the page key"))
+    return [f"  {address}  {what}" for address, what in looks]
 
 
 def live_view(figures: Figures) -> RenderableType:
@@ -152,6 +192,8 @@ def print_end(console: Console, figures: Figures) -> None:
     console.print(*_result_parts(figures), sep="\n")
     if figures.interests is not None:
         console.print(interests_line(figures.interests), soft_wrap=True)
+    for line in beside_lines(figures.beside):
+        console.print(line, highlight=False)
     if figures.learned:
         grown = f"{figures.learned_observations:,.0f}"
         console.print(f"Learned: live feedback added {grown} observations to the arms.", style="green")
@@ -166,6 +208,26 @@ def interests_line(report: Json) -> str:
     return (
         f"Interests told by purchases, in a sample of {report['sample']:,} households: {found or 'none yet'}"
     )
+
+
+def beside_lines(beside: Json) -> list[str]:
+    """Say what has come of the hold-out, the shadow, the canary, alerts and reasons; nothing of what is not known."""
+    lines = []
+    if holdout := beside.get("holdout"):
+        lines.append(
+            f"Hold-out: {holdout['held_out']:,} households were held out, {holdout['treated']:,} not."
+        )
+    if shadow := beside.get("shadow"):
+        agreed = "" if shadow["agreement"] is None else f", {shadow['agreement']:.0%} as the others chose"
+        lines.append(f"Shadow {shadow['policy']}: asked about {shadow['decisions']:,} decisions{agreed}.")
+    if canary := beside.get("canary"):
+        name = f"{canary['policy']}@{canary['version']}"
+        known = f"{canary['acceptances']:,} of {canary['observations']:,} households accepted"
+        lines.append(f"Canary {name}: {canary['decisions']:,} decisions, {known}.")
+    lines += [f"Alert {alert['alert_id']}: {alert['message']}." for alert in beside.get("alerts", ())]
+    if reasons := beside.get("reasons"):
+        lines.append("Reasons for a no: " + ", ".join(f"{name} x {n}" for name, n in reasons.items()) + ".")
+    return lines
 
 
 def plain_line(figures: Figures) -> str:

@@ -17,6 +17,7 @@ import migrations
 from app.commands.interrupts import between_steps
 from app.config import Settings, get_settings
 from app.servers import server_urls
+from demo import rollout, steering
 from demo.client import ApiClient, DemoError
 from demo.journey import JourneyMissing
 from demo.live import Session, live_visitors
@@ -32,15 +33,17 @@ from demo.load import (
 )
 from demo.purchases import trigger
 from demo.report import Figures
-from demo.service import (
+from demo.serving.keys import create_keys
+from demo.serving.service import (
     choose_port,
-    create_key,
     find_free_port,
     fresh_folder,
     require_empty,
     running_service,
     wait_until_ready,
 )
+from demo.serving.shop import page_address, serving_shop
+from nextbest_client import NextbestError
 from storage.addresses import parse_postgres
 
 PLAIN_WIDTH = 120
@@ -114,16 +117,21 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
             if settings.postgres_url is not None:
                 asyncio.run(require_empty(urls))
             migrations.upgrade(parse_postgres(urls.postgres_url))
-            key = asyncio.run(create_key(urls.postgres_url))
+            origin = stack.enter_context(serving_shop(settings.host))
+            keys = asyncio.run(create_keys(urls.postgres_url, [origin] if origin else []))
         port = find_free_port(settings.host, wanted)
         if port != wanted:
             console.print(f"Port {wanted} is taken, so the API is on {port}.", highlight=False)
         log = folder / "service.log"
         child = stack.enter_context(running_service(folder, port, log))
+        api_url = f"http://{settings.host}:{port}"
         session = Session(
             figures=Figures(
-                api_url=f"http://{settings.host}:{port}",
-                api_key=key,
+                api_url=api_url,
+                api_key=keys.admin,
+                agent_key=keys.agent,
+                page_key=keys.page,
+                page_url=page_address(origin, api_url, keys.page) if origin else "",
                 example_customer=prepared.crowd.customers[0],
                 offer_names={offer.id: offer.name for offer in prepared.offers},
                 set_up=steps.taken,
@@ -158,14 +166,30 @@ async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
             figures.arms = await wait_until_learned(api, prepared.rows["history"], progress)
         # Behind the purchases of before, which nobody is to be written to for.
         await api.put(*trigger())
+        with steps.step("put one policy into the shadow and one in charge of a share, propose a change"):
+            await _stand_beside(api, steps)
         total = sum(taken for _, taken in steps.taken)
         steps.console.print(f"{total:5.1f} s  in all", highlight=False)
         await live_visitors(session, api, seconds)
 
 
+async def _stand_beside(api: ApiClient, steps: Steps) -> None:
+    """Stage the policies beside the champion, and leave a change set that waits for approval. Raises DemoError."""
+    try:
+        await rollout.stage(api, steps.check)
+    except NextbestError as error:
+        raise DemoError(f"the policies beside the champion were not staged: {error}") from None
+    title, item, body = steering.proposal()
+    proposed = await api.change("POST", "/v1/changesets", {"title": title})
+    path = f"/v1/changesets/{proposed['changeset_id']}"
+    await api.change("PATCH", f"{path}/items/{item}", body)
+    await api.change("POST", f"{path}/submit", {})
+
+
 async def _load_data(api: ApiClient, prepared: DemoData, steps: Steps) -> None:
     with steps.step(f"create {len(prepared.offers)} offers, their treatments and the placements") as progress:
         await create_catalogue(api, prepared.offers, progress)
+        await rollout.register(api)
     for kind in KINDS:
         with steps.step(f"import {prepared.rows[kind]:,} {kind}") as progress:
             await import_file(api, kind, prepared.files[kind], progress)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from demo.client import Json
 from demo.customers import slug
 from demo.features import DEPARTMENTS
+from demo.names import HOLDOUT, PURCHASE
 
 AGES = ("19-24", "25-34", "35-44", "45-54", "55-64", "65+")
 INCOMES = (
@@ -18,7 +19,12 @@ INCOMES = (
 HOMES = ("Homeowner", "Renter", "Probable Renter", "Probable Homeowner")
 COMPOSITIONS = ("1 Adult Kids", "1 Adult No Kids", "2 Adults Kids", "2 Adults No Kids")
 CAPPED = "campaign-22"
+ALERT = "party-vouchers-go"
 DAILY_CAP = 500
+HELD_OUT_SHARE = 0.1
+# Minutes, since a household comes back every forty seconds. In a shop of real people they would be weeks.
+AFTER_REJECTION_S = 120
+ALERT_SHARE = 0.1
 
 # Path, type, unit, allowed values, description.
 VOCABULARY: tuple[tuple[str, str, str | None, tuple[str, ...], str], ...] = (
@@ -42,6 +48,13 @@ SEGMENTS: Mapping[str, tuple[str, str]] = {
     "regular": ("customer.frequency_per_week >= 1.0", "comes once a week or more"),
     "lapsing": ("customer.recency_days > 28.0", "has not come for four weeks"),
     "with_kids": ("customer.kids_count in ['1', '2', '3+']", "children are known to live there"),
+}
+
+# What agents may tell with a no: name, and what is not offered then, for so many seconds.
+REASONS: Mapping[str, tuple[str, str, int]] = {
+    "not-bought-here": ("Does not buy that here", "group", 300),
+    "has-them": ("Has the coupons already", "offer", 600),
+    "no-time": ("No time now", "channel", 60),
 }
 
 _CALM = "!has(context.reason) || context.reason != 'complaint'"
@@ -98,7 +111,7 @@ RULES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 
 
 def before_offers() -> Iterator[tuple[str, Json]]:
-    """Yield path and body of what offers refer to: the vocabulary, then the segments."""
+    """Yield path and body of what offers and feedback refer to: the vocabulary, the segments, reasons for a no."""
     for path, kind, unit, values, description in VOCABULARY:
         body = {"type": kind, "unit": unit, "values": list(values), "description": description}
         yield f"/v1/attributes/{path}", body
@@ -111,6 +124,9 @@ def before_offers() -> Iterator[tuple[str, Json]]:
     for name, (when, description) in SEGMENTS.items():
         yield f"/v1/segments/{name}", {"when": when, "description": description}
 
+    for reason, (name, scope, for_s) in REASONS.items():
+        yield f"/v1/reasons/{reason}", {"name": name, "suppress": [{"for_s": for_s, "scope": scope}]}
+
 
 def rules_of(offer_id: str) -> list[Json]:
     """List the rules of an offer, as they are sent."""
@@ -119,16 +135,26 @@ def rules_of(offer_id: str) -> list[Json]:
 
 
 def after_offers() -> Iterator[tuple[str, Json]]:
-    """Yield path and body of what refers to offers and groups (a policy, a capacity, a weight), and of articles."""
+    """Yield path and body of what refers to others (limits and their alert, a weight, a hold-out), and of articles."""
     policy = {"name": "four of one type a minute", "max": 4, "window_s": 60, "scope": "group"}
     yield "/v1/contact-policies/types", policy
     capacity = {"name": "party vouchers", "max": DAILY_CAP, "per": "day", "offer": CAPPED}
     yield "/v1/capacities/party-vouchers", capacity
+    alert = {"watches": "capacity_used", "capacity": "party-vouchers", "threshold": ALERT_SHARE}
+    yield f"/v1/alert-rules/{ALERT}", alert
     weight = {"when": "context.page == 'weekly-ad'", "percent": 50, "group": "type-a"}
     yield "/v1/context-weights/weekly-ad", weight
     for article_id, title, text, tags, language in ARTICLES:
         body = {"title": title, "body": text, "tags": list(tags), "language": language, "channels": ["agent"]}
         yield f"/v1/articles/{article_id}", body
+    spent = {"event": PURCHASE, "property": "amount"}
+    holdout = {"name": "No coupons at all", "share": HELD_OUT_SHARE, "events": [spent]}
+    yield f"/v1/holdouts/{HOLDOUT}", holdout
+
+
+def proposal() -> tuple[str, str, Json]:
+    """Return title, item and body of a change that waits for somebody's approval: more of the party vouchers."""
+    return "Twice as many party vouchers a day", "capacity/party-vouchers", {"max": 2 * DAILY_CAP}
 
 
 def script(theme: str) -> Json:

@@ -11,11 +11,14 @@ from demo.client import ApiClient, Json
 from demo.journey import Floats
 from demo.names import DESK, WEB
 from demo.response import draw_answer
+from demo.steering import REASONS
 from nextbest_client import NextbestError, Refused, Unavailable
 
 VISITS_PER_S = 60.0
 CONCURRENCY = 64
 DESK_SHARE = 0.25
+# Agents ask why, and not everybody says it.
+REASON_SHARE = 0.8
 # At the desk an offer is presented only once the agent says so. One time in ten it does not come to that.
 NOT_READ_OUT_SHARE = 0.1
 BATCH_SHARE = 0.2
@@ -134,7 +137,13 @@ class Visitors:
         if outcome == "accepted":
             await self._send_feedback(item | {"outcome": outcome, "value": self.crowd.values[column]})
         elif outcome is not None:
-            await self._send_feedback(item | {"outcome": outcome})
+            await self._send_feedback(item | {"outcome": outcome} | self._reason(placement))
+
+    def _reason(self, placement: str) -> Json:
+        """Draw what is said with a no: a reason, at the desk, or nothing."""
+        if placement != DESK or self._random.random() >= REASON_SHARE:
+            return {}
+        return {"reason": tuple(REASONS)[int(self._random.integers(len(REASONS)))]}
 
     async def _send_feedback(self, item: Json) -> None:
         """Send an outcome: alone mostly, sometimes in a batch, sometimes twice, like a caller who is not sure."""

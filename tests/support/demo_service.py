@@ -57,7 +57,9 @@ class FakeService:
         if path == "/v1/events/batch":
             items = json.loads(request.content)["items"]
             self.events.append(items)
-            return httpx.Response(200, json={"items": [{"status": self.tell(item)} for item in items]})
+            return httpx.Response(
+                200, json={"items": [{"status": self.tell(item), "code": 200} for item in items]}
+            )
         if path == "/v1/feedback/batch":
             self.batches += 1
             items = json.loads(request.content)["items"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from nextbest_client import AsyncClient, Retries, Unavailable
 from tests.support.waiting import Deadline
 
 Told = tuple[str, str, str]
@@ -50,14 +51,17 @@ class Load:
     async def run(self, clients: int) -> None:
         """Send until ``goal`` outcomes are acknowledged, spread over ``lasting_s``."""
         limits = httpx.Limits(max_keepalive_connections=clients)
+        hooks = {"response": [_says_when]}
         async with (
-            httpx.AsyncClient(headers=self.headers, timeout=TIMEOUT_S, limits=limits) as http,
+            httpx.AsyncClient(headers=self.headers, limits=limits, event_hooks=hooks) as http,
             asyncio.TaskGroup() as group,
         ):
+            # Asked once: what is not acknowledged is sent again here, to another process maybe, and counted.
+            caller = AsyncClient(http=http, timeout_s=TIMEOUT_S, retries=Retries(attempts=1))
             for number in range(clients):
-                group.create_task(self._client(http, number))
+                group.create_task(self._client(caller, number))
 
-    async def _client(self, http: httpx.AsyncClient, number: int) -> None:
+    async def _client(self, caller: AsyncClient, number: int) -> None:
         turn = 0
         while len(self.sent) < self.goal:
             elapsed_s = time.monotonic() - self.started_s
@@ -66,30 +70,30 @@ class Load:
                 continue
             turn += 1
             own_id = f"own-{number}-{turn}" if self.rng.random() < 0.3 else None
-            items = await self._items(http, own_id)
+            items = await self._items(caller, own_id)
             if self.rng.random() < 0.15:
-                await asyncio.gather(*(self._until_taken(http, [item]) for item in items))
+                await asyncio.gather(*(self._until_taken(caller, [item]) for item in items))
             else:
                 while len(items) < self.batch and len(self.sent) < self.goal:
-                    items += await self._items(http, None)
-                await self._until_taken(http, items)
+                    items += await self._items(caller, None)
+                await self._until_taken(caller, items)
             again = [item for item in items if self.rng.random() < 0.25]
             if again:
-                await self._until_taken(http, again)
+                await self._until_taken(caller, again)
 
-    async def _items(self, http: httpx.AsyncClient, own_id: str | None) -> list[dict[str, Any]]:
+    async def _items(self, caller: AsyncClient, own_id: str | None) -> list[dict[str, Any]]:
         """A decision, and what is to be told about its offers."""
         body: dict[str, Any] = {"customer_id": f"c{self.rng.randrange(self.customers)}", "placement": "web"}
         if own_id is not None:
             body["decision_id"] = own_id
-        answer = await self._post(http, "/v1/decisions", body)
+        answer = await self._post(caller, "/v1/decisions", body)
         if answer is None or answer["feedback_until"] is None:
             return []  # made without Redis: it is not logged
         self.decided[answer["decision_id"]] = answer
         if (
             own_id is not None and self.rng.random() < 0.5
         ):  # the same id, the same answer; unless Redis is gone
-            again = await self._post(http, "/v1/decisions", body)
+            again = await self._post(caller, "/v1/decisions", body)
             assert again is None or again["feedback_until"] is None or again == answer
         items = []
         for offer in answer["offers"]:
@@ -105,14 +109,14 @@ class Load:
                 self.sent[_told(item)] = value
         return items
 
-    async def _until_taken(self, http: httpx.AsyncClient, items: Sequence[dict[str, Any]]) -> None:
+    async def _until_taken(self, caller: AsyncClient, items: Sequence[dict[str, Any]]) -> None:
         """Send, and send again what was not acknowledged, for as long as it takes."""
         left = list(items)
         while left:
             path, body = "/v1/feedback/batch", {"items": left}
             if len(left) == 1:
                 path, body = "/v1/feedback", left[0]
-            answer = await self._post(http, path, body)
+            answer = await self._post(caller, path, body)
             if answer is None:
                 await asyncio.sleep(PAUSE_S)
                 continue
@@ -129,22 +133,24 @@ class Load:
                 await asyncio.sleep(PAUSE_S)
             left = refused
 
-    async def _post(self, http: httpx.AsyncClient, path: str, body: Any) -> Any:
+    async def _post(self, caller: AsyncClient, path: str, body: Any) -> Any:
         """The answer; ``None`` if it is not known what came of the request, or it is to be sent again."""
         self._deadline.check(len(self.told))
         try:
-            response = await http.post(self.rng.choice(self.urls) + path, json=body)
-        except httpx.TransportError as error:
-            self.answers[type(error).__name__] += 1
+            answer = await caller.request("POST", self.rng.choice(self.urls) + path, body)
+        except Unavailable as error:
+            if error.status not in (None, 503):
+                raise
+            self.answers[str(error.status or "unanswered")] += 1
             await asyncio.sleep(PAUSE_S)
             return None
-        self.answers[str(response.status_code)] += 1
-        if response.status_code == 503:
-            assert "Retry-After" in response.headers
-            await asyncio.sleep(PAUSE_S)
-            return None
-        assert response.status_code == 200, f"{path} {body}: {response.status_code} {response.text}"
-        return response.json()
+        self.answers["answered"] += 1
+        return answer
+
+
+async def _says_when(response: httpx.Response) -> None:
+    """Hold that who is to come again is told when."""
+    assert response.status_code != 503 or "Retry-After" in response.headers
 
 
 def _told(item: dict[str, Any]) -> Told:

@@ -10,18 +10,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from xml.etree import ElementTree
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import flame, paced
 from benchmarks.ab import _ratio
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError
+from benchmarks.processes import ApiProcess
 
 HELD_S = 0.3
 
 
 @contextmanager
-def serving(status: int = 200, held: frozenset[int] = frozenset()) -> Iterator[int]:
-    """A server that answers one request at a time; those whose numbers are ``held`` take a while."""
+def serving(
+    status: int = 200, held: frozenset[int] = frozenset(), asked: list[int] | None = None
+) -> Iterator[int]:
+    """A server that answers one request at a time, and notes their numbers; those that are ``held`` take a while."""
     one_at_a_time, numbers = threading.Lock(), itertools.count()
 
     class Handler(BaseHTTPRequestHandler):
@@ -30,7 +35,10 @@ def serving(status: int = 200, held: frozenset[int] = frozenset()) -> Iterator[i
         def do_POST(self) -> None:
             json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with one_at_a_time:
-                if next(numbers) in held:
+                number = next(numbers)
+                if asked is not None:
+                    asked.append(number)
+                if number in held:
                     time.sleep(HELD_S)
             self.send_response(status)
             self.send_header("Content-Length", "2")
@@ -85,3 +93,12 @@ def test_a_flame_graph_shows_frames_below_their_callers_as_wide_as_their_share()
     titles = [title.text for title in picture.iter("{http://www.w3.org/2000/svg}title")]
     assert titles == ["main (a/b.py): 100.0%", "idle: 20.0%", "serve: 80.0%", "choose: 60.0%", "write: 20.0%"]
     assert flame.read_stacks(iter(lines), "").samples == 200
+
+
+def test_a_call_that_is_refused_is_an_error_of_the_benchmark_and_not_made_again() -> None:
+    asked: list[int] = []
+    with serving(503, asked=asked) as port:
+        process = ApiProcess(port, psutil.Process())
+        with Caller(process, "key") as caller, pytest.raises(BenchError, match=r"POST /events: .*503"):
+            caller.send("POST", "/events", {})
+    assert asked == [0]

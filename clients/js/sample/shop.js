@@ -1,13 +1,15 @@
 // A shop's page. Address and key are in its own address: index.html?url=http://127.0.0.1:8000&key=nb_pub_...
-// A real page has them in its source, and asks its back end for the customer's token.
+// So may be the placement (&placement=home). A real page has them in its source, and asks its back end for the
+// customer's token.
 import { Nextbest } from "../src/index.js";
 
 const settings = new URLSearchParams(location.search);
+const home = settings.get("placement") ?? "home";
 const nextbest = new Nextbest({
   url: settings.get("url") ?? "http://127.0.0.1:8000",
   key: settings.get("key") ?? "",
   customerToken: () => settings.get("token"),
-  defaults: { home: [{ offer_id: "ours", treatment: { title: "Our offers of the week", message: "", button: null } }] },
+  defaults: { [home]: [{ offer_id: "ours", treatment: { title: "Our offers of the week", message: "", button: null } }] },
 });
 globalThis.nextbest = nextbest; // for a look from the console
 
@@ -15,7 +17,7 @@ const place = document.querySelector("#offers");
 const state = document.querySelector("#state");
 
 try {
-  const decision = await nextbest.decide("home", { context: { page: "home" }, limit: 2 });
+  const decision = await nextbest.decide(home, { context: { page: "home" }, limit: 2 });
   for (const offer of decision.offers) place.append(show(decision, offer));
   state.textContent = decision.local ? "These are the shop's own offers." : "";
 } catch (error) {

@@ -48,8 +48,8 @@ from decisioning.model.entities import (
 )
 from decisioning.model.outcome import DeclaredOutcome, Reason
 from decisioning.model.trigger import Trigger
-from profiles.customer import OfferScope
 from decisioning.treatments.article import Article
+from profiles.customer import OfferScope
 
 MIN_WINDOW_S = 600
 """Shorter than this, a limit on contacts was probably meant in days, hours or minutes."""

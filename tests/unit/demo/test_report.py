@@ -12,6 +12,7 @@ from rich.console import Console
 from demo.report import (
     Figures,
     acceptance_table,
+    beside_lines,
     live_view,
     plain_line,
     print_end,
@@ -20,7 +21,14 @@ from demo.report import (
     write_json,
 )
 
-KEY = "nb_admin_secret"
+KEY, AGENT_KEY, PAGE_KEY = "nb_admin_secret", "nb_agent_secret", "nb_pub_secret"
+BESIDE = {
+    "holdout": {"treated": 900, "held_out": 100, "measures": []},
+    "shadow": {"policy": "habits@1", "decisions": 700, "agreement": 0.61},
+    "canary": {"policy": "by-type", "version": 1, "decisions": 70, "acceptances": 9, "observations": 60},
+    "alerts": [{"alert_id": "party-vouchers-go", "message": "110 of 500 are used"}],
+    "reasons": {"no-time": 12},
+}
 
 
 def row(policy: str, decided: int, accepted: int, still_open: int = 0) -> dict[str, Any]:
@@ -50,6 +58,9 @@ def figures() -> Figures:
     made = Figures(
         api_url="http://127.0.0.1:8000",
         api_key=KEY,
+        agent_key=AGENT_KEY,
+        page_key=PAGE_KEY,
+        page_url=f"http://127.0.0.1:1/sample/index.html?key={PAGE_KEY}",
         seconds=30.0,
         acceptance=[row("history", 3940, 527), row("random", 0, 0), row("calibrated", 1000, 180)],
         arms=[
@@ -109,6 +120,47 @@ def test_everything_promised_is_on_screen(figures: Figures) -> None:
     assert "live feedback added 790 observations" in text
 
 
+def test_where_to_look_is_on_screen_with_the_key_that_opens_it(figures: Figures) -> None:
+    text = shown(figures, width=60)
+    for name, key in (("API key", KEY), ("agent key", AGENT_KEY), ("page key", PAGE_KEY)):
+        assert f"{name:<14} {key}\n" in text
+    for path in ("/console/reports", "/console/placements/web-home", "/console/changes", "/console/desk"):
+        assert f"  http://127.0.0.1:8000{path}  " in text
+    assert f"  {figures.page_url}  a shop's page" in text
+    figures.page_url = ""
+    assert "a shop's page" not in shown(figures)
+
+
+def test_what_stands_beside_the_champion_is_on_screen_as_far_as_it_is_known(figures: Figures) -> None:
+    assert beside_lines({}) == []
+    figures.beside = BESIDE
+    text = shown(figures)
+    assert "100 households were held out, 900 not" in text
+    assert "Shadow habits@1: asked about 700 decisions, 61% as the others chose" in text
+    assert "Canary by-type@1: 70 decisions, 9 of 60 households accepted" in text
+    assert "Alert party-vouchers-go: 110 of 500 are used." in text
+    assert "no-time x 12" in text
+
+
+@pytest.mark.parametrize("lacking", ["holdout", "shadow", "firings"])
+def test_the_end_waits_for_the_hold_out_the_shadow_and_a_firing(figures: Figures, lacking: str) -> None:
+    assert not figures.shows_all
+    figures.firings = {} if lacking == "firings" else {"delivered": 1}
+    figures.beside = BESIDE if lacking == "firings" else BESIDE | {lacking: None}
+    if lacking == "holdout":
+        figures.beside["holdout"] = {"treated": 9, "held_out": 0}
+    assert not figures.shows_all
+    figures.firings, figures.beside = {"delivered": 1}, BESIDE
+    assert figures.shows_all
+
+
+def test_the_example_is_a_household_that_is_offered_something(figures: Figures) -> None:
+    figures.example_customer = "household-held-out"
+    assert '"customer_id": "household-1"' in figures.curl_line()
+    figures.explained = None
+    assert figures.example() == "household-held-out"
+
+
 def test_why_and_why_not_are_on_screen(figures: Figures) -> None:
     text = shown(figures, width=200)
     assert "suitability, cooks: customer.interests.grocery is missing" in text
@@ -161,7 +213,7 @@ def test_the_file_holds_the_same_figures_without_the_key(figures: Figures, tmp_p
     path = tmp_path / "demo-report.json"
     write_json(figures, path)
     text = path.read_text()
-    assert KEY not in text
+    assert not any(key in text for key in (KEY, AGENT_KEY, PAGE_KEY))
     found = json.loads(text)
     assert found == json.loads(json.dumps(to_json(figures)))
     assert (found["decisions"], found["feedback"], found["learned"], found["seconds"]) == (

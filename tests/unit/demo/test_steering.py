@@ -9,9 +9,11 @@ from decisioning.decide.facts import facts_of
 from decisioning.model.entities import Placement
 from decisioning.treatments.article import Article, check_article
 from decisioning.treatments.article_search import search_articles
-from demo import steering
+from demo import purchases, steering
 from demo.customers import customer_table
 from demo.journey import Journey
+from demo.load import catalogue_requests
+from demo.names import HOLDOUT
 from demo.offers import build_offers
 from demo.visitors import CONTEXTS
 from profiles.customer import Customer
@@ -108,3 +110,24 @@ def test_articles_are_right_and_found_in_both_languages() -> None:
         ("CÚPONES", "cupones-en-la-tarjeta"),
     ):
         assert search_articles(articles, words, {})[0].article.article_id == expected
+
+
+def test_what_follows_a_no_ends_within_minutes_so_that_a_long_demo_does_not_run_dry(journey: Journey) -> None:
+    bodies = dict(steering.before_offers())
+    for reason, (_, scope, for_s) in steering.REASONS.items():
+        assert bodies[f"/v1/reasons/{reason}"]["suppress"] == [{"for_s": for_s, "scope": scope}]
+        assert for_s <= 600
+    offers = [body for path, body in catalogue_requests(build_offers(journey, TODAY)) if "/offers/" in path]
+    rejected = [body["after_rejection"] for body in offers if "after_rejection" in body]
+    assert len(rejected) == 27
+    assert {found["for_s"] for (found,) in rejected} == {steering.AFTER_REJECTION_S}
+
+
+def test_the_hold_out_the_alert_and_the_proposal_name_what_is_there() -> None:
+    bodies = dict(steering.after_offers())
+    (capacity,) = [path for path in bodies if "/capacities/" in path]
+    assert bodies[f"/v1/alert-rules/{steering.ALERT}"]["capacity"] == capacity.rsplit("/", 1)[1]
+    assert f"/v1/capacities/{steering.proposal()[1].partition('/')[2]}" == capacity
+    (compared,) = bodies[f"/v1/holdouts/{HOLDOUT}"]["events"]
+    schema = dict(purchases.before_offers())[f"/v1/event-types/{compared['event']}"]["json_schema"]
+    assert compared["property"] in schema["properties"]

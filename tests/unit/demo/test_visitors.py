@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +12,7 @@ from demo import visitors as visitors_module
 from demo.client import ApiClient, DemoError
 from demo.live import explain_decision
 from demo.names import DESK, WEB
+from demo.steering import REASONS
 from demo.visitors import Crowd, Visitors, VisitTally
 from tests.support.demo_service import FakeService
 
@@ -62,6 +64,20 @@ async def test_only_agents_confirm_that_an_offer_was_presented() -> None:
     assert set(placements.values()) == {DESK, WEB}
     assert tally.answers["not read out"] > 0
     assert {body["limit"] for body in service.decisions} == {1}
+
+
+async def test_only_agents_say_why_it_was_a_no_and_not_always() -> None:
+    service = FakeService(["never"])
+    await visit(service, visits=300)
+    placements = {f"d{number}": body["placement"] for number, body in enumerate(service.decisions, start=1)}
+    said = {DESK: Counter[Any](), WEB: Counter[Any]()}
+    for item in service.feedback:
+        if item["outcome"] == "rejected":
+            said[placements[item["decision_id"]]][item.get("reason")] += 1
+        else:
+            assert "reason" not in item
+    assert {*said[WEB]} == {None}
+    assert {*said[DESK]} == {None, *REASONS}
 
 
 async def test_answers_without_offers_are_counted() -> None:

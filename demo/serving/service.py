@@ -14,11 +14,9 @@ import asyncpg
 from redis import Redis
 
 from app.embedded.server_urls import ServerUrls
-from app.keys import KeyStore
 from app.processes.supervise import Child, Command, logged
 from demo.client import ApiClient, DemoError
 from storage.addresses import parse_postgres, parse_redis
-from storage.postgres import make_engine
 
 MARK = ".nextbest-demo"
 READY_TIMEOUT_S = 60.0
@@ -117,15 +115,6 @@ def tail(log: Path) -> str:
         return ""
     lines = log.read_text(errors="replace").splitlines()[-MAX_LOG_LINES:]
     return "\n".join(line[:MAX_LOG_COLUMNS] for line in [*lines, f"(all of it: {log})"])
-
-
-async def create_key(postgres_url: str) -> str:
-    """Make the API key of this run."""
-    engine = make_engine(postgres_url)
-    try:
-        return await KeyStore(engine).create("admin", "demo")
-    finally:
-        await engine.dispose()
 
 
 async def require_empty(urls: ServerUrls) -> None:

@@ -12,7 +12,7 @@ from demo.client import ApiClient, DemoError
 from demo.journey import Journey
 from demo.load import catalogue_requests, create_catalogue
 from demo.offers import build_offers
-from demo.service import choose_port, find_free_port, fresh_folder, tail
+from demo.serving.service import choose_port, find_free_port, fresh_folder, tail
 from tests.support.demo_service import TODAY, FakeService
 
 
