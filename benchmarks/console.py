@@ -28,7 +28,7 @@ from app.embedded.server_urls import ServerUrls
 from app.keys import KeyStore
 from app.main import create_app
 from app.state import ApiState
-from benchmarks.crowd import fill_crowd
+from benchmarks.crowd import cache_profiles, fill_crowd
 from benchmarks.machine import BenchError, describe
 from benchmarks.plan import RESULTS
 from benchmarks.processes import fresh_servers
@@ -93,7 +93,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
         "/v1/placements/branch/policies/comparison?slots=first",
         "/v1/reports/canaries?placement=home&limit=5",
     ),
-    "Policy": ("/v1/policies/calibrated", "/v1/policies/calibrated/arms?version=1"),
+    "Policy": ("/v1/policies/calibrated",),
     "Calibration": (
         f"/v1/reports/calibration?by=offer&since={SINCE}",
         f"/v1/reports/calibration?by=week&bins=1&since={SINCE}",
@@ -166,6 +166,8 @@ async def measure(
             await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(
                 text("VACUUM ANALYZE")
             )
+        if customers:
+            await cache_profiles(state, customers, say)
         for page, paths in PAGES.items():
             found += [await timed(http, page, "GET", path) for path in paths]
         of_one = f"/v1/decisions/{decision.json()['decision_id']}"

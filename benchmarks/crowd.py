@@ -60,7 +60,7 @@ FROM (SELECT * FROM decisions LIMIT 1) AS d CROSS JOIN (
 
 
 async def fill_crowd(state: ApiState, postgres_url: str, customers: int, say: Callable[[str], None]) -> None:
-    """Load ``customers``, an event, a firing and a decision of each, and put profiles of some into Redis.
+    """Load ``customers``, an event, a firing and a decision of each.
 
     Needs a decision in the log. Raises ``BenchError`` if there is none, and what the driver raises.
     """
@@ -76,13 +76,16 @@ async def fill_crowd(state: ApiState, postgres_url: str, customers: int, say: Ca
             began = time.monotonic()
             await connection.execute(statement, customers, timeout=3600)
             say(f"{statement.split()[2]} of them: {time.monotonic() - began:.1f} s")
-        await connection.execute("VACUUM ANALYZE", timeout=3600)
     finally:
         await connection.close()
+
+
+async def cache_profiles(state: ApiState, customers: int, say: Callable[[str], None]) -> None:
+    """Put the profiles of some of ``customers`` into Redis, where they stay for some minutes."""
     cached = min(round(customers * CACHED_SHARE), MOST_CACHED)
     profiles, _ = await sample_profiles(state.engine, state.current_catalogue().numbers, cached)
-    for start in range(0, len(profiles), 200):
-        await asyncio.gather(*(state.profiles.cache.fill(one) for one in profiles[start : start + 200]))
+    for start in range(0, len(profiles), 16):
+        await asyncio.gather(*(state.profiles.cache.fill(one) for one in profiles[start : start + 16]))
     say(f"{len(profiles)} profiles in Redis")
 
 

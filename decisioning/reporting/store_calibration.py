@@ -12,8 +12,9 @@ from decisioning.reporting.calibration_report import CalibrationDimension, bin_p
 from decisioning.reporting.days.store_report_days import find_report_days
 from decisioning.reporting.offer_report import PERIODS, ReportScope
 from decisioning.reporting.store_offer_report import (
-    BEGIN_OF_DAY,
+    DAY_IN_ZONE,
     IN_DAYS,
+    IN_ZONE,
     PLACEMENTS,
     TOLD,
     bounded_report,
@@ -46,10 +47,10 @@ SELECT {{columns}}, cast(sum(c.observed) AS bigint) AS observed, cast(sum(c.acce
     sum(c.predicted) AS predicted, sum(c.squared) AS squared, string_agg(c.taken, {_NOTHING}) AS taken,
     string_agg(c.others, {_NOTHING}) AS others
 FROM (
-    SELECT {BEGIN_OF_DAY} AS at, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others
+    SELECT {DAY_IN_ZONE} AS at, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others
     FROM calibration_days WHERE {IN_DAYS}
     UNION ALL
-    SELECT at, placement, policy, offer_id, 1, accepted, estimate, (estimate - accepted) ^ 2,
+    SELECT at {IN_ZONE}, placement, policy, offer_id, 1, accepted, estimate, (estimate - accepted) ^ 2,
         CASE WHEN accepted = 1 THEN float8send(estimate) ELSE {_NOTHING} END,
         CASE WHEN accepted = 1 THEN {_NOTHING} ELSE float8send(estimate) END
     FROM ({{logged}}) AS l
@@ -60,7 +61,7 @@ _SIZE = f"""
 SELECT coalesce(sum(c.observed), 0) FROM calibration_days AS c
 LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement WHERE c.{IN_DAYS}{{filters}}
 """
-_COLUMNS = {p: f"cast(date_trunc('{p}', c.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS}
+_COLUMNS = {p: f"cast(date_trunc('{p}', c.at) AS date)" for p in PERIODS}
 _COLUMNS |= {"offer": "c.offer_id", "channel": "p.channel"}
 
 

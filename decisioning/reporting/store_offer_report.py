@@ -24,29 +24,29 @@ from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 Rows = TypeVar("Rows")
 
 MAX_ROWS = 10_000
-_CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
-_ROLLED_UP = f"""
-SELECT {{at}} AS at, placement, policy, offer_id, grp,
-    {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented_closed AS presented, clicked_closed AS clicked,
-    accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value,
-    value_squares_closed AS value_squares, {_CLOSED} - squared_closed AS unsquared
-FROM {{table}} WHERE {{range}}{{filters}}
+_ROLLED_UP = """
+SELECT {at} AS at, placement, policy, offer_id, grp, decided AS chosen, presented_closed AS presented,
+    clicked_closed AS clicked, accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved,
+    value_closed AS value, value_squares_closed AS value_squares, squared_closed AS squared
+FROM {table} WHERE {range}{filters}
 """
-BEGIN_OF_DAY = "cast(day AS timestamp) AT TIME ZONE 'UTC'"
+IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
+DAY_IN_ZONE = "cast(day AS timestamp)"
+"""A time of a day that is read as a whole: wherever the zone is, some of the day of UTC is that day there."""
 IN_DAYS = "day = ANY(cast(:days AS date[]))"
 _SPAN = """
 SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
     coalesce(cast(:until AS timestamptz), 'infinity') AS stop
 """
 _LOGGED = f"""
-SELECT d.decided_at AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
+SELECT d.decided_at {IN_ZONE} AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
     o.offer -> 'treatment' ->> 'treatment_id' AS treatment, d.header -> 'segments' AS segments,
-    cast(c.closed AS integer) AS decided, cast(NOT c.closed AS integer) AS open,
+    1 AS chosen, cast(c.closed AS integer) AS squared,
     cast(c.closed AND t.presented AS integer) AS presented, cast(c.closed AND t.clicked AS integer) AS clicked,
     cast(c.closed AND t.accepted AS integer) AS accepted, cast(c.closed AND t.rejected AS integer) AS rejected,
     cast(c.closed AND t.ignored AS integer) AS ignored, cast(c.closed AND t.unobserved AS integer) AS unobserved,
     CASE WHEN c.closed THEN t.value ELSE 0 END AS value,
-    CASE WHEN c.closed THEN {square_of("t.value")} ELSE 0 END AS value_squares, 0 AS unsquared
+    CASE WHEN c.closed THEN {square_of("t.value")} ELSE 0 END AS value_squares
 FROM decisions AS d CROSS JOIN LATERAL jsonb_array_elements(d.header -> 'offers') AS o (offer)
 LEFT JOIN told AS t ON t.decision_id = d.decision_id AND t.decided_at = d.decided_at
     AND t.offer_id = o.offer ->> 'offer_id'
@@ -73,7 +73,7 @@ _IN_SPAN = "x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT 
 _OFFERS = "unnest(cast(:offer_ids AS text[]), cast(:groups AS text[]), cast(:goals AS text[]))"
 PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
 _COLUMNS: Mapping[Dimension, str] = {
-    **{p: f"cast(date_trunc('{p}', r.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS},
+    **{p: f"cast(date_trunc('{p}', r.at) AS date)" for p in PERIODS},
     "offer": "r.offer_id",
     "group": "o.grp",
     "goal": "o.goal",
@@ -85,6 +85,14 @@ _COLUMNS: Mapping[Dimension, str] = {
     "control_group": "r.grp",
 }
 _FIGURES = (*COUNTS, *SQUARES)
+_CLOSED = "a.accepted + a.rejected + a.ignored + a.unobserved"
+_DERIVED = {
+    "decided": _CLOSED,
+    "open": f"a.chosen - ({_CLOSED})",
+    "unsquared": f"{_CLOSED} - a.squared",
+}
+"""Figures that are computed of sums: of each row they would take as long as the sums do."""
+_SUMMED = ("chosen", *(name for name in _FIGURES if name not in _DERIVED), "squared")
 _FLOATS = {"value", "value_squares"}
 _FILTERS = {"offer": "offer_id", "placement": "placement"}
 
@@ -171,8 +179,8 @@ def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays 
         rows = " UNION ALL ".join(
             _ROLLED_UP.format(at=at, table=table, range=in_range, filters=filters)
             for at, table, in_range in (
-                (BEGIN_OF_DAY, "acceptance_days", IN_DAYS),
-                ("hour", "acceptance", days.left_over("hour")),
+                (DAY_IN_ZONE, "acceptance_days", IN_DAYS),
+                (f"hour {IN_ZONE}", "acceptance", days.left_over("hour")),
             )
         )
     joins = [f"({rows}) AS r"]
@@ -184,18 +192,22 @@ def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays 
         joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
     columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)
     ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
-    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _FIGURES)
+    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
     rows = (
         f"SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
-        f" HAVING sum(decided) + sum(open) > 0 ORDER BY {ordinals} LIMIT :most"
+        f" HAVING sum(chosen) > 0 ORDER BY {ordinals} LIMIT :most"
     )
     # The driver makes rows in the event loop, thousands of them for some time. A column it only hands on.
     columns = ", ".join(f'cast(json_agg(a."{name}") AS text) AS "{name}"' for name in names)
     figures = ", ".join(
-        f"string_agg({'float8send' if name in _FLOATS else 'int8send'}(a.{name}), cast('' AS bytea)) AS {name}"
+        f"string_agg({_send(name)}({_DERIVED.get(name, f'a.{name}')}), cast('' AS bytea)) AS {name}"
         for name in _FIGURES
     )
     return f"{common}SELECT {columns}, {figures} FROM ({rows}) AS a"
+
+
+def _send(figure: str) -> str:
+    return "float8send" if figure in _FLOATS else "int8send"
 
 
 def _read_columns(found: CursorResult[Any]) -> dict[str, list[Any]]:
