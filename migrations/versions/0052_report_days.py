@@ -1,4 +1,4 @@
-"""Days whose reward windows are closed are rolled up for the reports on offers and on calibration."""
+"""Closed days are rolled up for reports on offers and calibration; events and firings are counted by indexes alone."""
 
 from alembic import op
 
@@ -29,6 +29,16 @@ TABLES = (
     """,
     "CREATE INDEX calibration_days_of_offer ON calibration_days (offer_id, day)",
 )
+COUNTED = (
+    "CREATE INDEX events_counted ON events (occurred_at) INCLUDE (type)",
+    "DROP INDEX trigger_firings_newest",
+    "CREATE INDEX trigger_firings_newest ON trigger_firings (fired_at) INCLUDE (trigger_id, status)",
+)
+NOT_COUNTED = (
+    "DROP INDEX trigger_firings_newest",
+    "CREATE INDEX trigger_firings_newest ON trigger_firings (fired_at)",
+    "DROP INDEX events_counted",
+)
 # What reports read of the roll-up by hour. What else changes in it, such as counts of late answers, changes no report.
 READ = (
     "hour, placement, policy, offer_id, grp, decided, presented_closed, clicked_closed, accepted_closed,"
@@ -49,7 +59,7 @@ FORGET = {
 
 
 def upgrade() -> None:
-    for statement in TABLES:
+    for statement in (*TABLES, *COUNTED):
         op.execute(statement)
     for event, (tables, deed) in FORGET.items():
         name = f"forget_report_days_{event.lower()}"
@@ -62,6 +72,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for statement in NOT_COUNTED:
+        op.execute(statement)
     for event in FORGET:
         name = f"forget_report_days_{event.lower()}"
         op.execute(f"DROP TRIGGER {name} ON acceptance")
