@@ -1,5 +1,6 @@
 """Reports on offers and on calibration are the same from days that are rolled up as from hours and from the log."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from decisioning.reporting import store_calibration, store_offer_report
 from decisioning.reporting.days import store_roll_up
 from decisioning.reporting.days.store_report_days import find_report_days
 from decisioning.reporting.days.store_roll_up import REBUILD_REPORT_DAYS, DaysOfReports
 from storage import clock
+from storage.locks import ARCHIVER_LOCK
 from tests.support.api import CSV, Nextbest, decide, problem_of, tell
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,12 +185,40 @@ async def test_what_comes_late_of_a_day_is_counted(filled: Nextbest) -> None:
 async def test_a_day_that_changes_while_it_is_rolled_up_is_not_taken(
     filled: Nextbest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meanwhile = text("DELETE FROM report_days WHERE day = :day")
+    more = "UPDATE acceptance SET clicked_closed = clicked_closed {} 1"
+    meanwhile = text(f"{more.format('+')} WHERE hour >= :start AND hour < :stop")
     monkeypatch.setattr(store_roll_up, "_FILL", (*store_roll_up._FILL, meanwhile))
     assert await DaysOfReports(filled.api.state.engine).roll_up(later()) == 0
     async with filled.api.state.engine.connect() as connection:
         for table in ("report_days", "acceptance_days", "calibration_days"):
             assert await connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
+    await change(filled, more.format("-"))
+
+
+async def test_an_archiver_that_is_at_it_is_waited_for(filled: Nextbest) -> None:
+    engine = filled.api.state.engine
+    async with engine.begin() as archiver:
+        await archiver.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ARCHIVER_LOCK})
+        await archiver.execute(text("UPDATE acceptance SET value_closed = value_closed + 1"))
+        roll_up = asyncio.create_task(DaysOfReports(engine).roll_up(later()))
+        await asyncio.sleep(0.3)
+        assert not roll_up.done()
+    assert await roll_up == 3
+    async with engine.connect() as connection:
+        sums = "SELECT (SELECT sum(value_closed) FROM acceptance) - (SELECT sum(value_closed) FROM acceptance_days)"
+        assert await connection.scalar(text(sums)) == 0
+    await change(filled, "UPDATE acceptance SET value_closed = value_closed - 1")
+
+
+async def test_a_rebuild_makes_hours_and_days_anew(filled: Nextbest) -> None:
+    engine, before = filled.api.state.engine, await answers(filled)
+    assert await DaysOfReports(engine).roll_up(later()) == 3
+    await change(filled, "UPDATE acceptance_days SET ignored = ignored + 1")
+    await change(filled, *REBUILD_ACCEPTANCE, *REBUILD_REPORT_DAYS)
+    assert await marks(filled) == set()
+    assert await answers(filled) == before
+    assert await DaysOfReports(engine).roll_up(later()) == 3
+    assert await answers(filled) == before
 
 
 async def test_a_report_sees_one_state_of_marks_and_days(
