@@ -61,7 +61,7 @@ _SIZE = f"""
 SELECT coalesce(sum(c.observed), 0) FROM calibration_days AS c
 LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement WHERE c.{IN_DAYS}{{filters}}
 """
-_COLUMNS = {p: f"cast(date_trunc('{p}', c.at) AS date)" for p in PERIODS}
+_COLUMNS: dict[str, str] = {p: f"cast(date_trunc('{p}', c.at) AS date)" for p in PERIODS}
 _COLUMNS |= {"offer": "c.offer_id", "channel": "p.channel"}
 
 
