@@ -28,6 +28,8 @@ TRIGGER_SEEDS_LOCK = 7_263_845_206
 """Begin waits of triggers with the archive, or count on none being begun."""
 ROLL_UP_LOCK = 7_263_845_207
 """Roll up the days of reports on hold-outs."""
+REPORT_DAYS_LOCK = 7_263_845_210
+"""Roll up the days of reports on offers and on calibration."""
 ALIASES_LOCK = 7_263_845_205
 """Note that a visitor is a customer: so no two of them can become each other."""
 IDENTIFIERS_LOCK = 7_263_845_211

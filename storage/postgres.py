@@ -168,16 +168,6 @@ def to_dicts(rows: CursorResult[Any]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for some in _in_turns(rows) for row in some]
 
 
-def to_columns(rows: CursorResult[Any]) -> dict[str, list[Any]]:
-    """Return the values of all rows by column, which takes half the time that ``to_dicts`` does."""
-    names = tuple(rows.keys())
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for some in _in_turns(rows):
-        for column, values in zip(columns.values(), zip(*some, strict=True), strict=True):
-            column.extend(values)
-    return columns
-
-
 def _in_turns(rows: CursorResult[Any]) -> Iterator[Sequence[Any]]:
     """Yield some rows at a time. In between other threads may run: the event loop, where this is not its thread."""
     for some in rows.partitions(ROWS_AT_ONCE):

@@ -18,9 +18,9 @@ from app.tracing.opening import Tracing, open_tracing
 from app.worker.alerting.jobs import AlertWatch, WebhookTeller
 from app.worker.alerting.webhook import Webhooks
 from app.worker.archiver import ArchiverJob
-from app.worker.asked_days import AskedDaysJob
 from app.worker.autopilot import AutopilotJob
 from app.worker.connections import Connections
+from app.worker.days import DaysJob
 from app.worker.drift_watch import DriftWatch
 from app.worker.evaluation_runs import EvaluationRunner, run_in_process
 from app.worker.event_inbox import EventInbox
@@ -76,6 +76,7 @@ from decisioning.policies.store_facts import choose_features
 from decisioning.policies.store_roster import RosterFeed
 from decisioning.privacy.store_retention import Retention
 from decisioning.recovery.store_rebuild import Rebuilder
+from decisioning.reporting.days.store_roll_up import DaysOfReports
 from decisioning.reporting.store_alert_checks import AlertChecks
 from decisioning.reporting.store_alerts import AlertStore
 from decisioning.reporting.store_asked_days import AskedDays
@@ -132,7 +133,8 @@ async def run_worker(settings: Settings) -> None:
         "retention": RetentionJob(
             Retention(to.patient, parse_retention(settings.retention)), CatalogueStore(to.engine)
         ).round,
-        "days of hold-outs": AskedDaysJob(AskedDays(to.patient), lambda: functions.has_others).round,
+        "days of hold-outs": DaysJob(AskedDays(to.patient), lambda: functions.has_others).round,
+        "days of reports": DaysJob(DaysOfReports(to.patient), lambda: functions.has_others).round,
         "identifiers": IdentifierJob(IdentifierIndexes(to.patient), CatalogueStore(to.engine)).round,
         **_make_upkeep_jobs(to, rebuilder, functions, claim),
     }

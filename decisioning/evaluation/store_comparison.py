@@ -69,6 +69,10 @@ ORDER BY s.decided_at, s.decision_id, s.rank
 """
 
 
+# The planner does not know how many decisions are live, takes them for few, and would read and sort all of the window.
+_BY_INDEX = tuple(text(f"SET LOCAL enable_{way} = off") for way in ("seqscan", "bitmapscan", "sort"))
+
+
 class ComparisonReader:
     """Reads a window of the log. Methods raise ``PostgresUnavailable``."""
 
@@ -92,4 +96,6 @@ class ComparisonReader:
 
     async def _rows(self, query: str, window: Window, **values: Any) -> list[dict[str, Any]]:
         async with transaction(self._engine) as connection:
+            for setting in _BY_INDEX:
+                await connection.execute(setting)
             return to_dicts(await connection.execute(text(query), asdict(window) | values))

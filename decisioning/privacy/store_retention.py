@@ -42,6 +42,7 @@ _TIME |= {
     "customer_notes": "written_at",
     "asked_days": "day",
     "fired_customers": "fired_at",
+    "calibration_days": "day",
     "lifted_signals": "to_timestamp(lifted_ms / 1000.0)",
 }
 _MONTHS = """
@@ -177,6 +178,7 @@ class Retention:
                     if what == "log":
                         due.append(_Due("days of customers who asked", ("asked_days",), end))
                         due.append(_Due("customers for whom triggers fired", ("fired_customers",), end))
+                        due.append(_Due("days of predictions", ("calibration_days",), end))
             # What is too old for a partition of its own, as imported history may be.
             due += [
                 _Due(f"{table} without a month", (f"{table}_default",), before, of=table) for table in tables

@@ -1,7 +1,10 @@
 """The report on calibration: what policies predicted, against what came of it, in bins and by group. Pure."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from bandits.intervals import wilson_interval
 
@@ -9,6 +12,39 @@ CalibrationDimension = Literal["day", "week", "month", "offer", "channel", "plac
 DIMENSIONS: tuple[CalibrationDimension, ...] = get_args(CalibrationDimension)
 SUMS = ("observed", "accepted", "predicted", "squared")
 """Sums over offers whose reward window is closed: their number, acceptances, propensities, and squared errors."""
+
+_FLOATS = ">f8"
+"""Predictions as Postgres writes them."""
+
+
+def bin_predictions(taken: bytes, others: bytes, bins: int) -> list[dict[str, Any]]:
+    """Put predictions of accepted offers (``taken``) and of ``others`` into bins of as many offers each.
+
+    Both are floats of 8 bytes, big-endian. Returns rows with ``bin``, ``SUMS``, ``least`` and ``largest``, in the order
+    of bins. Equal predictions are in one bin, so there may be fewer than ``bins``.
+    """
+    predicted = np.concatenate([np.frombuffer(some, _FLOATS).astype(np.float64) for some in (taken, others)])
+    if not len(predicted):
+        return []
+    accepted = np.zeros(len(predicted), np.int64)
+    accepted[: len(taken) // 8] = 1
+    order = np.argsort(predicted, kind="stable")
+    predicted, accepted = predicted[order], accepted[order]
+    edges = [predicted[math.ceil(part / bins * len(predicted)) - 1] for part in range(1, bins)]
+    places = np.searchsorted(np.array(edges, np.float64), predicted, side="right")
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    ends = np.append(starts[1:], len(predicted))
+    columns = {
+        "bin": places[starts],
+        "observed": ends - starts,
+        "accepted": np.add.reduceat(accepted, starts),
+        "predicted": np.add.reduceat(predicted, starts),
+        "squared": np.add.reduceat((predicted - accepted) ** 2, starts),
+        "least": predicted[starts],
+        "largest": predicted[ends - 1],
+    }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def calibration_bins(counted: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

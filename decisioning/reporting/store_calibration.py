@@ -1,35 +1,68 @@
-"""Predictions and results of closed reward windows in Postgres, counted in bins of as many offers each."""
+"""Predictions and results of closed reward windows in Postgres: days that are rolled up, and the rest from the log."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from decisioning.reporting.calibration_report import CalibrationDimension
+from decisioning.errors import Invalid
+from decisioning.reporting.calibration_report import CalibrationDimension, bin_predictions
+from decisioning.reporting.days.store_report_days import find_report_days
 from decisioning.reporting.offer_report import PERIODS, ReportScope
-from decisioning.reporting.store_offer_report import PLACEMENTS, SPAN, TOLD, run_report
-
-_MORE = ", max(x.estimate) AS estimate, max(x.policy) AS policy, max(x.placement) AS placement"
-# Offers with equal predictions are in one bin, so there may be fewer bins than were asked for.
-_COUNT = f"""
-WITH span AS MATERIALIZED ({SPAN}), told AS ({TOLD.format(more=_MORE)}), closed AS MATERIALIZED (
-    SELECT t.estimate, cast(t.accepted AS integer) AS accepted, t.decided_at AS at, t.offer_id AS offer, t.policy,
-        t.placement, p.channel
-    FROM told AS t LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = t.placement
-    WHERE t.estimate IS NOT NULL AND NOT coalesce(t.withdrawn, false)
-        AND (t.accepted OR t.rejected OR t.ignored){{filters}}
-), edges AS (
-    SELECT percentile_disc(cast(:fractions AS float[])) WITHIN GROUP (ORDER BY estimate) AS at_least FROM closed
-), named AS (
-    SELECT {{columns}}width_bucket(c.estimate, e.at_least) AS bin, c.estimate, c.accepted
-    FROM closed AS c CROSS JOIN edges AS e
+from decisioning.reporting.store_offer_report import (
+    DAY_IN_ZONE,
+    IN_DAYS,
+    IN_ZONE,
+    PLACEMENTS,
+    TOLD,
+    bounded_report,
+    check_size,
+    run_report,
 )
-SELECT {{names}}, bin, count(*) AS observed, sum(accepted) AS accepted, sum(estimate) AS predicted,
-    sum((estimate - accepted) ^ 2) AS squared, min(estimate) AS least, max(estimate) AS largest
-FROM named GROUP BY GROUPING SETS (({{names}}), (bin)) ORDER BY {{names}}, bin LIMIT :most
+from storage.postgres import to_dicts
+
+MAX_PREDICTIONS = 5_000_000
+"""A report has at most so many predictions of days that are rolled up: 40 MB of them."""
+_MORE = ", max(x.estimate) AS estimate, max(x.policy) AS policy, max(x.placement) AS placement"
+
+
+def predictions(decided: str) -> str:
+    """Write the query of what was predicted for each offer whose window is closed, and came of it, from the log.
+
+    ``decided``: a condition on ``x.decided_at``.
+    """
+    return f"""
+SELECT t.decided_at AS at, t.placement, t.policy, t.offer_id, t.estimate, cast(t.accepted AS integer) AS accepted
+FROM ({TOLD.format(more=_MORE, decided=decided)}) AS t
+WHERE t.estimate IS NOT NULL AND NOT coalesce(t.withdrawn, false) AND (t.accepted OR t.rejected OR t.ignored)
 """
-_COLUMNS = {p: f"cast(date_trunc('{p}', c.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS}
+
+
+_NOTHING = "cast('' AS bytea)"
+# The predictions themselves come with the sums, since bins have as many offers each, which no sums tell.
+_COUNT = f"""
+SELECT {{columns}}, cast(sum(c.observed) AS bigint) AS observed, cast(sum(c.accepted) AS bigint) AS accepted,
+    sum(c.predicted) AS predicted, sum(c.squared) AS squared, string_agg(c.taken, {_NOTHING}) AS taken,
+    string_agg(c.others, {_NOTHING}) AS others
+FROM (
+    SELECT {DAY_IN_ZONE} AS at, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others
+    FROM calibration_days WHERE {IN_DAYS}
+    UNION ALL
+    SELECT at {IN_ZONE}, placement, policy, offer_id, 1, accepted, estimate, (estimate - accepted) ^ 2,
+        CASE WHEN accepted = 1 THEN float8send(estimate) ELSE {_NOTHING} END,
+        CASE WHEN accepted = 1 THEN {_NOTHING} ELSE float8send(estimate) END
+    FROM ({{logged}}) AS l
+) AS c LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement
+WHERE true{{filters}} GROUP BY {{names}} ORDER BY {{names}} LIMIT :most
+"""
+_SIZE = f"""
+SELECT coalesce(sum(c.observed), 0) FROM calibration_days AS c
+LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement WHERE c.{IN_DAYS}{{filters}}
+"""
+_COLUMNS: dict[str, str] = {p: f"cast(date_trunc('{p}', c.at) AS date)" for p in PERIODS}
+_COLUMNS |= {"offer": "c.offer_id", "channel": "p.channel"}
 
 
 async def calibration_counts(
@@ -44,26 +77,46 @@ async def calibration_counts(
     """Count predictions and results of offers whose window is closed, by ``by``, and of all of them by bin.
 
     ``channels``: by placement. ``policy``: a name, or ``name@version``. Returns the rows of bins, which have a ``bin``,
-    and of groups, in which that is ``None``: with the dimensions by name, ``SUMS``, and the ``least`` and ``largest``
-    prediction. Raises ``Invalid`` and ``PostgresUnavailable``.
+    ``SUMS``, and the ``least`` and ``largest`` prediction, and of groups, in which ``bin`` is ``None``: with the
+    dimensions by name, and ``SUMS``. Raises ``Invalid`` and ``PostgresUnavailable``.
     """
-    filters = {"offer": scope.offer, "placement": scope.placement, "policy": policy, "channel": channel}
-    conditions = {name: f"t.{name}" for name in ("placement", "policy")}
-    conditions |= {"offer": "t.offer_id", "channel": "p.channel"}
+    given = {"offer": scope.offer, "placement": scope.placement, "policy": policy, "channel": channel}
+    conditions = {name: _COLUMNS.get(name, f"c.{name}") for name in given}
     if policy is not None and "@" not in policy:
-        conditions["policy"] = "split_part(t.policy, '@', 1)"
-    given = [f" AND {conditions[name]} = :{name}" for name, value in filters.items() if value is not None]
-    statement = _COUNT.format(
-        filters="".join(given),
-        columns="".join(f'{_COLUMNS.get(name, f"c.{name}")} AS "{name}", ' for name in by),
-        names=", ".join(f'"{name}"' for name in by),
+        conditions["policy"] = "split_part(c.policy, '@', 1)"
+    filters = "".join(
+        f" AND {conditions[name]} = :{name}" for name, value in given.items() if value is not None
     )
-    values = filters | {
-        "since": scope.since,
-        "until": scope.until,
+    values = given | {
         "zone": scope.zone,
-        "fractions": [part / bins for part in range(1, bins)],
         "placement_ids": [*channels],
         "channels": [*channels.values()],
     }
-    return await run_report(engine, text(statement), values)
+    async with bounded_report(engine) as connection:
+        days = await find_report_days(connection, scope, by)
+        values |= days.values()
+        await _check_predictions(connection, _SIZE.format(filters=filters), values)
+        statement = _COUNT.format(
+            columns=", ".join(f'{_COLUMNS.get(name, f"c.{name}")} AS "{name}"' for name in by),
+            logged=predictions(days.left_over("x.decided_at")),
+            filters=filters,
+            names=", ".join(str(place) for place in range(1, len(by) + 1)),
+        )
+        groups = await run_report(connection, text(statement), values, to_dicts)
+    check_size(len(groups))
+    return await asyncio.to_thread(_with_bins, groups, bins)
+
+
+async def _check_predictions(connection: AsyncConnection, size: str, values: Mapping[str, Any]) -> None:
+    statement = text(size)
+    found = await connection.scalar(statement, {name: values[name] for name in statement._bindparams})
+    if found > MAX_PREDICTIONS:
+        raise Invalid(
+            "since",
+            f"the report has {found} predictions, more than {MAX_PREDICTIONS}: name less time with since and until",
+        )
+
+
+def _with_bins(groups: Sequence[dict[str, Any]], bins: int) -> list[dict[str, Any]]:
+    taken, others = (b"".join(row.pop(name) for row in groups) for name in ("taken", "others"))
+    return [*(row | {"bin": None} for row in groups), *bin_predictions(taken, others, bins)]

@@ -1,46 +1,52 @@
-"""The report on offers in Postgres: counts of closed reward windows, from the roll-up, or from the log.
+"""The report on offers in Postgres: counts of closed reward windows, from the roll-ups, or from the log.
 
-The log is read for what the roll-up does not tell apart.
+Days that are rolled up are read by day, other times by hour; the log is read for what roll-ups do not tell apart.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import date
 from typing import Any, TypeVar
 
+import msgspec
+import numpy as np
 from sqlalchemy import CursorResult, TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Invalid
 from decisioning.log.store_sql import GROUP_OF, square_of
 from decisioning.model.deciders import HISTORY
+from decisioning.reporting.days.store_report_days import ReportDays, find_report_days
 from decisioning.reporting.offer_report import COUNTS, PERIODS, SQUARES, Dimension, ReportScope
 from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
-from storage.postgres import to_columns, to_dicts
 
 Rows = TypeVar("Rows")
 
 MAX_ROWS = 10_000
-_CLOSED = "accepted_closed + rejected_closed + ignored + unobserved"
-_ROLLED_UP = f"""
-SELECT hour AS at, placement, policy, offer_id, grp,
-    {_CLOSED} AS decided, decided - ({_CLOSED}) AS open, presented_closed AS presented, clicked_closed AS clicked,
-    accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved, value_closed AS value,
-    value_squares_closed AS value_squares, {_CLOSED} - squared_closed AS unsquared
-FROM acceptance WHERE {{range}}
+_ROLLED_UP = """
+SELECT {at} AS at, placement, policy, offer_id, grp, decided AS chosen, presented_closed AS presented,
+    clicked_closed AS clicked, accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved,
+    value_closed AS value, value_squares_closed AS value_squares, squared_closed AS squared
+FROM {table} WHERE {range}{filters}
 """
-SPAN = """
+IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
+DAY_IN_ZONE = "cast(day AS timestamp)"
+"""A time of a day that is read as a whole: wherever the zone is, some of the day of UTC is that day there."""
+IN_DAYS = "day = ANY(cast(:days AS date[]))"
+_SPAN = """
 SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
     coalesce(cast(:until AS timestamptz), 'infinity') AS stop
 """
 _LOGGED = f"""
-SELECT d.decided_at AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
+SELECT d.decided_at {IN_ZONE} AS at, d.placement, d.policy, o.offer ->> 'offer_id' AS offer_id, {GROUP_OF} AS grp,
     o.offer -> 'treatment' ->> 'treatment_id' AS treatment, d.header -> 'segments' AS segments,
-    cast(c.closed AS integer) AS decided, cast(NOT c.closed AS integer) AS open,
+    1 AS chosen, cast(c.closed AS integer) AS squared,
     cast(c.closed AND t.presented AS integer) AS presented, cast(c.closed AND t.clicked AS integer) AS clicked,
     cast(c.closed AND t.accepted AS integer) AS accepted, cast(c.closed AND t.rejected AS integer) AS rejected,
     cast(c.closed AND t.ignored AS integer) AS ignored, cast(c.closed AND t.unobserved AS integer) AS unobserved,
     CASE WHEN c.closed THEN t.value ELSE 0 END AS value,
-    CASE WHEN c.closed THEN {square_of("t.value")} ELSE 0 END AS value_squares, 0 AS unsquared
+    CASE WHEN c.closed THEN {square_of("t.value")} ELSE 0 END AS value_squares
 FROM decisions AS d CROSS JOIN LATERAL jsonb_array_elements(d.header -> 'offers') AS o (offer)
 LEFT JOIN told AS t ON t.decision_id = d.decision_id AND t.decided_at = d.decided_at
     AND t.offer_id = o.offer ->> 'offer_id'
@@ -60,15 +66,14 @@ SELECT x.decision_id, x.decided_at, x.offer_id, bool_or(x.outcome = 'withdrawn')
     bool_or(x.outcome = 'expired' AND x.reward IS NOT NULL OR x.outcome = 'closed' AND x.reward IS NULL) AS ignored,
     bool_or(x.outcome = 'expired' AND x.reward IS NULL) AS unobserved,
     coalesce(sum(x.value) FILTER (WHERE x.outcome = 'accepted' AND NOT x.late), 0) AS value{{more}}
-FROM outcomes AS x
-WHERE x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT stop FROM span)
-GROUP BY 1, 2, 3
+FROM outcomes AS x WHERE {{decided}} GROUP BY 1, 2, 3
 """
-"""What was told of each offer decided in ``SPAN``. ``more``: further columns of ``outcomes AS x``, with a comma."""
+"""What was told of each offer. ``more``: further columns of ``outcomes AS x``, with a comma. ``decided``: when."""
+_IN_SPAN = "x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT stop FROM span)"
 _OFFERS = "unnest(cast(:offer_ids AS text[]), cast(:groups AS text[]), cast(:goals AS text[]))"
 PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
 _COLUMNS: Mapping[Dimension, str] = {
-    **{p: f"cast(date_trunc('{p}', r.at AT TIME ZONE cast(:zone AS text)) AS date)" for p in PERIODS},
+    **{p: f"cast(date_trunc('{p}', r.at) AS date)" for p in PERIODS},
     "offer": "r.offer_id",
     "group": "o.grp",
     "goal": "o.goal",
@@ -79,6 +84,15 @@ _COLUMNS: Mapping[Dimension, str] = {
     "policy": "r.policy",
     "control_group": "r.grp",
 }
+_FIGURES = (*COUNTS, *SQUARES)
+_CLOSED = "a.accepted + a.rejected + a.ignored + a.unobserved"
+_DERIVED = {
+    "decided": _CLOSED,
+    "open": f"a.chosen - ({_CLOSED})",
+    "unsquared": f"{_CLOSED} - a.squared",
+}
+"""Figures that are computed of sums: of each row they would take as long as the sums do."""
+_SUMMED = ("chosen", *(name for name in _FIGURES if name not in _DERIVED), "squared")
 _FLOATS = {"value", "value_squares"}
 _FILTERS = {"offer": "offer_id", "placement": "placement"}
 
@@ -97,7 +111,6 @@ async def offer_counts(
     rows, and ``PostgresUnavailable``.
     """
     names = [*by] if "control_group" in by else [*by, "control_group"]
-    statement = text(_statement(names, scope))
     values: dict[str, Any] = {
         "since": scope.since,
         "until": scope.until,
@@ -110,41 +123,39 @@ async def offer_counts(
         "placement_ids": [*channels],
         "channels": [*channels.values()],
     }
-    way_out = ", or leave out treatment and segment, which are read from the log"
-    columns = await _run(engine, statement, values, to_columns, way_out)
-    _check_size(len(columns["control_group"]))
+    async with bounded_report(
+        engine, ", or leave out treatment and segment, which are read from the log"
+    ) as connection:
+        days = None if scope.needs_log(names) else await find_report_days(connection, scope, names)
+        values |= {} if days is None else days.values()
+        columns = await run_report(connection, text(_statement(names, scope, days)), values, _read_columns)
+    check_size(len(columns["control_group"]))
     return columns
 
 
-async def run_report(
-    engine: AsyncEngine, statement: TextClause, values: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Run the statement of a report with those of the ``values`` that it names, ``most`` (rows) among them.
+def bounded_report(engine: AsyncEngine, way_out: str = "") -> AbstractAsyncContextManager[AsyncConnection]:
+    """Give a connection for a report. ``way_out``: besides naming less time.
 
-    Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS`` rows, and
-    ``PostgresUnavailable``.
+    Raises ``Invalid`` if a statement takes longer than ``TIMEOUT_S``, and ``PostgresUnavailable``.
     """
-    rows = await _run(engine, statement, values, to_dicts)
-    _check_size(len(rows))
-    return rows
+    return bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}")
 
 
-async def _run(
-    engine: AsyncEngine,
+async def run_report(
+    connection: AsyncConnection,
     statement: TextClause,
     values: Mapping[str, Any],
     read: Callable[[CursorResult[Any]], Rows],
-    way_out: str = "",
 ) -> Rows:
-    """Run the statement of a report, and read its rows in a thread. ``way_out``: besides naming less time."""
-    async with bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}") as connection:
-        needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
-        found = await connection.execute(statement, needed)
-        # They have all come, so reading them waits for nothing; of thousands it holds up whoever else is served.
-        return await asyncio.to_thread(read, found)
+    """Run a report with those of the ``values`` that it names, ``most`` (rows) among them, and read it in a thread."""
+    needed = {name: {**values, "most": MAX_ROWS + 1}[name] for name in statement._bindparams}
+    found = await connection.execute(statement, needed)
+    # They have all come, so reading them waits for nothing; of thousands it holds up whoever else is served.
+    return await asyncio.to_thread(read, found)
 
 
-def _check_size(rows: int) -> None:
+def check_size(rows: int) -> None:
+    """Raise ``Invalid`` if a report has more than ``MAX_ROWS`` rows."""
     if rows > MAX_ROWS:
         raise Invalid(
             "by",
@@ -152,22 +163,26 @@ def _check_size(rows: int) -> None:
         )
 
 
-def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
-    """Write the statement for dimensions. Only names of this module and of ``Dimension`` become a part of it."""
-    bounds = {"since": "hour >= :since", "until": "hour < :until"}
-    given = [condition for name, condition in bounds.items() if getattr(scope, name) is not None]
-    filters = [f"{column} = :{name}" for name, column in _FILTERS.items() if getattr(scope, name) is not None]
-    in_range = " AND ".join(["true", *given, *filters])
-    log_filters = "".join(
-        f" AND {'d.placement' if name == 'placement' else 'o.offer ->> ' + repr(column)} = :{name}"
-        for name, column in _FILTERS.items()
-        if getattr(scope, name) is not None
-    )
-    if scope.needs_log(names):
-        common = f"WITH span AS MATERIALIZED ({SPAN}), told AS ({TOLD.format(more='')}) "
-        rows = _LOGGED.format(log_filters=log_filters)
+def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays | None) -> str:
+    """Write the statement for dimensions. Only names of this module and of ``Dimension`` become a part of it.
+
+    ``days``: what is rolled up; ``None`` if the log is to be read.
+    """
+    given = {name: column for name, column in _FILTERS.items() if getattr(scope, name) is not None}
+    if days is None:
+        common = f"WITH span AS MATERIALIZED ({_SPAN}), told AS ({TOLD.format(more='', decided=_IN_SPAN)}) "
+        in_log = {name: f"o.offer ->> {column!r}" for name, column in given.items()}
+        in_log |= {"placement": "d.placement"} if "placement" in given else {}
+        rows = _LOGGED.format(log_filters=_all_equal(in_log))
     else:
-        common, rows = "", _ROLLED_UP.format(range=in_range)
+        common, filters = "", _all_equal(given)
+        rows = " UNION ALL ".join(
+            _ROLLED_UP.format(at=at, table=table, range=in_range, filters=filters)
+            for at, table, in_range in (
+                (DAY_IN_ZONE, "acceptance_days", IN_DAYS),
+                (f"hour {IN_ZONE}", "acceptance", days.left_over("hour")),
+            )
+        )
     joins = [f"({rows}) AS r"]
     if {"group", "goal"} & {*names}:
         joins.append(f"LEFT JOIN {_OFFERS} AS o (offer_id, grp, goal) ON o.offer_id = r.offer_id")
@@ -177,8 +192,38 @@ def _statement(names: Sequence[Dimension], scope: ReportScope) -> str:
         joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
     columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)
     ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
-    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in (*COUNTS, *SQUARES))
-    return (
-        f"{common}SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
-        f" HAVING sum(decided) + sum(open) > 0 ORDER BY {ordinals} LIMIT :most"
+    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
+    rows = (
+        f"SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
+        f" HAVING sum(chosen) > 0 ORDER BY {ordinals} LIMIT :most"
     )
+    # The driver makes rows in the event loop, thousands of them for some time. A column it only hands on.
+    columns = ", ".join(f'cast(json_agg(a."{name}") AS text) AS "{name}"' for name in names)
+    figures = ", ".join(
+        f"string_agg({_send(name)}({_DERIVED.get(name, f'a.{name}')}), cast('' AS bytea)) AS {name}"
+        for name in _FIGURES
+    )
+    return f"{common}SELECT {columns}, {figures} FROM ({rows}) AS a"
+
+
+def _send(figure: str) -> str:
+    return "float8send" if figure in _FLOATS else "int8send"
+
+
+def _read_columns(found: CursorResult[Any]) -> dict[str, list[Any]]:
+    """Return the columns of the one row that has each as a whole: a figure as its bytes, a dimension as JSON."""
+    return {name: _read_column(name, whole) for name, whole in found.one()._mapping.items()}
+
+
+def _read_column(name: str, whole: Any) -> list[Any]:
+    if whole is None:
+        return []
+    if name in _FIGURES:
+        values: list[Any] = np.frombuffer(whole, ">f8" if name in _FLOATS else ">i8").tolist()
+        return values
+    return msgspec.json.decode(whole, type=list[date] if name in PERIODS else list[str | None])
+
+
+def _all_equal(columns: Mapping[str, str]) -> str:
+    """Write the conditions that columns have the values of the parameters by whose names they come."""
+    return "".join(f" AND {column} = :{name}" for name, column in columns.items())

@@ -199,7 +199,7 @@ async def test_what_cannot_be_is_refused(
 async def test_a_report_that_takes_too_long_is_refused(
     predicted: tuple[Nextbest, list[Prediction]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = store_calibration._COUNT.replace("count(*) AS", "count(pg_sleep(9)) AS")
+    slow = store_calibration._COUNT.replace("WHERE true", "WHERE pg_sleep(9) IS NOT NULL")
     monkeypatch.setattr(store_calibration, "_COUNT", slow)
     monkeypatch.setattr("decisioning.reporting.store_offer_report.TIMEOUT_S", 0.05)
     problem_of(await predicted[0].api.call("GET", "/v1/reports/calibration"), 422, "since")

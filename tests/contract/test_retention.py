@@ -65,9 +65,14 @@ async def test_months_that_are_too_old_are_dropped_and_replays_that_need_them_re
             "INSERT INTO fired_customers VALUES (:at, 'someone', '{}', 1, 'home', 'web', NULL) RETURNING 1"
         )
         await rows(shop, fired, at=at)
-    assert (
-        await job(shop, "log:75").enforce() == 4
-    )  # the month, firings of it, and two tables of what has none
+        predicted = (
+            "INSERT INTO calibration_days VALUES (:day, 'home', 'p@1', 'gold', 1, 1, 0.5, 0.25, '', '')"
+            " RETURNING 1"
+        )
+        await rows(shop, predicted, day=at.date())
+    # The month, firings and predictions of it, and two tables of what has none.
+    assert await job(shop, "log:75").enforce() == 5
+    assert [row[0] for row in await rows(shop, "SELECT day FROM calibration_days")] == [NOW.date()]
     assert [row[0] for row in await rows(shop, "SELECT fired_at FROM fired_customers")] == [NOW]
     assert await customers(shop) == {"present", "young enough", "later"}
     assert [
@@ -77,6 +82,7 @@ async def test_months_that_are_too_old_are_dropped_and_replays_that_need_them_re
     told = (await shop.api.ok("GET", "/v1/privacy/retention", role="ops"))["removed"]
     assert sorted(one["what"] for one in told) == [
         "customers for whom triggers fired",
+        "days of predictions",
         "decisions without a month",
         "log",
         "outcomes without a month",

@@ -427,7 +427,10 @@ def test_a_customer_is_found_by_a_number_and_chosen_among_several(browser: Brows
     wait_until(is_ready, "a worker to make the index")
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")
-        field, found = page.get_by_label("Customer id, alias or number"), page.get_by_test_id("found-customers")
+        field, found = (
+            page.get_by_label("Customer id, alias or number"),
+            page.get_by_test_id("found-customers"),
+        )
         for asked in ("600 own", f" {visitor} "):
             field.fill(asked)
             page.keyboard.press("Enter")

@@ -129,6 +129,8 @@ COVERED = {
     "decisioning/reporting/store_holdout_report.py": "contract/test_holdout_report.py",
     "decisioning/reporting/store_offer_report.py": "contract/test_offer_report.py",
     "decisioning/reporting/over_time/store_policy_selections.py": "contract/test_arms_api.py",
+    "decisioning/reporting/store_calibration.py": "contract/test_calibration_report.py",
+    "decisioning/reporting/days/store_roll_up.py": "contract/test_report_days.py",
     "decisioning/evaluation/store_shadows.py": "contract/test_shadows.py",
     "bandits/regression/linearisation.py": "unit/decisioning/learning/test_linearisation.py",
     "app/api/catalogue/trigger_schemas.py": "contract/test_triggers.py",

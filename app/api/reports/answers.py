@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
+import msgspec
 from fastapi import Response
-from pydantic_core import to_json
 
 from storage.postgres import ROWS_AT_ONCE
 
 Item = TypeVar("Item")
+_ENCODER = msgspec.json.Encoder()
 Report = tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]
 """A report without its rows, and these."""
 
@@ -26,8 +27,8 @@ async def json_answer(make: Callable[[], Report]) -> Response:
 
 def write_json(report: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Write a report, which has at least one member, and its ``rows``, which come last."""
-    parts = [to_json(some)[1:-1] for some in in_turns(rows)]
-    return to_json(report)[:-1] + b',"rows":[' + b",".join(parts) + b"]}"
+    parts = [_ENCODER.encode(some)[1:-1] for some in in_turns(rows)]
+    return _ENCODER.encode(report)[:-1] + b',"rows":[' + b",".join(parts) + b"]}"
 
 
 def in_turns(items: Iterable[Item]) -> Iterator[list[Item]]:

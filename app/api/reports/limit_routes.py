@@ -50,7 +50,7 @@ class LimitsReport(BaseModel):
         }
     )
 
-    customers: int = Field(description="how many there are")
+    customers: int = Field(description="how many there are; of more than 100,000, about")
     looked_at: int
     any: CustomersAtLimit = Field(description="at one of `policies` or at `preferences`")
     preferences: CustomersAtLimit = Field(description="at a frequency that they asked for themselves")

@@ -46,7 +46,7 @@ class PreviewAnswer(BaseModel):
     expression: str
     matching: int
     sample: int
-    customers: int
+    customers: int = Field(description="how many there are; of more than 100,000, about")
     exact: bool
     share: float | None
     estimate: Estimate

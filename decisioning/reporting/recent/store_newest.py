@@ -12,11 +12,17 @@ from decisioning.reporting.store_bounds import TIMEOUT_S
 from storage.clock import to_datetime
 from storage.postgres import transaction
 
+# Of each placement by itself, by its index from the newest on: of all together the whole day would be sorted.
 _NEWEST = text("""
-SELECT d.bucket, d.position, d.header::text AS header, d.candidates, d.priors, d.factors FROM decisions AS d
-WHERE d.placement = ANY(:placements) AND d.decided_at >= now() - interval '1 day' AND d.header ->> 'source' = 'live'
-    AND NOT EXISTS (SELECT FROM outcomes AS x WHERE x.decision_id = d.decision_id AND x.decided_at = d.decided_at
-        AND x.outcome = 'withdrawn')
+SELECT d.bucket, d.position, d.header::text AS header, d.candidates, d.priors, d.factors
+FROM unnest(cast(:placements AS text[])) AS p (placement) CROSS JOIN LATERAL (
+    SELECT * FROM decisions AS of_placement
+    WHERE of_placement.placement = p.placement AND decided_at >= now() - interval '1 day'
+        AND header ->> 'source' = 'live'
+        AND NOT EXISTS (SELECT FROM outcomes AS x WHERE x.decision_id = of_placement.decision_id
+            AND x.decided_at = of_placement.decided_at AND x.outcome = 'withdrawn')
+    ORDER BY decided_at DESC, decision_id LIMIT :size
+) AS d
 ORDER BY d.decided_at DESC, d.decision_id LIMIT :size
 """)
 _TOLD = text("""

@@ -1,24 +1,32 @@
-"""The roll-up that reports on hold-outs read: once an hour, days whose reward windows are closed are added."""
+"""The roll-ups by day that reports read: once an hour, days whose reward windows are closed are added."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
-from decisioning.reporting.store_asked_days import AskedDays
 from storage import clock
 
 INTERVAL_S = 3600.0
 OTHERS_S = 60.0
 
 
+class Days(Protocol):
+    """A roll-up by day."""
+
+    async def roll_up(self, now: datetime) -> int:
+        """Roll up what can be; return how many days were. Raises ``PostgresUnavailable``."""
+
+
 @dataclass
-class AskedDaysJob:
+class DaysJob:
     """Rolls days up again and again; of several workers, one is at it at a time.
 
     ``has_others``: whether processes of another version may be running. One that does not know the roll-up would
-    archive and erase beside it.
+    archive, erase and remove beside it.
     """
 
-    days: AskedDays
+    days: Days
     has_others: Callable[[], bool]
 
     async def round(self) -> float:

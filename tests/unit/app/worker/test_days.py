@@ -1,10 +1,8 @@
 """Days are rolled up only where all processes know what that is."""
 
 from datetime import datetime
-from typing import cast
 
-from app.worker.asked_days import INTERVAL_S, OTHERS_S, AskedDaysJob
-from decisioning.reporting.store_asked_days import AskedDays
+from app.worker.days import INTERVAL_S, OTHERS_S, DaysJob
 
 
 async def test_nothing_is_rolled_up_while_another_version_runs() -> None:
@@ -16,6 +14,6 @@ async def test_nothing_is_rolled_up_while_another_version_runs() -> None:
             return 1
 
     others = iter((True, True, False))
-    job = AskedDaysJob(cast(AskedDays, Days()), lambda: next(others))
+    job = DaysJob(Days(), lambda: next(others))
     assert [await job.round() for _ in range(3)] == [OTHERS_S, OTHERS_S, INTERVAL_S]
     assert len(rolled_up) == 1

@@ -1,0 +1,1 @@
+"""What reports read of whole days (UTC), rolled up once their reward windows are closed."""

@@ -1,0 +1,132 @@
+"""Rolls days up for the reports on offers and on calibration, which read them in place of hours and of the log.
+
+A day (UTC) is rolled up once all of its reward windows are closed. Whatever changes the roll-up by hour afterwards
+takes its mark away, by triggers of the table, and it is rolled up anew; until then it is read by hour.
+"""
+
+import logging
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from decisioning.model.deciders import HISTORY
+from decisioning.reporting.store_asked_days import DAY, start_of
+from decisioning.reporting.store_calibration import predictions
+from storage.errors import PostgresUnavailable
+from storage.locks import ARCHIVER_LOCK, REPORT_DAYS_LOCK
+from storage.postgres import transaction
+
+log = logging.getLogger(__name__)
+
+SURELY_CLOSED = timedelta(days=368)
+"""No reward window is open for so long: whatever the roll-up by hour says, nothing more is waited for."""
+
+_COUNTS = (
+    "decided",
+    "presented_closed",
+    "clicked_closed",
+    "accepted_closed",
+    "rejected_closed",
+    "ignored",
+    "unobserved",
+    "value_closed",
+    "value_squares_closed",
+    "squared_closed",
+)
+_DAY_OF_HOUR = "cast(a.hour AT TIME ZONE 'UTC' AS date)"
+# Each day is found by the index on hours; there may be many millions of them.
+_DUE = text(f"""
+WITH RECURSIVE days AS (
+    (SELECT {_DAY_OF_HOUR} AS day FROM acceptance AS a ORDER BY a.hour LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT {_DAY_OF_HOUR} FROM acceptance AS a
+        WHERE a.hour >= cast(d.day + 1 AS timestamp) AT TIME ZONE 'UTC' ORDER BY a.hour LIMIT 1
+    ) FROM days AS d WHERE d.day IS NOT NULL
+)
+SELECT day FROM days AS d
+WHERE day < cast(:today AS date) AND NOT EXISTS (SELECT FROM report_days AS r WHERE r.done AND r.day = d.day)
+ORDER BY day DESC
+""")
+_IN_DAY = "{0} >= cast(:start AS timestamptz) AND {0} < cast(:stop AS timestamptz)"
+_OPEN = text(f"""
+SELECT coalesce(sum(decided - accepted_closed - rejected_closed - ignored - unobserved), 0) > 0
+FROM acceptance WHERE {_IN_DAY.format("hour")} AND policy <> '{HISTORY}'
+""")
+# Whoever archives, or makes the hours anew, would not see the mark, and so could not take it away.
+_WAIT_FOR_ARCHIVER = text("SELECT pg_advisory_xact_lock(:lock)")
+_WAIT_FOR_REBUILD = text("LOCK TABLE acceptance IN ACCESS SHARE MODE")
+_BEGIN = text("INSERT INTO report_days VALUES (:day) ON CONFLICT (day) DO UPDATE SET done = false")
+_CLEAR = (
+    text("DELETE FROM acceptance_days WHERE day = :day"),
+    text("DELETE FROM calibration_days WHERE day = :day"),
+)
+_FILL = (
+    text(f"""
+INSERT INTO acceptance_days (day, placement, policy, offer_id, grp, {", ".join(_COUNTS)})
+SELECT cast(:day AS date), placement, policy, offer_id, grp, {", ".join(f"sum({name})" for name in _COUNTS)}
+FROM acceptance WHERE {_IN_DAY.format("hour")} GROUP BY placement, policy, offer_id, grp
+"""),
+    text(f"""
+INSERT INTO calibration_days (day, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others)
+SELECT cast(:day AS date), placement, policy, offer_id, count(*), sum(accepted), sum(estimate),
+    sum((estimate - accepted) ^ 2),
+    coalesce(string_agg(float8send(estimate), cast('' AS bytea)) FILTER (WHERE accepted = 1), cast('' AS bytea)),
+    coalesce(string_agg(float8send(estimate), cast('' AS bytea)) FILTER (WHERE accepted = 0), cast('' AS bytea))
+FROM ({predictions(_IN_DAY.format("x.decided_at"))}) AS p GROUP BY placement, policy, offer_id
+"""),
+)
+_END = text("UPDATE report_days SET done = true WHERE day = :day AND NOT done")
+
+# Rows are deleted, not truncated: a report that has read the marks before goes on to see what they are of.
+REBUILD_REPORT_DAYS = tuple(
+    f"DELETE FROM {name}" for name in ("report_days", "acceptance_days", "calibration_days")
+)
+"""Workers roll up anew what hours and the log tell."""
+
+
+class DaysOfReports:
+    """Rolls days up. Methods raise ``PostgresUnavailable``."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def roll_up(self, now: datetime) -> int:
+        """Roll up all days before today (UTC) whose reward windows are closed; return how many were."""
+        today = now.astimezone(UTC).date()
+        async with transaction(self._engine) as connection:
+            mine = text("SELECT pg_try_advisory_xact_lock(:lock)")
+            if not await connection.scalar(mine, {"lock": REPORT_DAYS_LOCK}):
+                return 0  # another worker is at it
+            done = 0
+            for day in (await connection.scalars(_DUE, {"today": today})).all():
+                try:
+                    done += await self._roll_up_day(day, today)
+                except PostgresUnavailable as error:
+                    # It raises if Postgres is away, or the right is lost. Otherwise it is the day, and others are not.
+                    await connection.execute(text("SELECT 1"))
+                    log.warning("the day %s is not rolled up, and reports read it by hour: %s", day, error)
+            return done
+
+    async def _roll_up_day(self, day: date, today: date) -> bool:
+        values = {"day": day}
+        span = {"start": start_of(day), "stop": start_of(day + DAY)}
+        if day >= today - SURELY_CLOSED:
+            async with transaction(self._engine) as connection:
+                if await connection.scalar(_OPEN, span):
+                    return False
+        async with transaction(self._engine) as connection:
+            await connection.execute(_WAIT_FOR_ARCHIVER, {"lock": ARCHIVER_LOCK})
+            await connection.execute(_WAIT_FOR_REBUILD)
+            await connection.execute(_BEGIN, values)
+            for statement in _CLEAR:
+                await connection.execute(statement, values)
+        async with transaction(self._engine) as connection:
+            for statement in _FILL:
+                await connection.execute(statement, values | span)
+            done = (await connection.execute(_END, values)).rowcount == 1
+            if not done:  # something of the day changed meanwhile
+                for statement in _CLEAR:
+                    await connection.execute(statement, values)
+        return done
