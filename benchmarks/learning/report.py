@@ -118,7 +118,9 @@ def merged(old: tuple[list[Row], Seeds], new: tuple[list[Row], Seeds]) -> tuple[
     }
     kept = [rows[stream, policy] for stream in streams for policy in policies if (stream, policy) in rows]
     minutes = round(old[1].minutes + new[1].minutes, 1)
-    return kept, new[1].model_copy(update={"minutes": minutes, "rewards": rewards})
+    # What is missing now may have played then.
+    missing = [name for name in new[1].missing if name in old[1].missing]
+    return kept, new[1].model_copy(update={"minutes": minutes, "missing": missing, "rewards": rewards})
 
 
 def level_with_best(seeds: Seeds, stream: str) -> frozenset[str]:

@@ -82,6 +82,8 @@ def test_the_batched_benchmark_weighs_features_as_the_product_does() -> None:
     assert weight == pytest.approx(1.0, abs=0.02)
     assert np.abs(sums.evidence).max() > 1.0
     learners._rescale(0, always=True)
+    assert learners._narrow is not None
+    assert learners._plain is not None
     for offer in range(3):
         row = zero + offer
         learners._narrow.fit(zero, row, learners.a)

@@ -323,11 +323,13 @@ def test_what_does_not_play_again_is_kept() -> None:
         [row("random", 0.1), row("calibrated", 0.2), row("gittins", 0.3)],
         seeds({"random": [0.1, 0.1], "calibrated": [0.2, 0.2], "gittins": [0.3, 0.3]}),
     )
-    new = [row("calibrated", 0.5)], seeds({"calibrated": [0.5, 0.5]})
+    # Without the other library this time: it was there when it played.
+    again = seeds({"calibrated": [0.5, 0.5]}).model_copy(update={"missing": ["gittins"]})
+    new = [row("calibrated", 0.5)], again
     rows, detail = report.merged(old, new)
     assert rows == [row("random", 0.1), row("calibrated", 0.5), row("gittins", 0.3)]
     assert detail.rewards["s"] == {"random": [0.1, 0.1], "calibrated": [0.5, 0.5], "gittins": [0.3, 0.3]}
-    assert detail.minutes == 2
+    assert (detail.minutes, detail.missing) == (2, [])
 
 
 def test_rewriting_replaces_the_block_alone(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_the_evidence_is_that_of_the_marginal_likelihood(precision: float | None
     sums = read(policy, table_of(policy, outcomes(policy, [1, 2], 60, 0.5)), 1, 2)
     context = policy.pool.context(sums.shared)
     found, own = policy.pool.evidence(sums.own, context), context.own
-    assert sums.evidence is None if precision is None else sums.evidence.tolist() == found.tolist()
+    assert (None if sums.evidence is None else sums.evidence.tolist()) == (precision and found.tolist())
     # Of what is known of scales, only the precision of the four slopes is another one.
     plain = policy.regression.scaled_prior(sums.shared).own
     widened = 4 * np.log(precision or 1.0)

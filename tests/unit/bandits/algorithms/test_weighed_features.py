@@ -74,6 +74,7 @@ def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
     sums = learned(policy, 1.0, 200)
     weighed = FeatureWeighing(policy.regression, slice(1, 9)).prepare(sums)
     posterior = weighed.with_features
+    assert weighed.determinants is not None
     found = log_evidence(posterior, weighed.determinants[0])
     precision, pull = posterior.scaled.own, posterior.pull[:, 0]
     centre = np.linalg.solve(precision, pull)
