@@ -7,9 +7,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.api.catalogue.event_schemas import Duration
-from app.api.catalogue.field_types import Clock, Seconds, TimeZone
+from app.api.catalogue.field_types import Clock, Language, Seconds, TimeZone
 from app.api.catalogue.kind_schemas import AttributePath, Percent, QuietHoursBody
-from app.api.catalogue.schemas import Language
 from app.api.customers.schemas import Channel
 from app.api.evaluations.schemas import PolicyKey
 from app.api.policies.schemas import PolicyName
