@@ -38,10 +38,12 @@ def put(
     reason: str = typer.Option(..., help="why who is in it must not be contacted; explanations show it"),
     salt_file: Path | None = typer.Option(
         None,
-        help="a file with the salt of the hashes; - is the standard input. A line feed at its end is left out",
+        help="a file with the salt of the hashes; - is the standard input. A line feed at its end is left out."
+        " Without one, a register that there is keeps its own",
     ),
     salt: str | None = typer.Option(
-        None, help="the salt, which others on this machine can see: better --salt-file"
+        None,
+        help="the salt, which may be empty, and which others on this machine can see: better --salt-file",
     ),
     country_code: str | None = typer.Option(None, help="of telephone numbers that are stored without one"),
     without_value: str = typer.Option(
@@ -49,8 +51,8 @@ def put(
     ),
 ) -> None:
     """Create a register, or change one; it is in the trail. Entries are imported: nextbest import registers FILE."""
-    if (salt is None) == (salt_file is None):
-        fail("say --salt-file FILE, or --salt TEXT, which may be empty")
+    if salt is not None and salt_file is not None:
+        fail("say --salt-file FILE or --salt TEXT, not both")
     if salt_file is not None:
         salt = read_file(salt_file, _without_line_feed, MAX_SALT_BYTES)
     values: dict[str, Any] = {

@@ -83,10 +83,11 @@ class PersonEraser:
         if aliases:
             await self.log.forget(customer_id)  # what was handed over meanwhile
         counts["aliases"] = await self.aliases.remove(names)
-        removed = sorted({e for name in names for e in await self._remove_exports(name, decision_ids)})
+        removed = await self._remove_exports(names, decision_ids)
+        found = {"exports": len(removed), **counts}
+        await self.trail.note("erased", customer_id, author, reason, kept_out=keep_out, **found)
+        # At last: years of files may take longer than who asked waits, and the person is erased by now.
         left = [one for one in await self.folders.all() if await self._may_have(one, names, decision_ids)]
-        found = {"exports": len(removed), "export_folders": len(left)}
-        await self.trail.note("erased", customer_id, author, reason, kept_out=keep_out, **found, **counts)
         return Erased(counts, removed, left)
 
     async def _erase_log(self, name: str, counts: Counter[str]) -> set[str]:
@@ -108,23 +109,21 @@ class PersonEraser:
         if written.host != self.host:
             return True
         folder, kind = Path(written.folder), written.kind
-        for name in names:
-            if await asyncio.to_thread(is_in_files, folder, kind, name, decision_ids):
-                return True
-        return False
+        return await asyncio.to_thread(is_in_files, folder, kind, names, decision_ids)
 
-    async def _remove_exports(self, customer_id: str, decision_ids: Collection[str]) -> list[str]:
-        """Forget exports that have the customer in them, and those that are just being written; remove their files."""
+    async def _remove_exports(self, names: Collection[str], decision_ids: Collection[str]) -> list[str]:
+        """Forget exports that have the person in them, and those that are just being written; remove their files.
+
+        Returns their ids, sorted.
+        """
         installation, removed = await self.exports.installation(), []
         for export_id, (kind, state) in (await self.exports.with_files()).items():
             if kind not in PERSONAL:
                 continue
             folder = self.export_dir / folder_name(export_id, installation)
-            if state == "running" or await asyncio.to_thread(
-                is_in_files, folder, kind, customer_id, decision_ids
-            ):
+            if state == "running" or await asyncio.to_thread(is_in_files, folder, kind, names, decision_ids):
                 removed.append(export_id)
         await self.exports.forget(removed)
         for export_id in removed:
             await asyncio.to_thread(remove_files, self.export_dir / folder_name(export_id, installation))
-        return removed
+        return sorted(removed)

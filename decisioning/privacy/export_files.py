@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -17,29 +18,47 @@ PERSONAL = (*_NAMES_CUSTOMERS, "outcomes")
 """Kinds of exports that have rows of persons."""
 
 
-def is_in_files(folder: Path, kind: str, customer_id: str, decision_ids: Collection[str]) -> bool:
-    """Return whether a finished export of a kind, in ``folder/<kind>``, has rows of a customer.
+def is_in_files(
+    folder: Path, kind: str, customer_ids: Collection[str], decision_ids: Collection[str]
+) -> bool:
+    """Return whether a finished export of a kind, in ``folder/<kind>``, has rows of any of these customers.
 
-    ``decision_ids``: the customer's decisions. True for files that cannot be read or were cut off, and for a folder
+    ``decision_ids``: the customers' decisions. True for what cannot be read or listed or was cut off, and for a folder
     that is not there (it may be on another host): nobody can tell what is in them.
     """
     if kind not in PERSONAL:
         return False
-    if not (folder / kind).is_dir() or any((folder / kind).glob("day=*/.part-*.tmp")):
-        return True
     try:
-        return _in_parquet(folder / kind, kind, customer_id, decision_ids) or _in_dsjson(
-            folder / kind, decision_ids
+        names = _part_names(folder / kind)
+        return (
+            any(path.name.endswith(".tmp") for path in names)
+            or _in_parquet(names, kind, customer_ids, decision_ids)
+            or _in_dsjson(names, decision_ids)
         )
     except (OSError, ValueError, pa.ArrowException):
         return True
 
 
-def _in_parquet(folder: Path, kind: str, customer_id: str, decision_ids: Collection[str]) -> bool:
-    column, wanted = "customer_id", pa.array([customer_id])
+def _part_names(folder: Path) -> list[Path]:
+    """List the files of all days. Raises ``OSError`` for what may not be listed, where ``Path.glob`` finds nothing."""
+    with os.scandir(folder) as found:
+        days = sorted(entry.path for entry in found if entry.name.startswith("day="))
+    names = []
+    for day in days:
+        with os.scandir(day) as found:
+            names += [Path(entry.path) for entry in found if entry.name.startswith(("part-", ".part-"))]
+    return sorted(names)
+
+
+def _in_parquet(
+    names: Collection[Path], kind: str, customer_ids: Collection[str], decision_ids: Collection[str]
+) -> bool:
+    column, wanted = "customer_id", pa.array(sorted(customer_ids), pa.string())
     if kind not in _NAMES_CUSTOMERS:
         column, wanted = "decision_id", pa.array(sorted(decision_ids), pa.string())
-    for path in sorted(folder.glob("day=*/part-*.parquet")):
+    for path in names:
+        if path.suffix != ".parquet":
+            continue
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=[column]):
                 if pc.any(pc.is_in(batch[column], wanted)).as_py():
@@ -47,8 +66,10 @@ def _in_parquet(folder: Path, kind: str, customer_id: str, decision_ids: Collect
     return False
 
 
-def _in_dsjson(folder: Path, decision_ids: Collection[str]) -> bool:
-    for path in sorted(folder.glob("day=*/part-*.dsjson")):
+def _in_dsjson(names: Collection[Path], decision_ids: Collection[str]) -> bool:
+    for path in names:
+        if path.suffix != ".dsjson":
+            continue
         with path.open(encoding="utf-8") as lines:
             for line in lines:
                 found: Mapping[str, object] = json.loads(line)

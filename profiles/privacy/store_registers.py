@@ -37,6 +37,7 @@ SELECT register_id, field, form, country_code, salt, without_value, reason, auth
     (SELECT count(*) FROM register_entries AS e WHERE e.register_id = r.register_id) AS entries
 FROM registers AS r {where} ORDER BY register_id
 """
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('register ' || :register_id, 0))")
 _LOCK = text(f"SELECT {_COLUMNS} FROM registers WHERE register_id = :register_id FOR UPDATE")
 _DELETE = text("""
 DELETE FROM registers AS r WHERE register_id = :register_id
@@ -85,6 +86,8 @@ class RegisterStore:
         ``RegisterInUse`` for a change by which its hashes would fit no more, and ``SaltMissing``.
         """
         async with transaction(self.engine) as connection:
+            # A register that there is not has no row to be locked: of two who make it, one would lose its salt.
+            await connection.execute(_ONE_AT_A_TIME, {"register_id": register.register_id})
             row = (await connection.execute(_LOCK, {"register_id": register.register_id})).one_or_none()
             before = {} if row is None else dict(row._mapping)
             values = asdict(register)

@@ -32,6 +32,7 @@ def test_a_register_is_made_changed_listed_and_deleted(database: None, tmp_path:
     file.write_text(" of the register\n")
     run("put", "do-not-call", *BODY, "--salt-file", str(file))
     run("put", "do-not-call", *BODY, "--salt", " of the register")  # the same: no line feed is in it
+    run("put", "do-not-call", *BODY, "--without-value", "pass")  # its salt is kept
     run("put", "do-not-call", *BODY, "--salt", " of the register", "--without-value", "pass")
     (shown,) = (json.loads(line) for line in run("list").output.splitlines())
     assert (shown["register_id"], shown["without_value"], shown["entries"]) == ("do-not-call", "pass", 0)
@@ -50,7 +51,7 @@ def test_a_register_is_made_changed_listed_and_deleted(database: None, tmp_path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("x", *BODY), "--salt-file"),
+        (("x", *BODY), "salt: is missing"),
         (("x", *BODY, "--salt", "", "--salt-file", "none"), "--salt-file"),
         (("x", *BODY, "--salt-file", "/not/there"), "/not/there"),
         (("a b", *BODY, "--salt", ""), "register_id"),
