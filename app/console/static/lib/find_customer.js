@@ -33,7 +33,7 @@ export async function findCustomer(text, take, choose) {
 const foundBy = (what) => known(`foundBy.${what}`, what);
 
 /** Several who were found, one of whom is chosen; or that nobody was. */
-export function Found({ of, onChoose }) {
+export function Found({ of, onChoose, onClose }) {
   const first = useRef(null);
   useEffect(() => first.current?.focus(), [of]);
   const { customers, more, pending, text } = of;
@@ -48,6 +48,8 @@ export function Found({ of, onChoose }) {
     </ul>
     ${more && html`<p>${t("moreFound")}</p>`}
     ${pending.length > 0 && html`<p>${t("notSearched", { names: pending.join(", ") })}</p>`}
-    ${customers.length === 0 && html`<p><button type="button" onClick=${() => onChoose(text)}>${t("takeAsId")}</button></p>`}
+    <p>
+      ${customers.length === 0 && html`<button type="button" onClick=${() => onChoose(text)}>${t("takeAsId")}</button>`} <button type="button" onClick=${onClose}>${t("cancel")}</button>
+    </p>
   </div>`;
 }

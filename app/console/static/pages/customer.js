@@ -22,7 +22,10 @@ function Find({ id }) {
   const [wanted, setWanted] = useState(id ?? "");
   const [found, setFound] = useState(null);
   const [error, setError] = useState(null);
-  const show = (customer) => go(`/console/customers/${part(customer)}`);
+  const show = (customer) => {
+    setWanted(customer);
+    go(`/console/customers/${part(customer)}`);
+  };
   const find = async (event) => {
     event.preventDefault();
     setFound(null);
@@ -34,7 +37,7 @@ function Find({ id }) {
       ${(a) => html`<div class="row"><${Input} ...${a} value=${wanted} onValue=${setWanted} required autocomplete="off" style=${{ width: "16rem" }} /><button class="primary">${t("show")}</button></div>`}
     <//>
     ${error && html`<${Failure} error=${error} />`}
-    ${found && html`<${Found} of=${found} onChoose=${show} />`}
+    ${found && html`<${Found} of=${found} onChoose=${show} onClose=${() => setFound(null)} />`}
   </form>`;
 }
 

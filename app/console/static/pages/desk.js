@@ -81,12 +81,15 @@ function Call({ placements, context, declared }) {
   const [calls, setCalls] = useState([]);
   const [no, setNo] = useState(null);
   const heading = useRef(null);
+  // Counts the customers who were asked about: what comes late for the one before is not shown.
+  const turn = useRef(0);
   useEffect(() => watchOutbox(setWaiting), []);
   // Whose the answer is: the field may name the next one already.
   const asked = answer ? calls[0].customer : "";
 
   const ask = useCallback(
-    async (id, more = {}) => {
+    async (id, more = {}, isNext = false) => {
+      const mine = turn.current;
       setError(null);
       const body = {
         customer_id: id,
@@ -96,6 +99,11 @@ function Call({ placements, context, declared }) {
       };
       try {
         const made = await post("/v1/decisions", body);
+        if (mine !== turn.current) return null;
+        if (isNext) {
+          setBefore(null);
+          setNo(null);
+        }
         setAnswer(made);
         setTold({});
         setCurrent(0);
@@ -103,7 +111,7 @@ function Call({ placements, context, declared }) {
         setCalls((old) => [{ ...made, customer: id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
         return made;
       } catch (problem) {
-        setError(problem);
+        if (mine === turn.current) setError(problem);
         return null;
       }
     },
@@ -111,10 +119,9 @@ function Call({ placements, context, declared }) {
   );
 
   const take = (id) => {
+    turn.current += 1;
     setFound(null);
-    setBefore(null);
-    setNo(null);
-    return ask(id);
+    return ask(id, {}, true);
   };
 
   const begin = async (event) => {
@@ -122,11 +129,14 @@ function Call({ placements, context, declared }) {
     localStorage.setItem(KEPT_PLACEMENT, placement);
     setFound(null);
     setError(null);
-    await findCustomer(customer.trim(), take, setFound).catch(setError);
+    const mine = (turn.current += 1);
+    const ifMine = (then) => (what) => (mine === turn.current ? then(what) : undefined);
+    await findCustomer(customer.trim(), ifMine(take), ifMine(setFound)).catch(ifMine(setError));
   };
 
   const record = useCallback(
     async (offer, outcome, reason) => {
+      const mine = turn.current;
       try {
         // Feedback takes declared reasons alone. In the context others are free texts.
         const isDeclared = declared.some((one) => one.reason_id === reason);
@@ -140,7 +150,7 @@ function Call({ placements, context, declared }) {
           ),
         );
         tell(taken ? t(`told.${outcome}`, { offer: titleOf(offer) }) : t("toldLater"), taken ? "good" : "warn");
-        if (outcome === "rejected") {
+        if (outcome === "rejected" && mine === turn.current) {
           setNo(declared.find((one) => one.reason_id === reason) ?? null);
           const old = answer.offers;
           const inContext = !isDeclared || context.some((a) => a.name === "rejection_reason");
@@ -189,7 +199,7 @@ function Call({ placements, context, declared }) {
         </details>`}
         <p><button class="primary">${t("askOffers")}</button></p>
       </form>
-      ${found && html`<${Found} of=${found} onChoose=${take} />`}
+      ${found && html`<${Found} of=${found} onChoose=${take} onClose=${() => setFound(null)} />`}
       ${waiting > 0 && html`<div class="note warn" role="status">${t("waitingOutcomes", { n: waiting })}</div>`}
       ${error && html`<${Failure} error=${error} again=${answer === null ? () => begin() : undefined} />`}
       ${answer &&

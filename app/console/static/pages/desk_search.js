@@ -20,14 +20,15 @@ function useSearch(path, query) {
     if (!asked) return setFound({ results: [] });
     let left = false;
     get(asked).then(
-      (answer) => !left && setFound(answer),
-      (error) => !left && setFound({ results: [], error }),
+      (answer) => !left && setFound({ ...answer, asked }),
+      (error) => !left && setFound({ results: [], error, asked }),
     );
     return () => {
       left = true;
     };
   }, [asked]);
-  return found;
+  // Until the next answer is here, that of other words is none.
+  return found.asked === asked ? found : { results: [] };
 }
 
 /** An article that belongs to no offer: its title, and the text once it is opened. */

@@ -23,13 +23,14 @@ export default function Reports() {
   const [offer, setOffer] = useState("");
   const placements = useLoad(() => get("/v1/placements"));
   const typed = useSettled(offer.trim());
+  const mistake = typed && !OFFER_ID.test(typed) ? t("noOfferId") : undefined;
   const by = [first, second].filter(Boolean);
   const scope = { placement, offer: OFFER_ID.test(typed) ? typed : "" };
   const parameters = { by: by.join(","), since, until, time_zone: ZONE, ...scope };
   const loaded = useLoad(() => get(withQuery("/v1/reports/offers", parameters)), [by.join(), since, until, placement, scope.offer]);
   const options = DIMENSIONS.map((d) => [d, t(`dimension.${d}`)]);
   const file = withQuery("/v1/reports/offers", { ...parameters, format: "csv" });
-  return html`<${Page} title=${t("page.reports")} end=${html`<${AlertButton} ...${{ ...scope, since, until }} /><a class="button" href=${file} download="offers.csv">${t("downloadCsv")}</a>`}>
+  return html`<${Page} title=${t("page.reports")} end=${html`${!mistake && html`<${AlertButton} ...${{ ...scope, since, until }} />`}<a class="button" href=${file} download="offers.csv">${t("downloadCsv")}</a>`}>
     <${Card}>
       <div class="fields">
         <${Field} label=${t("groupBy")}>${(a) => html`<${Select} ...${a} value=${first} onValue=${setFirst} options=${options} />`}<//>
@@ -37,7 +38,7 @@ export default function Reports() {
         <${Field} label=${t("sinceDay")}>${(a) => html`<${Input} ...${a} type="date" value=${since} onValue=${setSince} />`}<//>
         <${Field} label=${t("untilDay")}>${(a) => html`<${Input} ...${a} type="date" value=${until} onValue=${setUntil} />`}<//>
         <${Field} label=${t("placement")}>${(a) => html`<${Select} ...${a} value=${placement} onValue=${setPlacement} options=${[["", t("all")], ...(placements.data ?? []).map((p) => [p.placement_id, p.placement_id])]} />`}<//>
-        <${Field} label=${t("offerId")}>${(a) => html`<${Input} ...${a} value=${offer} onValue=${setOffer} placeholder=${t("all")} autocomplete="off" spellcheck="false" />`}<//>
+        <${Field} label=${t("offerId")} mistake=${mistake}>${(a) => html`<${Input} ...${a} value=${offer} onValue=${setOffer} placeholder=${t("all")} autocomplete="off" spellcheck="false" />`}<//>
       </div>
     <//>
     <${Loaded} of=${loaded}>${(report) => html`<${Shown} report=${report} by=${report.by} />`}<//>

@@ -16,12 +16,14 @@ export function TreatmentRemoval({ offer, treatment, seen, onDone, onSaved }) {
   const form = useRef(null);
   const name = treatment.treatment_id;
   const path = `/v1/offers/${part(offer.offer_id)}/treatments/${part(name)}`;
-  useEffect(() => {
-    form.current.querySelector("input, select")?.focus();
+  const read = () =>
     getTagged(path).then(({ answer, etag: found }) => {
       seen(answer);
       setEtag(found);
     }, setError);
+  useEffect(() => {
+    form.current.querySelector("input, select")?.focus();
+    read();
   }, []);
   const submit = async (event) => {
     event.preventDefault();
@@ -34,6 +36,8 @@ export function TreatmentRemoval({ offer, treatment, seen, onDone, onSaved }) {
     } catch (problem) {
       setError(problem);
       setBusy(false);
+      // Somebody changed it: what is to be removed is shown as it is now.
+      if (problem.status === 412) read();
     }
   };
   return html`<form ref=${form} class="stack" data-testid="treatment-removal" onSubmit=${submit}>
