@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from migrations import create_concurrently
+
 revision = "0050"
 down_revision = "0049"
 
@@ -9,16 +11,18 @@ down_revision = "0049"
 def upgrade() -> None:
     op.execute(
         """
-        CREATE TABLE export_folders (
+        CREATE TABLE IF NOT EXISTS export_folders (
             host text NOT NULL, folder text NOT NULL, kind text NOT NULL, author text NOT NULL,
             written_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (host, folder, kind)
         )
         """
     )
-    for table in ("customers", "aliases"):
-        op.execute(
-            f"CREATE INDEX {table}_of_household ON {table} (household_id) WHERE household_id IS NOT NULL"
-        )
+    create_concurrently(
+        {
+            f"{table}_of_household": f"{table} (household_id) WHERE household_id IS NOT NULL"
+            for table in ("customers", "aliases")
+        }
+    )
 
 
 def downgrade() -> None:

@@ -2,13 +2,15 @@
 
 from alembic import op
 
+from migrations import create_concurrently, create_on_partitions
+
 revision = "0051"
 down_revision = "0050"
 
 TABLES = (
-    "CREATE TABLE report_days (day date PRIMARY KEY, done boolean NOT NULL DEFAULT false)",
+    "CREATE TABLE IF NOT EXISTS report_days (day date PRIMARY KEY, done boolean NOT NULL DEFAULT false)",
     """
-    CREATE TABLE acceptance_days (
+    CREATE TABLE IF NOT EXISTS acceptance_days (
         day date NOT NULL, placement text NOT NULL, policy text NOT NULL, offer_id text NOT NULL, grp text NOT NULL,
         decided bigint NOT NULL, presented_closed bigint NOT NULL, clicked_closed bigint NOT NULL,
         accepted_closed bigint NOT NULL, rejected_closed bigint NOT NULL, ignored bigint NOT NULL,
@@ -17,38 +19,44 @@ TABLES = (
         PRIMARY KEY (day, placement, policy, offer_id, grp)
     )
     """,
-    "CREATE INDEX acceptance_days_of_offer ON acceptance_days (offer_id, day)",
+    "CREATE INDEX IF NOT EXISTS acceptance_days_of_offer ON acceptance_days (offer_id, day)",
     # All predictions of a row, 8 bytes each, big-endian: of accepted offers, and of the others.
     """
-    CREATE TABLE calibration_days (
+    CREATE TABLE IF NOT EXISTS calibration_days (
         day date NOT NULL, placement text NOT NULL, policy text NOT NULL, offer_id text NOT NULL,
         observed bigint NOT NULL, accepted bigint NOT NULL, predicted double precision NOT NULL,
         squared double precision NOT NULL, taken bytea NOT NULL, others bytea NOT NULL,
         PRIMARY KEY (day, placement, policy, offer_id)
     )
     """,
-    "CREATE INDEX calibration_days_of_offer ON calibration_days (offer_id, day)",
+    "CREATE INDEX IF NOT EXISTS calibration_days_of_offer ON calibration_days (offer_id, day)",
 )
-COUNTED = (
-    "CREATE INDEX events_counted ON events (occurred_at) INCLUDE (type)",
-    "DROP INDEX trigger_firings_newest",
-    "CREATE INDEX trigger_firings_newest ON trigger_firings (fired_at) INCLUDE (trigger_id, status)",
-)
-NOT_COUNTED = (
-    "DROP INDEX trigger_firings_newest",
-    "CREATE INDEX trigger_firings_newest ON trigger_firings (fired_at)",
-    "DROP INDEX events_counted",
-)
+# Counted by the index alone: firings as ``trigger_firings_newest`` found them.
+COUNTED = {"trigger_firings_counted": "trigger_firings (fired_at) INCLUDE (trigger_id, status)"}
+NOT_COUNTED = {"trigger_firings_newest": "trigger_firings (fired_at)"}
 # What reports read of the roll-up by hour. What else changes in it, such as counts of late answers, changes no report.
+KEY = ("hour", "placement", "policy", "offer_id", "grp")
 READ = (
-    "hour, placement, policy, offer_id, grp, decided, presented_closed, clicked_closed, accepted_closed,"
-    " rejected_closed, ignored, unobserved, value_closed, value_squares_closed, squared_closed"
+    "decided",
+    "presented_closed",
+    "clicked_closed",
+    "accepted_closed",
+    "rejected_closed",
+    "ignored",
+    "unobserved",
+    "value_closed",
+    "value_squares_closed",
+    "squared_closed",
 )
 # Whoever changes the roll-up by hour, processes of any version among them, takes the marks of its days away.
 UNMARK = "DELETE FROM report_days WHERE day IN (SELECT cast(c.hour AT TIME ZONE 'UTC' AS date) FROM ({rows}) AS c);"
+MARKED = "(SELECT * FROM {0} WHERE cast(hour AT TIME ZONE 'UTC' AS date) IN (SELECT day FROM report_days))"
+# A row that was written and is as it was: what came of its decisions moved in opposite ways, and the log has changed.
 CHANGED = (
-    f"(SELECT {READ} FROM after_it EXCEPT SELECT {READ} FROM before_it)"
-    f" UNION ALL (SELECT {READ} FROM before_it EXCEPT SELECT {READ} FROM after_it)"
+    f"SELECT hour FROM {MARKED.format('before_it')} AS b FULL JOIN {MARKED.format('after_it')} AS a"
+    f" USING ({', '.join(KEY)})"
+    f" WHERE ({', '.join(f'b.{name}' for name in READ)}) IS DISTINCT FROM ({', '.join(f'a.{name}' for name in READ)})"
+    " OR b IS NOT DISTINCT FROM a"
 )
 FORGET = {
     "INSERT": ("REFERENCING NEW TABLE AS after_it", UNMARK.format(rows="SELECT hour FROM after_it")),
@@ -59,24 +67,28 @@ FORGET = {
 
 
 def upgrade() -> None:
-    for statement in (*TABLES, *COUNTED):
+    for statement in TABLES:
         op.execute(statement)
     for event, (tables, deed) in FORGET.items():
         name = f"forget_report_days_{event.lower()}"
         op.execute(
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {deed} RETURN NULL; END $$"
+            f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$"
+            f" BEGIN {deed} RETURN NULL; END $$"
         )
+        op.execute(f"DROP TRIGGER IF EXISTS {name} ON acceptance")
         op.execute(
             f"CREATE TRIGGER {name} AFTER {event} ON acceptance {tables} FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
         )
+    create_concurrently(COUNTED, replaced=NOT_COUNTED)
+    create_on_partitions("events_counted", "events", "(occurred_at) INCLUDE (type)")
 
 
 def downgrade() -> None:
-    for statement in NOT_COUNTED:
-        op.execute(statement)
+    create_concurrently(NOT_COUNTED, replaced=COUNTED)
+    op.execute("DROP INDEX IF EXISTS events_counted")
     for event in FORGET:
         name = f"forget_report_days_{event.lower()}"
-        op.execute(f"DROP TRIGGER {name} ON acceptance")
-        op.execute(f"DROP FUNCTION {name}()")
+        op.execute(f"DROP TRIGGER IF EXISTS {name} ON acceptance")
+        op.execute(f"DROP FUNCTION IF EXISTS {name}()")
     for table in ("calibration_days", "acceptance_days", "report_days"):
-        op.execute(f"DROP TABLE {table}")
+        op.execute(f"DROP TABLE IF EXISTS {table}")

@@ -1,7 +1,7 @@
 """Reports on offers and on calibration are the same from days that are rolled up as from hours and from the log."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from decisioning.reporting.days import store_roll_up
 from decisioning.reporting.days.store_report_days import find_report_days
 from decisioning.reporting.days.store_roll_up import REBUILD_REPORT_DAYS, DaysOfReports
 from storage import clock
+from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
 from tests.support.api import CSV, Nextbest, decide, problem_of, tell
 
@@ -146,6 +147,8 @@ async def test_today_and_open_days_are_not_rolled_up(filled: Nextbest) -> None:
     [
         ("UPDATE acceptance SET late = late + 1, accepted = accepted + 1 WHERE hour < '2020-01-06'", True),
         ("UPDATE acceptance SET accepted_closed = accepted_closed + 1 WHERE hour < '2020-01-06'", False),
+        # Two decisions moved in opposite ways: the sums are as they were, and the predictions are not.
+        ("UPDATE acceptance SET accepted_closed = accepted_closed + 1 - 1 WHERE hour < '2020-01-06'", False),
         ("UPDATE acceptance SET hour = hour + interval '60 days' WHERE hour < '2020-01-06'", False),
         ("DELETE FROM acceptance WHERE hour < '2020-01-06'", False),
         ("TRUNCATE acceptance", False),
@@ -208,6 +211,21 @@ async def test_an_archiver_that_is_at_it_is_waited_for(filled: Nextbest) -> None
         sums = "SELECT (SELECT sum(value_closed) FROM acceptance) - (SELECT sum(value_closed) FROM acceptance_days)"
         assert await connection.scalar(text(sums)) == 0
     await change(filled, "UPDATE acceptance SET value_closed = value_closed - 1")
+
+
+async def test_archivers_do_not_wait_while_a_day_waits_for_a_rebuild(filled: Nextbest) -> None:
+    engine = filled.api.state.engine
+    locked = text("SELECT pg_advisory_xact_lock(:lock)")
+    async with engine.begin() as rebuild:
+        await rebuild.execute(text("LOCK TABLE acceptance IN ACCESS EXCLUSIVE MODE"))
+        # What is due is read before: a rebuild has the table from when a day is begun.
+        roll_up = asyncio.create_task(DaysOfReports(engine)._roll_up_day(date(2020, 1, 5), later().date()))
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(3), engine.begin() as archiver:
+            await archiver.execute(locked, {"lock": ARCHIVER_LOCK})
+        with pytest.raises(PostgresUnavailable, match="lock timeout"):
+            await roll_up
+    assert await DaysOfReports(engine).roll_up(later()) == 3
 
 
 async def test_a_rebuild_makes_hours_and_days_anew(filled: Nextbest) -> None:

@@ -256,6 +256,81 @@ def test_customers_are_written_while_their_index_is_made_and_it_is_made_anew_aft
     assert rows(url, indexes) == [(True,)]
 
 
+EVENT = (
+    "INSERT INTO {table} (event_id, customer_id, type, occurred_at, recorded_ms, properties, contacts, bucket,"
+    " position) VALUES ('{id}', 'ann', 'visit', '{at}', 1, '{{}}', '{{}}', 0, '1-1')"
+)
+
+
+def test_tables_are_written_while_their_indexes_are_made_and_a_failure_is_gone_on_from(url: str) -> None:
+    migrations.upgrade(url, "0049")
+    month = "CREATE TABLE events_2026_{} PARTITION OF events FOR VALUES FROM ('2026-{}-01') TO ('2026-{}-01')"
+    run(url, month.format("01", "01", "02"))
+    customer = "INSERT INTO customers (customer_id) VALUES ('{id}')"
+
+    async def interrupted(index: str, revision: str, held: str, written: str) -> None:
+        """Write in a transaction that the index waits for, and beside it; end the migration meanwhile."""
+        writing, other = await asyncpg.connect(url), await asyncpg.connect(url)
+        await writing.execute("BEGIN")
+        await writing.execute(held)
+        waiting = (
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            f" AND query LIKE 'CREATE INDEX CONCURRENTLY {index} %'"
+        )
+        with ThreadPoolExecutor() as pool:
+            migrating = pool.submit(migrations.upgrade, url, revision)
+            while not (pid := await other.fetchval(waiting)):
+                assert not migrating.done(), migrating.result()
+                await asyncio.sleep(0.01)
+            await other.execute(written)
+            await other.execute("SELECT pg_terminate_backend($1)", pid)
+            with pytest.raises(SQLAlchemyError):
+                migrating.result()
+        for connection in (writing, other):
+            await connection.close()
+
+    for index, revision, held, written in (
+        ("customers_of_household", "0050", customer.format(id="a"), customer.format(id="b")),
+        (
+            "trigger_firings_counted",
+            "0051",
+            "LOCK trigger_firings IN ROW EXCLUSIVE MODE",
+            "UPDATE trigger_firings SET status = status",
+        ),
+        *(
+            (
+                f"{partition}_counted",
+                "0051",
+                EVENT.format(table=partition, id="a", at=at),
+                EVENT.format(table="events", id="b", at=at),
+            )
+            for partition, at in (("events_2026_01", "2026-01-05"), ("events_default", "2020-01-05"))
+        ),
+    ):
+        asyncio.run(interrupted(index, revision, held, written))
+    migrations.upgrade(url, "0051")
+    assert rows(url, "SELECT indexrelid FROM pg_index WHERE NOT indisvalid") == []
+    found = rows(
+        url,
+        "SELECT c.relname FROM pg_class AS c WHERE c.relname ~ '_of_household$|_counted$|firings_newest$' ORDER BY 1",
+    )
+    assert {str(name) for (name,) in found} >= {
+        "aliases_of_household",
+        "customers_of_household",
+        "events_2026_01_counted",
+        "events_counted",
+        "events_default_counted",
+        "trigger_firings_counted",
+    }
+    assert ("trigger_firings_newest",) not in found
+    run(url, month.format("02", "02", "03"))
+    attached = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'events_counted'::regclass"
+    assert rows(url, attached) == [(3,)]
+    migrations.downgrade(url, "0049")
+    migrations.upgrade(url)
+    assert rows(url, attached) == [(3,)]
+
+
 def test_processes_that_migrate_at_the_same_time_do_it_one_after_the_other(url: str) -> None:
     migrations.upgrade(url, "0042")
     work = [sys.executable, "-c", "import sys, migrations; migrations.upgrade(sys.argv[1])", url]

@@ -56,6 +56,8 @@ FROM acceptance WHERE {_IN_DAY.format("hour")} AND policy <> '{HISTORY}'
 """)
 # Whoever archives, or makes the hours anew, would not see the mark, and so could not take it away.
 _WAIT_FOR_ARCHIVER = text("SELECT pg_advisory_xact_lock(:lock)")
+# A rebuild may take an hour, and archivers wait for who waits for it: the day is tried again.
+_NOT_FOR_LONG = text("SET LOCAL lock_timeout = '1s'")
 _WAIT_FOR_REBUILD = text("LOCK TABLE acceptance IN ACCESS SHARE MODE")
 _BEGIN = text("INSERT INTO report_days VALUES (:day) ON CONFLICT (day) DO UPDATE SET done = false")
 _CLEAR = (
@@ -118,6 +120,7 @@ class DaysOfReports:
                     return False
         async with transaction(self._engine) as connection:
             await connection.execute(_WAIT_FOR_ARCHIVER, {"lock": ARCHIVER_LOCK})
+            await connection.execute(_NOT_FOR_LONG)
             await connection.execute(_WAIT_FOR_REBUILD)
             await connection.execute(_BEGIN, values)
             for statement in _CLEAR:
