@@ -110,6 +110,10 @@ def _count_decided(decision: Decision) -> None:
         POLICY_FAILURES.labels(placement, decision.failure.policy, decision.failure.reason).inc()
 
 
+MAX_COURSES = 1
+"""Courses of canaries' tests that a process reads at once: each has a connection for seconds, and others wait."""
+
+
 @dataclass
 class ApiState:
     """Everything that requests need. Built by ``open_state``, closed there as well."""
@@ -145,6 +149,7 @@ class ApiState:
     api_keys: Mapping[bytes, ApiKey] | None = None
     publishable_keys: PublishableKeys | None = None
     searches: RateLimits = field(default_factory=RateLimits)
+    courses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COURSES))
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     warm: asyncio.Event = field(default_factory=asyncio.Event)
     arms_read: asyncio.Event = field(default_factory=asyncio.Event)

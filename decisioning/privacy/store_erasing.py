@@ -324,23 +324,31 @@ class LogEraser:
             await pipe.execute()
 
     async def _leave_homes(self, connection: AsyncConnection, job: _Erasing) -> None:
-        """Delete the histories of households that nobody belongs to any more: no limit counts by these."""
+        """Delete what is in histories of households that nobody belongs to any more: no limit counts by these."""
         if not job.shared:
             return
+        # Read before it is asked who lives there: what a new member reserves meanwhile stays.
+        held = {household_id: await self._held_in(household_id) for household_id in job.shared}
         customer_id, *_ = await self._aliases.chain(job.customer_id)
         own = [customer_id, *(name for name, _ in await self._aliases.of(customer_id))]
         values = {"homes": list(job.shared), "own": own}
         lived_in = set(await connection.scalars(_LIVED_IN, values))
         for household_id in job.shared.keys() - lived_in:
-            reservations = self._keys.reservations(self._keys.bucket(household_id))
+            contacts, notes = held[household_id]
             async with redis_errors():
-                found = self._redis.zscan_iter(reservations, count=BATCH_SIZE)
-                names = [
-                    name async for name, _ in found if name.split(b" ", 2)[2:] == [household_id.encode()]
-                ]
-                if names:
-                    await self._redis.zrem(reservations, *names)
-                await self._redis.delete(self._keys.household(household_id))
+                if notes:
+                    await self._redis.zrem(self._keys.reservations(self._keys.bucket(household_id)), *notes)
+                if contacts:
+                    await self._redis.zrem(self._keys.household(household_id), *contacts)
+
+    async def _held_in(self, household_id: str) -> tuple[list[bytes], list[bytes]]:
+        """Read the contacts in the history of a household, and the notes of what was reserved there."""
+        reservations = self._keys.reservations(self._keys.bucket(household_id))
+        async with redis_errors():
+            contacts = await self._redis.zrange(self._keys.household(household_id), 0, -1)
+            found = self._redis.zscan_iter(reservations, count=BATCH_SIZE)
+            notes = [name async for name, _ in found if name.split(b" ", 2)[2:] == [household_id.encode()]]
+        return contacts, notes
 
     async def _erase_waiting(self, job: _Erasing) -> None:
         ids = list(job.waiting)

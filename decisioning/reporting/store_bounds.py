@@ -18,8 +18,13 @@ _PLANNING = {"enable_nestloop": "off", "jit": "off", "work_mem": "64MB"}
 
 
 @asynccontextmanager
-async def bounded(engine: AsyncEngine, timeout_s: float, way_out: str) -> AsyncIterator[AsyncConnection]:
-    """Give a connection for a report. Raises ``Invalid`` if a statement takes longer, and ``PostgresUnavailable``."""
+async def bounded(
+    engine: AsyncEngine, timeout_s: float, way_out: str, field: str = "since"
+) -> AsyncIterator[AsyncConnection]:
+    """Give a connection for a report. ``field``: of the request, which the error names.
+
+    Raises ``Invalid`` if a statement takes longer, and ``PostgresUnavailable``.
+    """
     try:
         async with transaction(engine) as connection:
             for setting, value in {**_PLANNING, "statement_timeout": str(round(timeout_s * 1000))}.items():
@@ -29,4 +34,4 @@ async def bounded(engine: AsyncEngine, timeout_s: float, way_out: str) -> AsyncI
         cause = getattr(error.__cause__, "orig", None)
         if getattr(cause, "sqlstate", None) != _CANCELED:
             raise
-        raise Invalid("since", f"the report takes longer than {timeout_s} s: {way_out}") from None
+        raise Invalid(field, f"the report takes longer than {timeout_s} s: {way_out}") from None

@@ -1,8 +1,8 @@
 """Waits for dates that events hold: each event, or each thing that they are about, has a day of its own. Pure."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from decisioning.model.trigger import DAY_OVER, Trigger
 from decisioning.triggers.days import DueDay, due_of
@@ -16,6 +16,15 @@ LATE_MS = 8 * DAY_MS
 MAX_NAME_BYTES = 256
 
 
+class Subject(NamedTuple):
+    """A thing that events of a customer are about: their type, the property that names it, and its name."""
+
+    customer_id: str
+    type: str
+    key: str
+    name: str
+
+
 def is_of_date(wait: Wait) -> bool:
     """Return whether a wait is one for a date: its key has no decision before the slash."""
     return wait.key[2].startswith("/")
@@ -24,10 +33,10 @@ def is_of_date(wait: Wait) -> bool:
 def wait_key(trigger: Trigger, happening: Happening) -> WaitKey | None:
     """Return what is waited for after an event; ``None`` if it does not say what it is about."""
     value = happening.id if trigger.on.key is None else _property(happening.cause, trigger.on.key)
-    return None if value is None else (trigger.trigger_id, happening.customer_id, f"/{_name_of(value)}")
+    return None if value is None else (trigger.trigger_id, happening.customer_id, f"/{name_of(value)}")
 
 
-def _name_of(value: Any) -> str:
+def name_of(value: Any) -> str:
     """Return the text that stands for a value of ``key``: an index takes no text of any length."""
     name = str(int(value) if isinstance(value, float) and value.is_integer() else value)
     encoded = name.encode("utf-8", "surrogatepass")
@@ -82,11 +91,15 @@ def end_date(trigger: Trigger, wait: Wait, time_zone: Any, now_ms: int) -> Candi
     return Candidate(trigger, wait.key[1], wait.occasion, wait.cause, wait.due_ms)
 
 
-def is_newer(trigger: Trigger, wait: Wait, at_ms: int, event_id: str, properties: Mapping[str, Any]) -> bool:
-    """Return whether an event is about what a wait with a key is about, and happened later than what it counts by."""
-    value = None if trigger.on.key is None else properties.get(trigger.on.key)
-    if value is None or f"/{_name_of(value)}" != wait.key[2]:
-        return False
+def subject_of(trigger: Trigger, wait: Wait) -> Subject | None:
+    """Return what a wait is about; ``None`` if its trigger has no key: each event has a day of its own then."""
+    if trigger.on.key is None:
+        return None
+    return Subject(wait.key[1], trigger.on.event or "", trigger.on.key, wait.key[2].removeprefix("/"))
+
+
+def is_newer(wait: Wait, at_ms: int, event_id: str) -> bool:
+    """Return whether an event about the same happened later than the one that a wait counts by."""
     return (at_ms, event_id) > _order(wait.since_ms, wait.cause)
 
 

@@ -17,7 +17,15 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
 from decisioning.privacy.pseudonym import PREFIX as ERASED
-from decisioning.triggers.event_days import end_date, fold_date, is_newer, is_of_date, wait_key
+from decisioning.triggers.event_days import (
+    Subject,
+    end_date,
+    fold_date,
+    is_newer,
+    is_of_date,
+    subject_of,
+    wait_key,
+)
 from decisioning.triggers.firing import Candidate, Firing, firing_of
 from decisioning.triggers.waiting import Happening, Plan, Wait, WaitKey
 from storage.clock import DAY_MS, to_iso
@@ -49,9 +57,7 @@ class Turn(FiringTurn, Protocol):
     async def keep(self, waits: Sequence[Wait], version: int) -> None: ...
     async def drop(self, keys: Sequence[WaitKey]) -> None: ...
     async def later_events(self, asked: Sequence[tuple[str, str, int, str]]) -> set[int]: ...
-    async def events_since(
-        self, asked: Sequence[tuple[str, str, int]]
-    ) -> list[tuple[int, int, str, Mapping[str, Any]]]: ...
+    async def newest_about(self, asked: Sequence[tuple[Subject, int]]) -> dict[Subject, tuple[int, str]]: ...
     async def time_zones(self, customer_ids: set[str]) -> dict[str, Any]: ...
     async def told(self, items: set[str], outcomes: set[str]) -> set[tuple[str, str]]: ...
     async def scanned(self) -> dict[str, int]: ...
@@ -300,13 +306,9 @@ async def _end_waits(
 
 async def _corrected(turn: Turn, over: Sequence[tuple[Trigger, Wait]]) -> set[WaitKey]:
     """Find waits for days that an event corrected while their trigger was paused: it begins no wait, but ends these."""
-    keyed = [(trigger, wait) for trigger, wait in over if trigger.on.key is not None]
-    asked = [(wait.key[1], trigger.on.event or "", wait.since_ms) for trigger, wait in keyed]
-    return {
-        keyed[place][1].key
-        for place, at_ms, event_id, properties in await turn.events_since(asked)
-        if is_newer(*keyed[place], at_ms, event_id, properties)
-    }
+    keyed = [(subject, wait) for trigger, wait in over if (subject := subject_of(trigger, wait)) is not None]
+    newest = await turn.newest_about([(subject, wait.since_ms) for subject, wait in keyed])
+    return {wait.key for subject, wait in keyed if subject in newest and is_newer(wait, *newest[subject])}
 
 
 async def _prevented(turn: Turn, over: Sequence[tuple[Trigger, Wait]]) -> set[WaitKey]:

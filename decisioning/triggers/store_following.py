@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.model.position import StreamPosition
 from decisioning.model.trigger import Trigger
+from decisioning.triggers.event_days import MAX_NAME_BYTES, Subject
 from decisioning.triggers.firing import Firing
 from decisioning.triggers.store_firings import NAMES, insert_firings, last_fired
 from decisioning.triggers.waiting import Wait, WaitKey
@@ -81,12 +82,29 @@ JOIN names USING (customer_id)
 JOIN events AS e ON e.customer_id = names.name AND e.type = n.type AND e.occurred_at >= n.since
     AND e.event_id <> n.event_id
 """)
-_EVENTS_SINCE = text(f"""
-WITH RECURSIVE {NAMES} SELECT n.place, e.occurred_at, e.recorded_ms, e.event_id, e.properties
-FROM unnest(cast(:places AS integer[]), cast(:customers AS text[]), cast(:types AS text[]),
-    cast(:since AS timestamptz[])) AS n (place, customer_id, type, since)
-JOIN names USING (customer_id)
-JOIN events AS e ON e.customer_id = names.name AND e.type = n.type AND e.occurred_at >= n.since
+# As `event_days.name_of` names values. Events are read once for all waits of a customer, and what is asked for is
+# looked up in a hash (IS TRUE: the planner knows neither number, and as a join would compare each with each).
+_NEWEST = text(f"""
+WITH RECURSIVE {NAMES}, asked AS MATERIALIZED (
+    SELECT * FROM unnest(cast(:customers AS text[]), cast(:types AS text[]), cast(:keys AS text[]),
+        cast(:about AS text[]), cast(:since AS timestamptz[])) AS a (customer_id, type, key, about, since)
+), groups AS MATERIALIZED (
+    SELECT customer_id, type, key, min(since) AS since FROM asked GROUP BY customer_id, type, key
+), told AS (
+    SELECT g.customer_id, g.type, g.key, e.event_id,
+        least(round(extract(epoch FROM e.occurred_at) * 1000)::bigint, e.recorded_ms) AS at_ms,
+        CASE WHEN octet_length(v.name) > {MAX_NAME_BYTES}
+            THEN 'sha256:' || encode(sha256(convert_to(v.name, 'UTF8')), 'hex') ELSE v.name END AS about
+    FROM groups AS g JOIN names USING (customer_id)
+    JOIN events AS e ON e.customer_id = names.name AND e.type = g.type AND e.occurred_at >= g.since
+    CROSS JOIN LATERAL (SELECT CASE jsonb_typeof(e.properties -> g.key)
+        WHEN 'number' THEN trim_scale((e.properties ->> g.key)::numeric)::text
+        WHEN 'boolean' THEN initcap(e.properties ->> g.key)
+        ELSE e.properties ->> g.key END AS name) AS v
+)
+SELECT DISTINCT ON (customer_id, type, key, about) customer_id, type, key, about, at_ms, event_id FROM told
+WHERE ((customer_id, type, key, about) IN (SELECT customer_id, type, key, about FROM asked)) IS TRUE
+ORDER BY customer_id, type, key, about, at_ms DESC, event_id COLLATE "C" DESC
 """)
 _TOLD = text("""
 SELECT DISTINCT decision_id || '/' || offer_id AS item, outcome FROM outcomes
@@ -254,25 +272,25 @@ class TriggerTurn:
         }
         return {row.place for row in await self._connection.execute(_LATER_EVENTS, values)}
 
-    async def events_since(
-        self, asked: Sequence[tuple[str, str, int]]
-    ) -> list[tuple[int, int, str, Mapping[str, Any]]]:
-        """Read archived events: ``asked`` is customer, type, and since when (Unix ms); events of aliases among them.
+    async def newest_about(self, asked: Collection[tuple[Subject, int]]) -> dict[Subject, tuple[int, str]]:
+        """Find the newest archived event about each of some things, of those since a time (Unix ms) or later.
 
-        Returns of each the place of whom asked for it, when it happened, its id and its properties.
+        Events of aliases are the customer's. Returns when it happened, as in the log not later than it was told, and
+        its id; of events at the same time that with the greatest id.
         """
         if not asked:
-            return []
-        customers, types, since = zip(*asked, strict=True)
+            return {}
+        subjects, since = zip(*asked, strict=True)
+        customers, types, keys, about = zip(*subjects, strict=True)
         values = {
-            "places": list(range(len(asked))),
             "customers": list(customers),
             "types": list(types),
+            "keys": list(keys),
+            "about": list(about),
             "since": [to_datetime(at_ms) for at_ms in since],
         }
-        rows = await self._connection.execute(_EVENTS_SINCE, values)
-        # As in the log: nothing happened later than it was told.
-        return [(r.place, min(to_ms(r.occurred_at), r.recorded_ms), r.event_id, r.properties) for r in rows]
+        rows = await self._connection.execute(_NEWEST, values)
+        return {Subject(r.customer_id, r.type, r.key, r.about): (r.at_ms, r.event_id) for r in rows}
 
     async def told(self, items: Collection[str], outcomes: Collection[str]) -> set[tuple[str, str]]:
         """Find archived outcomes of decided offers: ``<decision>/<offer>`` and outcome."""

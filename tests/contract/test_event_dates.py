@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic_core import to_json
+from sqlalchemy import text
 
 from app.api.catalogue.trigger_schemas import TriggerBody
 from decisioning.model.trigger import DAY_OVER
+from decisioning.triggers.event_days import Subject, name_of
+from decisioning.triggers.store_following import TriggerTurn
 from storage import clock
 from storage.clock import DAY_MS
 from tests.support.api import Nextbest, problem_of
@@ -134,6 +138,65 @@ async def test_who_confirmed_meanwhile_is_not_reminded(triggers: Triggers) -> No
     await triggers.follow()
     assert await triggers.fired("remind") == [("dora", "order dora")]
     triggers.ahead_ms = 0
+
+
+async def archive(
+    shop: Nextbest, customer_id: str, told: list[tuple[str, int, Any]], late_ms: int = 0
+) -> None:
+    """Archive events: id, when (Unix ms), and the value that names what they are about."""
+    query = """INSERT INTO events SELECT id, :customer_id, 'order', at, extract(epoch FROM at) * 1000 + :late_ms,
+        cast(properties AS jsonb), '{}', 0, '1-0'
+        FROM unnest(cast(:ids AS text[]), cast(:times AS timestamptz[]), cast(:properties AS text[]))
+        AS n (id, at, properties)"""
+    values = {
+        "customer_id": customer_id,
+        "late_ms": late_ms,
+        "ids": [event_id for event_id, _, _ in told],
+        "times": [clock.to_datetime(at_ms) for _, at_ms, _ in told],
+        "properties": [to_json({"thing": value}).decode() for _, _, value in told],
+    }
+    async with shop.api.state.engine.begin() as connection:
+        await connection.execute(text(query), values)
+
+
+async def newest(shop: Nextbest, asked: list[tuple[Subject, int]]) -> dict[Subject, tuple[int, str]]:
+    async with shop.api.state.engine.begin() as connection:
+        return await TriggerTurn(connection).newest_about(asked)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["17", 17, 17.0, -3, 10**20, 1.5, True, "True", "true", "", "/ a", "界" * 85, "界" * 86, "x" * 257],
+)
+async def test_postgres_names_what_events_are_about_as_waits_do(shop: Nextbest, value: Any) -> None:
+    customer, now_ms = f"named {value!r}", clock.now_ms()
+    subject = Subject(customer, "order", "thing", name_of(value))
+    await archive(shop, customer, [("n0", now_ms, value), ("n1", now_ms, "another"), ("n2", now_ms, None)])
+    assert await newest(shop, [(subject, now_ms)]) == {subject: (now_ms, "n0")}
+    assert await newest(shop, [(subject, now_ms + 1), (subject._replace(type="call"), now_ms)]) == {}
+    assert await newest(shop, [(subject._replace(key="name"), now_ms)]) == {}
+
+
+async def test_the_newest_is_by_time_then_by_id_and_never_later_than_it_was_told(shop: Nextbest) -> None:
+    now_ms = clock.now_ms()
+    one, two = (Subject("order-of", "order", "thing", name) for name in ("1", "2"))
+    await archive(shop, "order-of", [("a", now_ms, 1), ("B", now_ms, 1), ("z", now_ms - 1, 1)])
+    assert await newest(shop, [(one, now_ms - 9), (two, now_ms)]) == {one: (now_ms, "a")}, "a is behind B"
+    await archive(shop, "order-of", [("c", now_ms + 500, 2)], late_ms=-600)
+    assert await newest(shop, [(two, now_ms), (one, now_ms)]) == {
+        one: (now_ms, "a"),
+        two: (now_ms - 100, "c"),
+    }
+
+
+async def test_many_waits_of_one_customer_with_many_events_are_compared_in_postgres(shop: Nextbest) -> None:
+    now_ms = clock.now_ms()
+    await archive(shop, "bot", [(f"m{n}", now_ms + n, n % 20_000) for n in range(40_000)])
+    asked = [(Subject("bot", "order", "thing", str(n)), now_ms) for n in range(1000)]
+    async with shop.api.state.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = 5000"))
+        found = await TriggerTurn(connection).newest_about(asked)
+    assert found == {subject: (now_ms + 20_000 + n, f"m{20_000 + n}") for n, (subject, _) in enumerate(asked)}
 
 
 async def test_what_cannot_be_waited_for_is_refused(triggers: Triggers) -> None:

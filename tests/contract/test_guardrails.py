@@ -8,9 +8,11 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
+from app.api.monitoring import routes
 from app.worker.guardrail_watch import GuardrailWatch
 from decisioning.errors import PreconditionFailed
-from decisioning.rollout.store_canary_course import counted_parts
+from decisioning.reporting.over_time import store_canary_course
+from decisioning.reporting.over_time.store_canary_course import counted_parts
 from storage import clock
 from tests.support.api import Nextbest, problem_of
 from tests.support.canaries import (
@@ -385,6 +387,37 @@ async def test_the_course_of_a_test_is_made_again_from_the_log(shop: Nextbest) -
     after = await shop.api.ok("GET", path)
     assert after["missing"] == 5
     assert after["points"][-1] == last
+
+
+async def test_courses_are_read_one_at_a_time_and_given_up_with_the_way_out(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place(shop.api, "slow-course")
+    await deploy(shop, "slow-course", "random@1")
+    await guard_of(shop).round()
+    test = await counted(shop, "slow-course")
+    path = f"/v1/reports/canaries/{test.test_id}/course"
+    at_once: list[int] = []
+    under_way = 0
+
+    async def watched(*arguments: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        try:
+            return await counted_parts(*arguments)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(routes, "counted_parts", watched)
+    await asyncio.gather(*(shop.api.ok("GET", path) for _ in range(4)))
+    assert at_once == [1] * 4
+    monkeypatch.setattr(store_canary_course, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(store_canary_course, "_END", text("SELECT pg_sleep(2)"))
+    problem = problem_of(await shop.api.call("GET", path), 422, "test_id")
+    assert "GET /v1/reports/canaries" in str(problem)
+    monkeypatch.undo()
+    await shop.api.ok("GET", path)
 
 
 async def test_the_course_of_a_test_that_there_is_not(shop: Nextbest) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from decisioning.evaluation.replay_service import replay
 from decisioning.events.intake_service import ReceivedEvent
@@ -16,6 +18,9 @@ from decisioning.log.households.store_contacts import reservation_note
 from decisioning.log.households.store_reservations import Reservations
 from decisioning.log.store_stream import LogReader
 from decisioning.policies.roster import Roster
+from decisioning.privacy import store_erasing
+from decisioning.privacy.generalising import Generaliser
+from decisioning.privacy.store_erasing import LogEraser
 from decisioning.recovery.store_rebuild import Rebuilder
 from storage import clock
 from storage.errors import PostgresUnavailable, RedisUnavailable
@@ -121,6 +126,31 @@ async def test_a_household_that_is_left_keeps_what_it_got(api: Instance) -> None
     assert letters_of(await decide(api, "stayer", "post")) == []
     await move(api, "new", "neighbour")
     assert letters_of(await decide(api, "neighbour", "post"))
+
+
+async def test_who_moves_in_while_the_last_member_is_erased_keeps_what_was_reserved(
+    shop: Nextbest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, home = shop.api, "left-now"
+    await move(api, home, "last-one")
+    assert letters_of(await decide(api, "last-one", "post"))
+    before, letters, scalars = await contacts_in(api, home), list[str](), AsyncConnection.scalars
+    assert before
+
+    async def moved_in(self: AsyncConnection, statement: Any, *arguments: Any, **options: Any) -> Any:
+        found = await scalars(self, statement, *arguments, **options)
+        if statement is store_erasing._LIVED_IN:  # the answer is that nobody lives there any more
+            await api.state.redis.zadd(api.state.keys.household(home), {b"of a new member": clock.now_ms()})
+            letters.append("reserved")
+        return found
+
+    monkeypatch.setattr(AsyncConnection, "scalars", moved_in)
+    eraser = LogEraser(api.state.engine, api.state.redis, api.state.keys, Generaliser([]))
+    async with api.state.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM customers WHERE customer_id = 'last-one'"))
+    await eraser.erase("last-one", clock.now_ms())
+    assert letters == ["reserved"]
+    assert [*await contacts_in(api, home)] == [b"of a new member"]
 
 
 async def test_an_explanation_says_that_it_is_the_households_limit(api: Instance) -> None:

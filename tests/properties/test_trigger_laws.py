@@ -23,7 +23,7 @@ from decisioning.log.store_stream import Batch
 from decisioning.model.logged_event import LoggedEvent
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
-from decisioning.triggers.event_days import LATE_MS
+from decisioning.triggers.event_days import LATE_MS, Subject
 from decisioning.triggers.firing import Candidate
 from decisioning.triggers.following_service import TriggerFollower
 from decisioning.triggers.store_following import TriggerStore
@@ -246,13 +246,15 @@ class Turn:
             if one.at_ms >= since_ms and one.id != event_id
         }
 
-    async def events_since(self, asked: Sequence[tuple[str, str, int]]) -> list[Any]:
-        return [
-            (place, one.at_ms, one.id, one.properties)
-            for place, (customer_id, type_, since_ms) in enumerate(asked)
+    async def newest_about(self, asked: Sequence[tuple[Subject, int]]) -> dict[Subject, tuple[int, str]]:
+        found = [
+            (subject, (one.at_ms, one.id))
+            for subject, since_ms in asked
             for one in self._world.archived
-            if (one.customer_id, one.name) == (customer_id, type_) and one.at_ms >= since_ms
+            if (one.customer_id, one.name) == (subject.customer_id, subject.type) and one.at_ms >= since_ms
+            if one.properties.get(subject.key) == subject.name
         ]
+        return dict(sorted(found))
 
     def __getattr__(self, name: str) -> Any:
         async def stepped(*arguments: Any) -> Any:

@@ -163,7 +163,7 @@ COVERED = {
     "decisioning/recovery/store_events.py": "contract/test_events_api.py",
     "decisioning/recovery/store_rebuild.py": "e2e/test_lost_redis.py",
     "decisioning/rollout/store_canary.py": "contract/test_guardrails.py",
-    "decisioning/rollout/store_canary_course.py": "contract/test_guardrails.py",
+    "decisioning/reporting/over_time/store_canary_course.py": "contract/test_guardrails.py",
     "decisioning/rollout/store_drift.py": "contract/test_drift.py",
 }
 """Large modules whose tests need the service or a server, with the file below ``tests`` in which they stand."""

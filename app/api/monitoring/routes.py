@@ -25,10 +25,10 @@ from bandits.intervals import wilson_interval
 from bandits.monitoring.sequential_test import Interval
 from bandits.policy import PolicyKey
 from decisioning.model.deployment import Deployment, Guardrails
+from decisioning.reporting.over_time.store_canary_course import counted_parts
 from decisioning.rollout.canary_course import CountedPart, CoursePoint, course_points
 from decisioning.rollout.guardrail import GroupCounts, comparison
 from decisioning.rollout.store_canary import CanaryTest
-from decisioning.rollout.store_canary_course import counted_parts
 
 router = APIRouter(prefix="/v1/reports", tags=["reports"])
 
@@ -71,9 +71,11 @@ async def read_canary_course(test_id: TestId, state: State, key: Reader) -> Cana
 
     Made again from the archived decisions that the test has counted. The intervals hold at all times together, so the
     test may be read at any point; a canary is rolled back at the first one where `worse_log_e` reaches `needed_log_e`.
+    What takes longer than 8 s is given up (422). One is read at a time.
     """
     test = await state.canaries.test(test_id)
-    parts = await counted_parts(state.engine, test)
+    async with state.courses:
+        parts = await counted_parts(state.engine, test)
     deployment = state.current_catalogue().deployments.get(test.placement)
     guardrails = Guardrails() if deployment is None else deployment.guardrails
     now = CountedPart(test.seen.at, test.canary, test.others)

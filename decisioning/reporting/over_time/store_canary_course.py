@@ -7,18 +7,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.log.store_sql import DECIDER_OF, GROUP_OF
+from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from decisioning.rollout.canary_course import CountedPart
 from decisioning.rollout.guardrail import GroupCounts
 from decisioning.rollout.results import ANSWERS, SEEN
 from decisioning.rollout.store_canary import CanaryTest
 from storage.clock import to_ms
-from storage.postgres import transaction
 
 PARTS = 32
 """Parts of equal length that the time of a test is divided into."""
 MAX_READ = 50_000
 """Decisions of a placement that are read for a course, the first of the stage."""
-STATEMENT_MS = 8000
+WAY_OUT = "ask again when Postgres is less busy; GET /v1/reports/canaries has the test as it is now"
 
 # Through an index alone: without it, everything that was told in a month would be read to draw its first day.
 _END = text("""
@@ -74,8 +74,8 @@ async def counted_parts(engine: AsyncEngine, test: CanaryTest, most: int = MAX_R
     """Count the customers of a test by the time of the decision that counts, in at most ``PARTS`` parts of its time.
 
     Parts without any are left out. Of a stage with more than ``most`` decisions only the first so many are read. What
-    the log does not tell any more, since somebody was erased or it was too old, is missing. Raises
-    ``PostgresUnavailable``.
+    the log does not tell any more, since somebody was erased or it was too old, is missing. Raises ``Invalid`` if a
+    statement takes longer than ``TIMEOUT_S``, and ``PostgresUnavailable``.
     """
     start_ms = to_ms(test.started_at)
     span_ms = max(to_ms(test.seen.at) - start_ms, 1)
@@ -85,9 +85,9 @@ async def counted_parts(engine: AsyncEngine, test: CanaryTest, most: int = MAX_R
         "until": test.seen.at,
         "until_id": test.seen.decision_id,
     }
-    async with transaction(engine) as connection:
-        for setting in (f"statement_timeout = {STATEMENT_MS}", "jit = off", "work_mem = '64MB'"):
-            await connection.execute(text(f"SET LOCAL {setting}"))
+    async with bounded(engine, TIMEOUT_S, WAY_OUT, "test_id") as connection:
+        # Outcomes are looked up by decision here, and not hashed.
+        await connection.execute(text("SET LOCAL enable_nestloop = on"))
         values |= await _first_ones(connection, values, most)
         values |= {
             "policy": test.policy,
