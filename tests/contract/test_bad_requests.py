@@ -19,6 +19,10 @@ async def test_methods_that_a_path_does_not_have(api: Instance) -> None:
         also = {"HEAD"} if path in ("/livez", "/readyz") else set()
         if path.startswith("/public/"):
             continue  # takes other keys than these, and those are asked for first
+        if path == "/v1/customers/search":
+            operations = (
+                operations | api.app.openapi()["paths"]["/v1/customers/{customer_id}"]
+            )  # it may be an id
         for method in set(METHODS) - {name.upper() for name in operations} - also:
             response = await api.call(method, url, content=b"x" if method == "POST" else None)
             assert response.status_code == 405, (method, path)

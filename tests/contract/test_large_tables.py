@@ -36,7 +36,7 @@ async def plan(
     ("statement", "values"),
     [
         (EVENT_COUNTS, {"zone": "UTC", "since": NOW, "until": None, "type": None}),
-        (FIRING_COUNTS, {"since": NOW}),
+        (FIRING_COUNTS, {"since": NOW, "past": "day over"}),
     ],
 )
 async def test_counts_read_an_index_alone(

@@ -102,8 +102,8 @@ def check_all(world: World, told: dict[tuple[str, str, str], float], closed: int
 
 
 STEPS = [
-    ("decisioning.learning.store_arms:ArmStore.fold", "before"),
-    ("decisioning.learning.store_arms:ArmStore.fold", "after"),
+    ("decisioning.learning.store_arms:ArmStore.put", "before"),
+    ("decisioning.learning.store_arms:ArmStore.put", "after"),
     ("decisioning.log.store_archive:Archiver.write", "after"),
     ("decisioning.log.store_stream:LogReader.trim", "before"),
     ("decisioning.log.store_archive:Archiver.write_folds", "after"),

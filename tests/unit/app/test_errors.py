@@ -32,6 +32,7 @@ from profiles.errors import (
     InvalidCustomer,
     ProfileCodecError,
     RegisterInUse,
+    SaltMissing,
     UnconfirmedErasure,
 )
 from rules.errors import RuleError
@@ -51,6 +52,7 @@ MAPPED = {
     UnconfirmedErasure("customer '1025' would lose holdings", [("holdings", "would lose loan")]): 409,
     ErasedCustomer("1025"): 409,
     RegisterInUse("do-not-call"): 409,
+    SaltMissing("do-not-call"): 422,
     storage.errors.RedisUnavailable("secret-host:6379 is gone"): 503,
     storage.errors.FunctionsUnavailable("nb_decide failed on secret-host"): 503,
     storage.errors.PostgresUnavailable("secret-host:5432 is gone"): 503,
