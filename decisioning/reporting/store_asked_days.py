@@ -4,22 +4,18 @@ A day is rolled up once all of its reward windows are closed, from the archived 
 later takes its mark away (``INSERT_DECISIONS`` and ``INSERT_OUTCOMES`` do), and it is rolled up anew.
 """
 
-import logging
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.log.store_sql import IS_CLOSED
 from decisioning.model.deciders import FIRING_PREFIX, HISTORY
-from storage.errors import PostgresUnavailable
+from decisioning.reporting.days.store_each_day import DAY, roll_up_each, start_of
 from storage.locks import ARCHIVER_LOCK, ROLL_UP_LOCK
 from storage.postgres import transaction
 
-log = logging.getLogger(__name__)
-
-DAY = timedelta(days=1)
 COLUMNS = "customer_id, held, version, first_at, offers, closed, acceptances, value"
 
 # Workers of earlier versions archive without the columns. The record has all of it, but is far slower to read.
@@ -113,22 +109,8 @@ class AskedDays:
 
     async def roll_up(self, now: datetime) -> int:
         """Roll up all days before today (UTC) whose reward windows are closed; return how many were."""
-        today = start_of(now.astimezone(UTC).date())
-        async with transaction(self._engine) as connection:
-            mine = text("SELECT pg_try_advisory_xact_lock(:lock)")
-            if not await connection.scalar(mine, {"lock": ROLL_UP_LOCK}):
-                return 0  # another worker is at it
-            done = 0
-            for day in (await connection.scalars(_DUE, {"today": today})).all():
-                try:
-                    done += await self._roll_up_day(day)
-                except PostgresUnavailable as error:
-                    # It raises if Postgres is away, or the right is lost. Otherwise it is the day, and others are not.
-                    await connection.execute(text("SELECT 1"))
-                    log.warning(
-                        "the day %s is not rolled up, and reports read it from the log: %s", day, error
-                    )
-            return done
+        today = now.astimezone(UTC).date()
+        return await roll_up_each(self._engine, ROLL_UP_LOCK, _DUE, today, self._roll_up_day, "from the log")
 
     async def _roll_up_day(self, day: date) -> bool:
         values = {"day": day, "start": start_of(day), "stop": start_of(day + DAY)}
@@ -148,11 +130,6 @@ class AskedDays:
             if not done:  # something of the day was archived or erased meanwhile
                 await connection.execute(_CLEAR, values)
         return done
-
-
-def start_of(day: date) -> datetime:
-    """Return the time at which a day begins (UTC)."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 async def find_rolled_up(connection: AsyncConnection, start: datetime, stop: datetime) -> list[date]:

@@ -20,7 +20,7 @@ from decisioning.log.store_stream import UnreadEntry
 from decisioning.model.position import StreamPosition
 from storage.postgres import make_engine
 from tests.support.browser import open_browser
-from tests.support.console_pages import opened, serious_violations, visit
+from tests.support.console_pages import ask_for, opened, serious_violations, visit
 from tests.support.console_world import World, open_world
 from tests.support.served import Served
 from tests.support.waiting import wait_until
@@ -255,9 +255,7 @@ def accepted(text: str) -> int:
 def test_a_no_with_its_reason_changes_the_next_offers(browser: Browser, world: World) -> None:
     with opened(browser, world, "frontend") as page:
         visit(page, "/console/desk")
-        page.get_by_label("Customer id").fill("c77")
-        page.keyboard.press("Enter")
-        expect(page.locator("#offers-title")).to_be_focused()
+        ask_for(page, "c77")
         first = page.get_by_role("article").first
         refused = first.get_attribute("data-offer")
         page.keyboard.press("r")
@@ -278,9 +276,7 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
     try:
         with opened(browser, world, "agent") as page:
             visit(page, "/console/desk")
-            page.get_by_label("Customer id").fill("c79")
-            page.keyboard.press("Enter")
-            expect(page.locator("#offers-title")).to_be_focused()
+            ask_for(page, "c79")
             # Three of five offers, four of which are to grow.
             grow = page.locator('article:not([data-offer="stay-discount"])')
             refused = grow.first.get_attribute("data-offer")
@@ -315,9 +311,7 @@ def test_a_declared_reason_goes_with_the_no_and_what_it_suppresses_is_not_offere
             body = {"type": "string", "values_from": "reasons"}
             world.http.put("/v1/attributes/context.rejection_reason", json=body).raise_for_status()
             visit(page, "/console/desk")
-            page.get_by_label("Customer id").fill("c80")
-            page.keyboard.press("Enter")
-            expect(page.locator("#offers-title")).to_be_focused()
+            ask_for(page, "c80")
             page.keyboard.press("r")
             expect(page.get_by_role("button", name="Wants nothing more")).to_be_focused()
             with page.expect_request("**/v1/decisions") as next_:
@@ -357,9 +351,7 @@ def articles(world: World) -> Iterator[None]:
 def test_articles_are_found_after_the_objections_of_this_offer(browser: Browser, world: World) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")
-        page.get_by_label("Customer id").fill("c81")
-        page.keyboard.press("Enter")
-        expect(page.locator("#offers-title")).to_be_focused()
+        ask_for(page, "c81")
         expect(page.get_by_role("article").first).to_have_attribute("data-offer", "fibre-600")
         page.get_by_label("What the customer says").fill("EXPÉNSIVE")
         found = page.get_by_test_id("found")
@@ -384,9 +376,7 @@ def test_articles_are_found_after_the_objections_of_this_offer(browser: Browser,
 def test_after_a_no_the_articles_are_shown_that_answer_its_reason(browser: Browser, world: World) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")
-        page.get_by_label("Customer id").fill("c82")
-        page.keyboard.press("Enter")
-        expect(page.locator("#offers-title")).to_be_focused()
+        ask_for(page, "c82")
         page.keyboard.press("r")
         page.get_by_role("button", name="Too dear").click()
         expect(page.get_by_test_id("difference")).to_be_visible()
@@ -485,9 +475,7 @@ def test_after_a_no_the_same_customer_is_asked_for_whoever_the_field_names(
 ) -> None:
     with opened(browser, world, "agent") as page:
         visit(page, "/console/desk")
-        page.get_by_label("Customer id").fill("c205")
-        page.keyboard.press("Enter")
-        expect(page.locator("#offers-title")).to_be_focused()
+        ask_for(page, "c205")
         page.get_by_label("Customer id").fill("c206")
         page.get_by_role("article").first.get_by_role("button", name="Rejected").click()
         with page.expect_request("**/v1/decisions") as next_:

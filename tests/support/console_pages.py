@@ -38,6 +38,13 @@ def visit(page: Page, path: str) -> None:
     expect(page.get_by_text("Loading …").or_(page.get_by_text("Cargando …"))).to_have_count(0)
 
 
+def ask_for(page: Page, customer: str) -> None:
+    """Ask for offers for a customer at the desk, and wait until they are there."""
+    page.get_by_label("Customer id").fill(customer)
+    page.keyboard.press("Enter")
+    expect(page.locator("#offers-title")).to_be_focused()
+
+
 def serious_violations(page: Page) -> list[str]:
     """What axe-core finds on a page that would keep somebody from using it."""
     if not page.evaluate("'axe' in window"):

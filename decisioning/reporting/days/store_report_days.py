@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from decisioning.reporting.days.store_each_day import DAY, start_of
 from decisioning.reporting.offer_report import PERIODS, ReportScope
-from decisioning.reporting.store_asked_days import DAY, between_days, start_of
+from decisioning.reporting.store_asked_days import between_days
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

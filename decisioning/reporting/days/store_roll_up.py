@@ -4,20 +4,16 @@ A day (UTC) is rolled up once all of its reward windows are closed. Whatever cha
 takes its mark away, by triggers of the table, and it is rolled up anew; until then it is read by hour.
 """
 
-import logging
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from decisioning.model.deciders import HISTORY
-from decisioning.reporting.store_asked_days import DAY, start_of
+from decisioning.reporting.days.store_each_day import DAY, roll_up_each, start_of
 from decisioning.reporting.store_calibration import predictions
-from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK, REPORT_DAYS_LOCK
 from storage.postgres import transaction
-
-log = logging.getLogger(__name__)
 
 SURELY_CLOSED = timedelta(days=368)
 """No reward window is open for so long: whatever the roll-up by hour says, nothing more is waited for."""
@@ -46,7 +42,8 @@ WITH RECURSIVE days AS (
     ) FROM days AS d WHERE d.day IS NOT NULL
 )
 SELECT day FROM days AS d
-WHERE day < cast(:today AS date) AND NOT EXISTS (SELECT FROM report_days AS r WHERE r.done AND r.day = d.day)
+WHERE day < cast(cast(:today AS timestamptz) AT TIME ZONE 'UTC' AS date)
+    AND NOT EXISTS (SELECT FROM report_days AS r WHERE r.done AND r.day = d.day)
 ORDER BY day DESC
 """)
 _IN_DAY = "{0} >= cast(:start AS timestamptz) AND {0} < cast(:stop AS timestamptz)"
@@ -97,19 +94,11 @@ class DaysOfReports:
     async def roll_up(self, now: datetime) -> int:
         """Roll up all days before today (UTC) whose reward windows are closed; return how many were."""
         today = now.astimezone(UTC).date()
-        async with transaction(self._engine) as connection:
-            mine = text("SELECT pg_try_advisory_xact_lock(:lock)")
-            if not await connection.scalar(mine, {"lock": REPORT_DAYS_LOCK}):
-                return 0  # another worker is at it
-            done = 0
-            for day in (await connection.scalars(_DUE, {"today": today})).all():
-                try:
-                    done += await self._roll_up_day(day, today)
-                except PostgresUnavailable as error:
-                    # It raises if Postgres is away, or the right is lost. Otherwise it is the day, and others are not.
-                    await connection.execute(text("SELECT 1"))
-                    log.warning("the day %s is not rolled up, and reports read it by hour: %s", day, error)
-            return done
+
+        async def roll_up_day(day: date) -> bool:
+            return await self._roll_up_day(day, today)
+
+        return await roll_up_each(self._engine, REPORT_DAYS_LOCK, _DUE, today, roll_up_day, "by hour")
 
     async def _roll_up_day(self, day: date, today: date) -> bool:
         values = {"day": day}

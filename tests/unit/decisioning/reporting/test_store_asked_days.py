@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.reporting.store_asked_days import DAY, between_days, start_of
+from decisioning.reporting.days.store_each_day import DAY, start_of
+from decisioning.reporting.store_asked_days import between_days
 
 FIRST = date(2026, 3, 1)
 
