@@ -85,9 +85,16 @@ class RuleSet:
         places = tuple((p, tuple(p.split(".")), declared[p].type) for p in sorted(paths - {"now"}))
         here = tuple(p for p in places if p[1][0] != "offer")
         roots = tuple(dict.fromkeys(("customer", "context", *(names[0] for _, names, _ in here))))
+        leaves = {
+            root: tuple(
+                (path, names[1], kind) for path, names, kind in here if names[0] == root and len(names) == 2
+            )
+            for root in roots
+        }
         asked = tuple(calls[path] for path in sorted(calls))
         idle = not wanted and not segments
-        return Plan(here, segments, "now" in paths, idle=idle, roots=roots, history=asked)
+        deeper = tuple(place for place in here if len(place[1]) > 2)
+        return Plan(here, segments, "now" in paths, idle, roots, leaves, deeper, history=asked)
 
     def _needed(self, expression: Expression) -> set[str]:
         names = set(expression.segments)
@@ -100,9 +107,10 @@ class RuleSet:
 class Plan:
     """The needs of some expressions: places of facts, segments in their order, the time.
 
-    ``roots``: those of the places, and ``customer`` and ``context``. ``idle``: there are no expressions. ``lasting``:
-    those that depend on the customer alone, so that their results last as long as the profile; ``brief``: what is
-    needed when they are known already. ``history``: what is asked of the customer's own history.
+    ``roots``: those of the places, and ``customer`` and ``context``; ``leaves``: path, name and type of the places
+    directly below each root, ``deeper`` the other places. ``idle``: there are no expressions. ``lasting``: those that
+    depend on the customer alone, so that their results last as long as the profile; ``brief``: what is needed when
+    they are known already. ``history``: what is asked of the customer's own history.
     """
 
     places: tuple[tuple[str, tuple[str, ...], str], ...]
@@ -110,12 +118,16 @@ class Plan:
     now: bool
     idle: bool = False
     roots: tuple[str, ...] = ("customer", "context")
+    leaves: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+    deeper: tuple[tuple[str, tuple[str, ...], str], ...] = ()
     lasting: tuple[Expression, ...] = ()
     brief: "Plan | None" = None
     history: tuple[HistoryCall, ...] = ()
 
 
-_NOTHING = cel.Context()
+_NO_FACTS: Mapping[str, Any] = {}
+_AS_IT_IS: Mapping[str, type] = {"bool": bool, "number": float, "string": str}
+"""Values of these classes are of these types, and need no conversion."""
 
 Results = Mapping[str, Any]
 """Results of expressions by their source."""
@@ -127,32 +139,49 @@ def evaluate(plan: Plan, facts: Facts, now: datetime, known: "Results | None" = 
     ``known``: what ``Evaluation.lasting`` told for the same customer, as long as the profile has not changed.
     """
     if plan.idle:
-        return Evaluation(_NOTHING)
+        return Evaluation()
     if known is not None and plan.brief is not None:
-        evaluation = Evaluation(*_context(plan.brief, facts, now))
+        evaluation = Evaluation(*_variables(plan.brief, facts, now))
         evaluation.results.update(known)
     else:
-        evaluation = Evaluation(*_context(plan, facts, now))
+        evaluation = Evaluation(*_variables(plan, facts, now))
     truth: dict[str, bool] = {}
     for name, expression in plan.segments:
-        evaluation.context.add_variable(SEGMENT, dict(truth))
+        evaluation.set_variable(SEGMENT, truth)
         truth[name] = evaluation.values[f"{SEGMENT}.{name}"] = evaluation.holds(expression)
     if plan.segments:
-        evaluation.context.add_variable(SEGMENT, truth)
+        evaluation.set_variable(SEGMENT, truth)
         evaluation.segments = tuple(name for name, holds in truth.items() if holds)
     return evaluation
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """One request's context and the results so far. ``values``: the same as the context, by path."""
+    """One request's facts and the results so far.
 
-    context: cel.Context
+    ``variables``: facts nested below their roots, as CEL knows them; ``values``: the same by path.
+    """
+
+    variables: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
     results: dict[str, Any] = field(default_factory=dict)
     segments: tuple[str, ...] = ()
     offer: Mapping[str, Any] = field(default_factory=dict)
+    _context: cel.Context | None = None
+
+    @property
+    def context(self) -> cel.Context:
+        """The variables for CEL, which are converted when an expression first needs them."""
+        if self._context is None:
+            self._context = cel.Context(self.variables)
+        return self._context
+
+    def set_variable(self, name: str, value: Mapping[str, Any]) -> None:
+        """Add or replace what is known below a root."""
+        self.variables[name] = value
+        if self._context is not None:
+            self._context.add_variable(name, value)
 
     def lasting(self, plan: Plan) -> Results:
         """Return the results of the plan's lasting expressions, to be given to ``evaluate`` next time."""
@@ -171,7 +200,7 @@ class Evaluation:
 
     def facts(self, offer: Mapping[str, Any]) -> Callable[[str], Any]:
         """Make a look-up of what was observed for a path; ``None`` where it is missing."""
-        variables = {**self.context.variables, "offer": offer}
+        variables = {**self.variables, "offer": offer}
 
         def observed(path: str) -> Any:
             value: Any = variables
@@ -183,18 +212,20 @@ class Evaluation:
 
     def with_offer(self, offer: Mapping[str, Any]) -> "Evaluation":
         """Return an evaluation of the same request for one offer: for expressions that refer to ``offer``."""
-        context = self.context
         # The context is shared, not copied: an evaluation for an earlier offer must not be used any more.
+        context = self.context
         context.add_variable("offer", dict(offer))
-        return Evaluation(context, self.values, self.missing, offer=offer)
+        return Evaluation(self.variables, self.values, self.missing, offer=offer, _context=context)
 
     def _value(self, expression: Expression) -> Any:
         source = expression.source
         if source in self.results:
             return self.results[source]
+        direct = expression.direct
+        value = None if direct is None else direct(self.values)
         try:
-            simple = expression.simple
-            value = expression.program.execute(self.context) if simple else self._refer(expression)
+            if value is None:
+                value = self._execute(expression)
         except KeyError as error:
             self.missing[_name_of(error, expression)] += 1
             value = None
@@ -204,8 +235,10 @@ class Evaluation:
         self.results[source] = value
         return value
 
-    def _refer(self, expression: Expression) -> Any:
-        """Let the reference implementation evaluate what is not simple, if it does not cost too much."""
+    def _execute(self, expression: Expression) -> Any:
+        """Let CEL evaluate it: the fast evaluator, or the reference implementation if it does not cost too much."""
+        if expression.simple:
+            return expression.program.execute(self.context)
         values = self.values
         if expression.offer_types:
             values = values | _offer_values(expression, self.offer)
@@ -243,17 +276,21 @@ def _ordered(segments: Mapping[str, Expression]) -> list[str]:
     return order
 
 
-def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict[str, Any]]:
+def _variables(plan: Plan, facts: Facts, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the plan needs: nested below the roots, and by path."""
-    roots: dict[str, dict[str, Any]] = {root: {} for root in plan.roots}
+    roots: dict[str, Any] = {root: {} for root in plan.roots}
     if plan.history:
         roots[HISTORY] = {}
     values: dict[str, Any] = {}
-    context = cel.Context()
-    if plan.now:
-        context.add_variable("now", now)
-        values["now"] = now
-    for path, names, kind in plan.places:
+    for root, below in plan.leaves.items():
+        given, place = facts.get(root, _NO_FACTS), roots[root]
+        for path, name, kind in below:
+            value = given.get(name)
+            if type(value) is not _AS_IT_IS.get(kind):
+                value = _typed(value, kind)
+            if value is not None:
+                values[path] = place[name] = value
+    for path, names, kind in plan.deeper:
         value = _typed(_found(facts, names), kind)
         if value is not None:
             values[path] = value
@@ -261,9 +298,9 @@ def _context(plan: Plan, facts: Facts, now: datetime) -> tuple[cel.Context, dict
             for name in names[1:-1]:
                 place = place.setdefault(name, {})
             place[names[-1]] = value
-    for root, nested in roots.items():
-        context.add_variable(root, nested)
-    return context, values
+    if plan.now:
+        roots["now"] = values["now"] = now
+    return roots, values
 
 
 def _offer_values(expression: Expression, offer: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 CEL's own implementation in C++ (``cel-expr-python``) checks expressions, so it says what they mean: it evaluates all of
 them but the simple ones. Those are evaluated by the library in Rust (``common-expression-language``), which is seven
 times as fast and differs in other functions: its texts have bytes for characters, it knows no time zones, and words in
-its patterns have letters beyond ASCII. ``tests/unit/rules/test_differences.py`` compares both.
+its patterns have letters beyond ASCII. ``tests/unit/rules/test_differences.py`` compares both. The plainest of the
+simple ones need neither, as long as nothing is missing (``rules/direct.py``).
 """
 
 import os

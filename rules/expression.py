@@ -10,8 +10,10 @@ import cel
 from cel_expr_python import cel as checker
 
 from rules.cost import MAX_COST, actual_size, cost, declared_size
+from rules.direct import Direct, compile_direct
 from rules.errors import RuleError
 from rules.evaluators import (
+    PRESENT,
     Reference,
     is_simple,
     presence_tests,
@@ -52,10 +54,11 @@ _TYPES: Mapping[str, Any] = {
 class Expression:
     """A checked expression. ``paths``: the attributes that it refers to; ``segments``: the named segments.
 
-    ``simple``: the fast evaluator evaluates it, otherwise ``reference`` does. ``reckoned``: the size of each text and
-    list that was reckoned with. ``objection``: a reason why it cannot be saved any more, although it is evaluated
-    (within the bound of its cost) where an earlier version saved it. ``calls``: what it asks of the customer's history,
-    by the variables that stand for it in ``evaluated``, the source that is compiled.
+    ``simple``: the fast evaluator evaluates it, otherwise ``reference`` does; ``direct``: does so without a context of
+    CEL, if it is that plain, and does not look at offers. ``reckoned``: the size of each text and list that was
+    reckoned with. ``objection``: a reason why it cannot be saved any more, although it is evaluated (within the bound
+    of its cost) where an earlier version saved it. ``calls``: what it asks of the customer's history, by the variables
+    that stand for it in ``evaluated``, the source that is compiled.
     """
 
     source: str
@@ -70,6 +73,7 @@ class Expression:
     objection: RuleError | None = field(default=None, compare=False, repr=False)
     calls: Mapping[str, HistoryCall] = field(default_factory=dict, compare=False, repr=False)
     evaluated: str = field(default="", compare=False, repr=False)
+    direct: Direct | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def program(self) -> Any:
@@ -170,6 +174,10 @@ class Checker:
         objection = self._find_objection(source, tree)
         simple = is_simple(tree) and objection is None and agrees(source, reference, self.vocabulary)
         attributes = {path: self.vocabulary.attributes[path] for path in paths - {"now"}}
+        offer_types = {p: a.type for p, a in attributes.items() if p.startswith("offer.")}
+        direct = None
+        if simple and kind == "condition" and not offer_types:
+            direct = compile_direct(read_tree(reference.program.serialize()), PRESENT)
         return Expression(
             source,
             kind,
@@ -179,8 +187,9 @@ class Checker:
             reference,
             tree,
             {p: declared_size(a).count for p, a in attributes.items() if a.type in ("string", "list")},
-            {p: a.type for p, a in attributes.items() if p.startswith("offer.")},
+            offer_types,
             objection,
+            direct=direct,
         )
 
     def _read(self, source: str, kind: Kind) -> tuple[Any, frozenset[str], frozenset[str]]:

@@ -251,7 +251,9 @@ def customer_snapshot(
     those ``withheld``.
     """
     view, customer, history = inputs.view, inputs.profile.customer, inputs.history
-    wanted = {names[1] for _, names, _ in view.plan.places if names[0] == "customer"}
+    plan = view.plan
+    wanted = {name for _, name, _ in plan.leaves.get("customer", ())}
+    wanted.update(names[1] for _, names, _ in plan.deeper if names[0] == "customer")
     wanted.update(PREFERENCES)
     relevant = None
     if history is not None:
@@ -273,8 +275,8 @@ def customer_snapshot(
         exhausted=tuple(sorted(inputs.exhausted)),
         unlikely=unlikely,
         withheld=tuple(SnapshotWithheld(*one) for one in withheld),
-        events=_values_below(EVENTS, values),
-        interests_told=_values_below(INTERESTS, values),
+        events=_values_below(EVENTS, view, values),
+        interests_told=_values_below(INTERESTS, view, values),
         household=_snapshot_contacts(together),
     )
 
@@ -285,9 +287,10 @@ def _snapshot_contacts(contacts: Sequence[Contact] | None) -> tuple[SnapshotCont
     return tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in contacts)
 
 
-def _values_below(root: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _values_below(root: str, view: PlacementView, values: Mapping[str, Any]) -> dict[str, Any]:
     """Pick out what rules looked at below a root. ``values``: all that they looked at, by path."""
-    return {path[len(root) + 1 :]: value for path, value in values.items() if path.startswith(f"{root}.")}
+    leaves = view.plan.leaves.get(root, ())
+    return {name: values[path] for path, name, _ in leaves if path in values}
 
 
 def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:
