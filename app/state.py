@@ -285,6 +285,7 @@ class ApiState:
         # Only now: while it waited, another task may have put a newer one in force.
         if self.catalogue is None or catalogue.version > self.catalogue.version:
             self.catalogue = catalogue
+            self.catalogues.keep_at_hand(catalogue)
 
     async def _prepare_ahead(self, catalogue: Catalogue) -> None:
         """Prepare policies for a catalogue before it is in force, in a thread, so that no decision waits for it.

@@ -75,11 +75,17 @@ class Trail:
     changed_at: datetime
 
 
+MAX_AT_HAND = 3
+"""So many catalogues are kept of those that were asked for by their version: building one of thousands of offers takes
+a third of a second."""
+
+
 class CatalogueStore:
     """Reads catalogues, and appends changes to them. All methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._at_hand: dict[int, Catalogue] = {}
 
     async def version(self) -> int:
         """Return the newest version; 0 if nothing was ever published."""
@@ -93,9 +99,25 @@ class CatalogueStore:
         return await self.load()
 
     async def load(self, version: int | None = None) -> Catalogue:
-        """Load the catalogue at ``version``, by default the newest."""
+        """Load the catalogue at ``version``, by default the newest.
+
+        A version never changes, so the last ones that were asked for, or given to ``keep_at_hand``, are not built anew.
+        """
+        if version is not None and version in self._at_hand:
+            self.keep_at_hand(self._at_hand[version])
+            return self._at_hand[version]
         async with transaction(self._engine) as connection:
-            return await load_catalogue(connection, version)
+            catalogue = await load_catalogue(connection, version)
+        if version is not None:
+            self.keep_at_hand(catalogue)
+        return catalogue
+
+    def keep_at_hand(self, catalogue: Catalogue) -> None:
+        """Keep a catalogue for who asks for its version: the one in force, above all, which is in memory anyway."""
+        self._at_hand.pop(catalogue.version, None)
+        self._at_hand[catalogue.version] = catalogue
+        if len(self._at_hand) > MAX_AT_HAND:
+            del self._at_hand[next(iter(self._at_hand))]  # the one that was asked for longest ago
 
     async def entries(self, version: int | None = None) -> tuple[int, list[Entry]]:
         """Return the version, and the entries in force at it, but for kinds that are not in files."""

@@ -44,9 +44,6 @@ from profiles.customer import Profile
 from rules.evaluation import evaluate
 from storage.clock import to_datetime
 
-MAX_CATALOGUES = 8
-"""Versions of the catalogue that are kept at hand."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReplayedDecision:
@@ -209,18 +206,13 @@ class LoggedContexts:
 
     def __init__(self, catalogues: CatalogueStore) -> None:
         self._catalogues = catalogues
-        self._known: dict[int, Catalogue] = {}
 
     async def of(self, logged: LoggedDecision) -> SelectionContext | None:
         """Rebuild one context; ``None`` if the decision was not made here, or the catalogue does not tell."""
         decision = logged.decision
         if decision.source != "live":
             return None
-        version = decision.catalog_version
-        catalogue = self._known.pop(version, None) or await self._catalogues.load(version)
-        self._known[version] = catalogue  # the last one used is the last to be let go
-        if len(self._known) > MAX_CATALOGUES:
-            del self._known[next(iter(self._known))]
+        catalogue = await self._catalogues.load(decision.catalog_version)
         try:
             return logged_context(catalogue.view(decision.placement), logged)
         except (NotFound, ReplayImpossible):

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from decisioning.catalog.store import MAX_AT_HAND, CatalogueStore
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, traces
 from tests.support.waiting import eventually
 
@@ -320,3 +321,29 @@ async def test_an_applied_change_is_live_in_another_instance_within_a_second(sho
             return "gold" not in [offer["offer_id"] for offer in answer["offers"]]
 
         assert await eventually(paused, "the paused offer to be gone in the other instance", timeout_s=5)
+
+
+async def test_versions_that_were_asked_for_are_at_hand_and_the_oldest_is_let_go(api: Instance) -> None:
+    versions = []
+    for number in range(MAX_AT_HAND + 1):
+        await put_offer(api, "versioned", value=number)
+        versions.append(await api.state.catalogues.version())
+    store = CatalogueStore(api.state.engine)
+    first = await store.load(versions[0])
+    assert await store.load(versions[0]) is first
+    assert (first.version, first.offers["versioned"].value) == (versions[0], 0)
+    later = [await store.load(version) for version in versions[1:]]
+    assert [catalogue.offers["versioned"].value for catalogue in later] == [*range(1, MAX_AT_HAND + 1)]
+    assert await store.load(versions[-1]) is later[-1]
+    again = await store.load(versions[0])
+    assert again is not first
+    assert again.offers["versioned"].value == 0
+    assert (await store.load()).version >= versions[-1]
+
+
+async def test_the_catalogue_in_force_is_not_built_anew_to_explain_decisions_made_with_it(
+    api: Instance,
+) -> None:
+    await put_offer(api, "in-force")
+    live = api.state.current_catalogue()
+    assert await api.state.catalogues.load(live.version) is live
