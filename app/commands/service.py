@@ -11,6 +11,7 @@ import uvloop
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
 from app.embedded.server_urls import ServerUrls
+from app.processes.collector import spare_start
 from app.processes.supervise import Command, Supervisor
 from app.servers import server_urls, watched_servers
 from app.telemetry import configure_logs, prepare_metrics
@@ -44,6 +45,7 @@ def up() -> None:
 
 def serve() -> None:
     """Serve the HTTP API until Ctrl-C, with as many processes as configured."""
+    spare_start()
     settings = get_settings()
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
@@ -67,6 +69,7 @@ def serve() -> None:
 
 def work() -> None:
     """Learn, archive and expire until Ctrl-C."""
+    spare_start()
     settings = get_settings()
     configure_logs(settings.log_level, settings.log_format)
     prepare_metrics(settings.data_dir)
