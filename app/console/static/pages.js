@@ -29,6 +29,7 @@ export const PAGES = [
   { at: "/console/policies/:name/:version", parent: "policies", roles: READERS, load: () => import("./pages/policy.js") },
   { at: "/console/calibration", key: "calibration", group: "learn", roles: READERS, load: () => import("./pages/calibration.js") },
   { at: "/console/evaluation", key: "evaluation", group: "learn", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
+  { at: "/console/evaluation/:id", parent: "evaluation", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
 ];
 
 export const GROUPS = ["watch", "steer", "people", "learn"];
