@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -685,7 +685,7 @@ def test_how_lately_how_often_and_for_how_much_is_told_of_a_customer(browser: Br
             row = card.get_by_role("row").filter(has_text=f"in the {len(decisions)} decisions listed here")
             expect(row.get_by_role("cell").nth(2)).to_have_text(str(len(worth)))
             expect(row.get_by_role("cell").nth(3)).to_have_text(f"{sum(worth):g}")
-            expect(row.get_by_role("cell").nth(1)).to_contain_text(str(datetime.now().year))
+            expect(row.get_by_role("cell").nth(1)).to_contain_text(str(datetime.now(UTC).year))
             events = card.get_by_role("row").filter(has_text="Events order")
             for told_of in ("since_order", "2 in 30 days", "70.5 in 30 days"):
                 expect(events).to_contain_text(told_of)
@@ -695,9 +695,13 @@ def test_how_lately_how_often_and_for_how_much_is_told_of_a_customer(browser: Br
             expect(card).not_to_contain_text("churn")
             assert serious_violations(page) == []
         with opened(browser, world, "scientist") as page:
-            page.route("**/v1/customers/*/told", lambda route: route.fulfill(status=503, json={"detail": "away"}))
+            page.route(
+                "**/v1/customers/*/told", lambda route: route.fulfill(status=503, json={"detail": "away"})
+            )
             visit(page, "/console/customers/c360")
-            expect(page.get_by_test_id("rfm").get_by_text("What events tell cannot be read now.")).to_be_visible()
+            expect(
+                page.get_by_test_id("rfm").get_by_text("What events tell cannot be read now.")
+            ).to_be_visible()
             expect(page.get_by_test_id("rfm")).to_contain_text("17.5 spend_per_week")
     finally:
         for name in aggregates:

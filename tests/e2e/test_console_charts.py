@@ -269,7 +269,13 @@ def test_everybodys_runs_are_listed_and_one_is_opened_by_its_link(
 ) -> None:
     words = {
         "en": ("a specification (thompson)", "running", "Older", "Newer", "Show below: ev-better"),
-        "es": ("una especificación (thompson)", "en marcha", "Más antiguos", "Más nuevos", "Mostrar abajo: ev-better"),
+        "es": (
+            "una especificación (thompson)",
+            "en marcha",
+            "Más antiguos",
+            "Más nuevos",
+            "Mostrar abajo: ev-better",
+        ),
     }
     of_specification, running, older, newer, below = words[look[0]]
     context, language = signed_in(browser, world, look, "scientist")

@@ -105,7 +105,7 @@ def test_a_group_that_is_used_is_not_removed_and_the_page_says_by_what(
         page.get_by_role("button", name="Remove …").click()
         form = page.get_by_test_id("family-removal")
         expect(form.get_by_label("Reason")).to_be_focused()
-        expect(form).to_contain_text("Offers that belong to it: 2 (TV pack, Screen insurance).")
+        expect(form).to_contain_text("Offers that belong to it: 2 (Screen insurance, TV pack).")
         assert serious_violations(page) == []
         form.get_by_role("button", name="Remove", exact=True).click()
         expect(form.get_by_role("alert")).to_contain_text("extras")

@@ -78,7 +78,9 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
             try_keys(log.read_text())
             # On a busy machine few baskets are sent in the seconds that are enough on another.
             wait_until(lambda: delivered(log.read_text()), "a large basket", explain=log.read_text)
-            wait_until(lambda: evaluated(log.read_text()), "the evaluation of the shadow", explain=log.read_text)
+            wait_until(
+                lambda: evaluated(log.read_text()), "the evaluation of the shadow", explain=log.read_text
+            )
             process.send_signal(signal.SIGINT)
             assert process.wait(MAX_WAIT_S) == 0, log.read_text()
         finally:

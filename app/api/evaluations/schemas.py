@@ -214,7 +214,9 @@ class EvaluationProgress(BaseModel):
 
     evaluation_id: str
     policy: str | None = Field(description="null if a specification was sent")
-    algorithm: str | None = Field(description="of the specification that was sent; null if a policy was named")
+    algorithm: str | None = Field(
+        description="of the specification that was sent; null if a policy was named"
+    )
     placement: str
     state: Literal["waiting", "running", "done", "failed"]
     asked_at: datetime
