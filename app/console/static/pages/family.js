@@ -143,7 +143,7 @@ function Removal({ kind, id, found, etag, users, reload, onDone }) {
     }
   };
   const offers = users.slice(0, NAMED).map((offer) => offer.name).join(", ");
-  return html`<form ref=${form} class="card stack" data-testid="family-removal" onSubmit=${submit}>
+  return html`<form ref=${form} class="card stack" style=${{ marginBottom: "var(--gap)" }} data-testid="family-removal" onSubmit=${submit}>
     <h2>${t("removeNamed", { name })}</h2>
     <p class="note warn">${t(`removeText.${kind}`)} ${users.length > 0 && t("groupUsed", { n: users.length, offers: users.length > NAMED ? `${offers}, …` : offers })}</p>
     ${mayChange() && html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>`}
