@@ -86,6 +86,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
         "/v1/placements",
         "/v1/customers/c1/suppressions?limit=1",
         "/v1/customers/c1/decisions?limit=30",
+        "/v1/aggregates",
     ),
     "Placement": (
         "/v1/placements/home/policies",
@@ -99,6 +100,7 @@ PAGES: Mapping[str, tuple[str, ...]] = {
         f"/v1/reports/calibration?by=week&bins=1&since={SINCE}",
         "/v1/reports/drift?limit=20",
     ),
+    "Evaluation": ("/v1/policies", "/v1/placements", "/v1/evaluations?limit=10"),
     "Desk": ("/v1/desk", "/v1/scripts/search?q=price&placement=home"),
 }  # fmt: skip
 ANY_CONDITION = {"expression": "customer.age >= 40", "sample": 2000}

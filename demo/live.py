@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.live import Live
 
 from app.processes.supervise import Child
+from demo import rollout
 from demo.client import ApiClient, DemoError, Json
 from demo.load import DemoData
 from demo.names import REWARD_WINDOW_S, WEB
@@ -69,11 +71,13 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
         session.interrupted()
         shoppers = Shoppers(api, session.prepared.purchases.today, visitors.tally)
         crowd = asyncio.gather(visitors.run(stop), shoppers.run(stop))
+        asked = asyncio.create_task(_evaluate(session, api, stop))
         try:
             await _watch(session, api, crowd, stop, warm, seconds)
         finally:
             stop.set()
-            await crowd  # visitors who are inside still answer, so that all decisions have their outcomes
+            # Visitors who are inside still answer, so that all decisions have their outcomes.
+            await asyncio.gather(crowd, asked)
         console.print(f"The visitors have gone. {SETTLE_S:.0f} s more, until the last silence counts.")
         with suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), SETTLE_S)
@@ -93,6 +97,14 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
         print_end(console, figures)
         await asyncio.to_thread(write_json, figures, session.report)
         console.print(f"The same figures are in {session.report}", highlight=False, soft_wrap=True)
+
+
+async def _evaluate(session: Session, api: ApiClient, stop: asyncio.Event) -> None:
+    """Ask for an evaluation, which a worker runs beside; what keeps it from being asked for is counted."""
+    try:
+        await rollout.ask_evaluation(api, stop)
+    except (DemoError, httpx.HTTPError) as error:
+        session.figures.tally.errors[f"evaluation: {type(error).__name__}"] += 1
 
 
 async def _watch(

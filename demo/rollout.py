@@ -1,16 +1,20 @@
-"""Policies beside the champion of the web: one in the shadow, and one that decides for a share of the households."""
+"""Policies beside the champion of the web: one in the shadow, which is evaluated, and one that decides for a share."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from demo.client import ApiClient, DemoError, Json
-from demo.names import CANARY, SHADOW, WEB
+from demo.names import CANARY, REWARD_WINDOW_S, SHADOW, WEB
 from demo.visitors import CONTEXTS
 
 CANARY_SHARE = 0.1
 GROUP_SHRINKAGE = 4
 LIVE_TIMEOUT_S = 60.0
 POLL_S = 0.2
+# By then some seconds of visitors have closed reward windows, and are archived: others cannot be judged on.
+EVALUATE_AFTER_S = 2 * REWARD_WINDOW_S + 2.0
+EVALUATION: Json = {"policy": f"{SHADOW}@1", "placement": WEB, "start": "warm", "limit": 1000}
 
 
 def specifications() -> tuple[Json, ...]:
@@ -60,3 +64,14 @@ async def stage(api: ApiClient, check: Callable[[], None]) -> None:
     )
     for step in steps:
         await api.change("POST", f"/v1/placements/{WEB}/policies", step)
+
+
+async def ask_evaluation(api: ApiClient, stop: asyncio.Event) -> None:
+    """Ask what the shadow would have earned, `EVALUATE_AFTER_S` after visitors began to come, unless `stop` is set.
+
+    Raises DemoError if that is refused.
+    """
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), EVALUATE_AFTER_S)
+        return
+    await api.change("POST", "/v1/evaluations", EVALUATION)

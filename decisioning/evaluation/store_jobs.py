@@ -97,6 +97,26 @@ class JobStore:
             raise NotFound(self.noun, job_id)
         return Job(**row._mapping)
 
+    async def latest(self, limit: int, before: str | None = None) -> list[Job]:
+        """The jobs that were asked for last, the newest first, without their results.
+
+        ``before``: only those asked for earlier than this one. Raises ``NotFound`` if that is not kept.
+        """
+        values: dict[str, Any] = {"days": self.retention_days, "limit": limit}
+        earlier = ""
+        if before is not None:
+            values |= {"start": (await self.get(before)).asked_at, "before": before}
+            earlier = f" AND (asked_at, {self._key}) < (:start, :before)"
+        columns = ", ".join(field.name for field in fields(Job)[1:] if field.name != "result")
+        query = text(
+            f"SELECT {self._key} AS job_id, {columns} FROM {self._table}"
+            f" WHERE asked_at >= now() - make_interval(days => :days){earlier}"
+            f" ORDER BY asked_at DESC, {self._key} DESC LIMIT :limit"
+        ).columns(request=JSONB)
+        async with transaction(self._engine) as connection:
+            rows = await connection.execute(query, values)
+            return [Job(**row._mapping, result=None) for row in rows]
+
     async def take(self) -> str | None:
         """The job that is to be run next, which is then running; ``None`` if there is none."""
         # SKIP LOCKED: workers that ask at the same time take different ones, and none waits.

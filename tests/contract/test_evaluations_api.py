@@ -218,6 +218,61 @@ async def test_not_too_many_at_once(log: Nextbest, monkeypatch: pytest.MonkeyPat
     await log.worker.evaluate()
 
 
+async def test_everybodys_evaluations_are_listed_the_newest_first_page_by_page(log: Nextbest) -> None:
+    api = log.api
+    bodies: tuple[dict[str, Any], ...] = (
+        {"policy": "random@1", "placement": "drawn", "limit": 10},
+        {"spec": GREEDY, "placement": "taught", "limit": 10},
+        {"policy": "thompson@1", "placement": "taught", "limit": 10},
+    )
+    asked = [
+        await api.ok("POST", "/v1/evaluations", json=body, role=role)
+        for body, role in zip(bodies, ("scientist", "admin", "scientist"), strict=True)
+    ]
+    await log.worker.evaluate()
+    ids = [one["evaluation_id"] for one in reversed(asked)]
+    first = await api.ok("GET", "/v1/evaluations?limit=2", role="scientist")
+    assert [one["evaluation_id"] for one in first["evaluations"]] == ids[:2]
+    assert first["next"] == ids[1]
+    told = [
+        {name: one[name] for name in ("policy", "algorithm", "placement", "asked_by")}
+        for one in first["evaluations"]
+    ]
+    assert told == [
+        {"policy": "thompson@1", "algorithm": None, "placement": "taught", "asked_by": "test scientist"},
+        {"policy": None, "algorithm": "thompson", "placement": "taught", "asked_by": "test admin"},
+    ]
+    assert all("result" not in one for one in first["evaluations"])
+    rest = await api.ok("GET", f"/v1/evaluations?limit=1&before={first['next']}", role="scientist")
+    assert [one["evaluation_id"] for one in rest["evaluations"]] == ids[2:]
+    (whole,) = (await api.ok("GET", f"/v1/evaluations?limit=1&before={ids[1]}"))["evaluations"]
+    found = await api.ok("GET", f"/v1/evaluations/{ids[2]}")
+    assert (whole["state"], found["state"]) == ("done", "done")
+    assert {name: found[name] for name in whole} == whole
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("before=ev-none", "before"), ("limit=0", "limit"), ("limit=101", "limit"), ("page=2", "page")],
+)
+async def test_a_page_of_evaluations_that_there_is_not_is_refused(
+    api: Instance, query: str, field: str
+) -> None:
+    problem_of(await api.call("GET", f"/v1/evaluations?{query}", role="scientist"), 422, field)
+
+
+async def test_evaluations_that_are_not_kept_any_more_are_not_listed(log: Nextbest) -> None:
+    asked = await log.api.ok("POST", "/v1/evaluations", json={"policy": "random@1", "placement": "drawn"})
+    await log.worker.evaluate()
+    before = await log.api.ok("GET", "/v1/evaluations?limit=1")
+    assert before["evaluations"][0]["evaluation_id"] == asked["evaluation_id"]
+    async with log.api.state.engine.begin() as connection:
+        aged = "UPDATE evaluations SET asked_at = asked_at - interval '31 days' WHERE evaluation_id = :id"
+        await connection.execute(sql(aged), {"id": asked["evaluation_id"]})
+    after = await log.api.ok("GET", "/v1/evaluations?limit=100")
+    assert asked["evaluation_id"] not in [one["evaluation_id"] for one in after["evaluations"]]
+
+
 async def test_unknown_evaluations(api: Instance) -> None:
     problem_of(await api.call("GET", "/v1/evaluations/ev-none"), 404)
 

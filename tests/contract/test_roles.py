@@ -78,6 +78,7 @@ ROLES_OF: dict[str, set[Role]] = {
     "read_arms": {"ops", "scientist", "admin"},
     "read_selections": READERS,
     "ask_evaluation": {"scientist", "admin"},
+    "read_evaluations": {"scientist", "admin"},
     "read_evaluation": {"ops", "scientist", "admin"},
     "ask_export": {"scientist", "admin"},
     "read_export": {"scientist", "admin"},

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -643,6 +643,70 @@ def test_a_customers_decisions_are_explained(browser: Browser, world: World) -> 
         expect(page.get_by_role("heading", name="Decision", exact=True)).to_be_visible()
         expect(page.get_by_text("Made again from the log")).to_be_visible()
         expect(page.get_by_text("chosen 1")).to_be_visible()
+
+
+def test_how_lately_how_often_and_for_how_much_is_told_of_a_customer(browser: Browser, world: World) -> None:
+    http = world.http
+    amount = {"json_schema": {"properties": {"amount": {"type": "number"}}}}
+    http.put("/v1/event-types/order", json={"name": "Order"} | amount).raise_for_status()
+    aggregates: dict[str, dict[str, Any]] = {
+        "since_order": {"function": "recency"},
+        "orders_30d": {"function": "count", "window": "30d"},
+        "spent_30d": {"function": "sum", "property": "amount", "window": "30d"},
+    }
+    for name, body in aggregates.items():
+        http.put(f"/v1/aggregates/{name}", json={"event": "order"} | body).raise_for_status()
+    try:
+        for n, spent in enumerate((30, 40.5)):
+            event = {"event_id": f"order-{n}", "customer_id": "c360", "type": "order"}
+            told = event | {"properties": {"amount": spent}}
+            http.post("/v1/events", json=told).raise_for_status()
+        called = {"recency_days": 4, "spend_per_week": 17.5, "churn": 0.3}
+        patched = http.patch("/v1/customers/c360", json={"indicators": called})
+        patched.raise_for_status()
+        asked = {"customer_id": "c360", "placement": "web-home"}
+        answer = http.post("/v1/decisions", json=asked).json()
+        accepted = {"decision_id": answer["decision_id"], "offer_id": answer["offers"][0]["offer_id"]}
+        accepted |= {"outcome": "accepted", "value": 12.5}
+        http.post("/v1/feedback", json=accepted).raise_for_status()
+        path = "/v1/customers/c360/decisions?limit=30"
+        wait_until(lambda: "12.5" in http.get(path).text, "the acceptance to be archived")
+        decisions = http.get(path).json()["decisions"]
+        worth = [
+            outcome["value"]
+            for decision in decisions
+            for offer in decision["offers"]
+            for outcome in offer["outcomes"]
+            if outcome["outcome"] == "accepted"
+        ]
+        with opened(browser, world, "scientist") as page:
+            visit(page, "/console/customers/c360")
+            card = page.get_by_test_id("rfm")
+            row = card.get_by_role("row").filter(has_text=f"in the {len(decisions)} decisions listed here")
+            expect(row.get_by_role("cell").nth(2)).to_have_text(str(len(worth)))
+            expect(row.get_by_role("cell").nth(3)).to_have_text(f"{sum(worth):g}")
+            expect(row.get_by_role("cell").nth(1)).to_contain_text(str(datetime.now(UTC).year))
+            events = card.get_by_role("row").filter(has_text="Events order")
+            for told_of in ("since_order", "2 in 30 days", "70.5 in 30 days"):
+                expect(events).to_contain_text(told_of)
+            indicators = card.get_by_role("row").filter(has_text="Indicators")
+            expect(indicators.get_by_role("cell").nth(1)).to_have_text("4 recency_days")
+            expect(indicators.get_by_role("cell").nth(3)).to_have_text("17.5 spend_per_week")
+            expect(card).not_to_contain_text("churn")
+            assert serious_violations(page) == []
+        with opened(browser, world, "scientist") as page:
+            page.route(
+                "**/v1/customers/*/told", lambda route: route.fulfill(status=503, json={"detail": "away"})
+            )
+            visit(page, "/console/customers/c360")
+            expect(
+                page.get_by_test_id("rfm").get_by_text("What events tell cannot be read now.")
+            ).to_be_visible()
+            expect(page.get_by_test_id("rfm")).to_contain_text("17.5 spend_per_week")
+    finally:
+        for name in aggregates:
+            http.delete(f"/v1/aggregates/{name}").raise_for_status()
+        http.delete("/v1/event-types/order").raise_for_status()
 
 
 def test_a_report_is_a_picture_a_table_and_a_file(browser: Browser, world: World) -> None:

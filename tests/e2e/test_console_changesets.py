@@ -143,6 +143,45 @@ def test_a_file_is_proposed_and_rejected(browser: Browser, ada: World, bea: Worl
         expect(page.get_by_label("Sections of the catalogue (YAML)")).to_have_count(0)
 
 
+def test_groups_and_goals_are_proposed_and_nothing_of_them_is_saved_at_once(
+    browser: Browser, ada: World
+) -> None:
+    ada.http.put("/v1/groups/spare", json={"name": "Spare", "goal": "serve"}).raise_for_status()
+    with opened(browser, ada, "ops") as page:
+        draft, add = page.get_by_label("Change set", exact=True), "Add to change set"
+        visit(page, "/console/groups/upgrade")
+        expect(page.get_by_text("take the approval of another person here")).to_be_visible()
+        page.get_by_label("Name", exact=True).fill("Better ones")
+        draft.select_option("")
+        page.get_by_label("Title of the change set").fill("Families")
+        page.get_by_role("button", name=add).click()
+        expect(page.get_by_text("It is in the change set “Families”")).to_be_visible()
+        visit(page, "/console/goals/acquire")
+        page.get_by_label("Lever (%)").fill("5")
+        for button in ("Save", "Create"):
+            expect(page.get_by_role("button", name=button, exact=True)).to_have_count(0)
+        draft.select_option(label=draft.locator("option").filter(has_text="Families").inner_text())
+        page.get_by_role("button", name=add).click()
+        page.wait_for_url("/console/changes")
+        visit(page, "/console/groups/spare")
+        page.get_by_role("button", name="Remove …").click()
+        form = page.get_by_test_id("family-removal")
+        expect(form.get_by_role("button", name="Remove", exact=True)).to_have_count(0)
+        options = form.get_by_label("Change set", exact=True)
+        options.select_option(label=options.locator("option").filter(has_text="Families").inner_text())
+        form.get_by_role("button", name=add).click()
+        expect(form).to_have_count(0)
+    (made,) = (c for c in ada.http.get("/v1/changesets").json()["changesets"] if c["title"] == "Families")
+    assert made["items"] == [
+        {"kind": "goal", "id": "acquire", "removal": False},
+        {"kind": "group", "id": "spare", "removal": True},
+        {"kind": "group", "id": "upgrade", "removal": False},
+    ]
+    assert ada.http.get("/v1/groups/upgrade").json()["name"] == "Upgrades"
+    assert ada.http.get("/v1/goals/acquire").status_code == 404
+    assert ada.http.get("/v1/groups/spare").is_success
+
+
 def test_what_is_not_shown_is_not_approved(browser: Browser, ada: World, bea: World) -> None:
     name = "long " * 39 + "end"
     groups = "".join(f"  many-{n:03}: {{name: {name}, goal: grow}}\n" for n in range(203))

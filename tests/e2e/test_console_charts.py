@@ -249,6 +249,78 @@ def test_runs_are_compared_and_differences_stated_where_intervals_allow(
         looks_well(page)
 
 
+def answer_list(page: Page) -> None:
+    """Let the page find the runs as a list of two pages, as the service would tell of them."""
+    brief = [{n: v for n, v in run.items() if n != "result"} | {"algorithm": None} for run in RUNS.values()]
+    brief[1] |= {"policy": None, "algorithm": "thompson", "state": "running", "seen": 20}
+    brief[2] |= {"state": "failed", "error": "nothing was decided there"}
+
+    def answer(route: Route) -> None:
+        later = "before=ev-alike" in route.request.url
+        found = {"evaluations": brief[3:], "next": None} if later else {"evaluations": brief[:3]}
+        route.fulfill(json={"next": "ev-alike"} | found)
+
+    page.route("**/v1/evaluations?*", answer)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_everybodys_runs_are_listed_and_one_is_opened_by_its_link(
+    browser: Browser, world: World, look: tuple[str, str, int]
+) -> None:
+    words = {
+        "en": ("a specification (thompson)", "running", "Older", "Newer", "Show below: ev-better"),
+        "es": (
+            "una especificación (thompson)",
+            "en marcha",
+            "Más antiguos",
+            "Más nuevos",
+            "Mostrar abajo: ev-better",
+        ),
+    }
+    of_specification, running, older, newer, below = words[look[0]]
+    context, language = signed_in(browser, world, look, "scientist")
+    with context as page:
+        page.add_init_script(language)
+        answer_runs(page)
+        answer_list(page)
+        visit(page, "/console/evaluation")
+        card = page.get_by_test_id("latest-runs")
+        rows = card.locator("tbody tr")
+        expect(rows).to_have_count(3)
+        expect(rows.nth(0)).to_contain_text("better@1")
+        expect(rows.nth(0)).to_contain_text("ann")
+        for told in (of_specification, running, "5,040" if look[0] == "en" else "5040"):
+            expect(rows.nth(1)).to_contain_text(told)
+        expect(rows.nth(2)).to_contain_text("nothing was decided there")
+        looks_well(page)
+        card.get_by_role("button", name=older).click()
+        expect(rows).to_have_count(2)
+        expect(card.get_by_role("button", name=older)).to_have_count(0)
+        card.get_by_role("button", name=newer).click()
+        card.get_by_role("button", name=below).click()
+        expect(page.get_by_role("heading", name="ev-better")).to_be_visible()
+        expect(card.get_by_role("button", name=below)).to_have_count(0)
+        card.get_by_role("link", name="ev-base").click()
+        page.wait_for_url("/console/evaluation/ev-base")
+        expect(page.get_by_text("Few rows carry base.")).to_be_visible()
+        expect(page.get_by_test_id("latest-runs")).to_have_count(0)
+        looks_well(page)
+
+
+def test_a_run_that_somebody_else_asked_for_is_in_the_list(browser: Browser, world: World) -> None:
+    body = {"policy": "random@1", "placement": "web-home", "limit": 10}
+    asked = world.http.post("/v1/evaluations", json=body).json()
+    with opened(browser, world, "scientist") as page:
+        visit(page, "/console/evaluation")
+        row = page.get_by_test_id("latest-runs").locator("tbody tr").filter(has_text=asked["evaluation_id"])
+        for told in ("random@1", "web-home", "test admin"):
+            expect(row).to_contain_text(told)
+    with opened(browser, world, "ops") as page:
+        page.goto("/console/evaluation")
+        expect(page.get_by_role("alert")).to_contain_text("Your role may not see this page.")
+        assert page.request.get("/v1/evaluations").status == 403
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_an_alert_is_made_of_a_report(browser: Browser, world: World, look: tuple[str, str, int]) -> None:
     language_of, _, width = look

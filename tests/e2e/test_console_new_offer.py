@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from app.config import Settings
 from tests.support.browser import open_browser
-from tests.support.console_pages import opened, serious_violations, visit
+from tests.support.console_pages import opened, refused, serious_violations, visit
 from tests.support.console_world import World, open_world
 from tests.support.served import Served
-from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +27,6 @@ def browser(world: World) -> Iterator[Browser]:
     """One browser for all tests here. Its event loop runs in this thread, so it comes after ``world``."""
     with open_browser() as found:
         yield found
-
-
-def refused(page: Page, label: str, reason: str) -> None:
-    """Expect a mistake to be told at its field, to screen readers too."""
-    field = page.get_by_label(label, exact=True)
-
-    def is_told() -> bool:
-        # What was told of the id before goes as the next one is typed, so all is looked at together.
-        described = (field.get_attribute("aria-describedby") or "").split()[-1:]
-        texts = [text for name in described for text in page.locator(f"#{name}").all_text_contents()]
-        return field.get_attribute("aria-invalid") == "true" and any(reason in text for text in texts)
-
-    wait_until(is_told, f"the mistake to be told at {label}")
 
 
 def test_an_offer_is_made_as_a_draft_and_a_wrong_id_is_told_at_its_field(

@@ -78,6 +78,9 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
             try_keys(log.read_text())
             # On a busy machine few baskets are sent in the seconds that are enough on another.
             wait_until(lambda: delivered(log.read_text()), "a large basket", explain=log.read_text)
+            wait_until(
+                lambda: evaluated(log.read_text()), "the evaluation of the shadow", explain=log.read_text
+            )
             process.send_signal(signal.SIGINT)
             assert process.wait(MAX_WAIT_S) == 0, log.read_text()
         finally:
@@ -168,6 +171,16 @@ def delivered(printed: str) -> bool:
     with Client(given["API"], given["API key"], timeout_s=30.0) as admin:
         triggers = admin.request("GET", "/v1/firings/counts", params={"days": "1"})["triggers"]
     return any(one["counts"].get("delivered") for one in triggers)
+
+
+def evaluated(printed: str) -> bool:
+    """Whether the page of evaluations has a run with a result."""
+    given = given_by(printed)
+    with Client(given["API"], given["API key"], timeout_s=30.0) as admin:
+        found = admin.request("GET", "/v1/evaluations")["evaluations"]
+        assert all((one["policy"], one["placement"]) == (f"{SHADOW}@1", WEB) for one in found)
+        assert all(one["state"] != "failed" for one in found), found
+    return any(one["state"] == "done" for one in found)
 
 
 def try_keys(printed: str) -> None:

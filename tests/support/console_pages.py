@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.keys import Role
 from tests.support.console_world import World
+from tests.support.waiting import wait_until
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 expect.set_options(timeout=20_000)
@@ -43,6 +44,19 @@ def ask_for(page: Page, customer: str) -> None:
     page.get_by_label("Customer id").fill(customer)
     page.keyboard.press("Enter")
     expect(page.locator("#offers-title")).to_be_focused()
+
+
+def refused(page: Page, label: str, reason: str) -> None:
+    """Expect a mistake to be told at its field, to screen readers too."""
+    field = page.get_by_label(label, exact=True)
+
+    def is_told() -> bool:
+        # What was told of the id before goes as the next one is typed, so all is looked at together.
+        described = (field.get_attribute("aria-describedby") or "").split()[-1:]
+        texts = [text for name in described for text in page.locator(f"#{name}").all_text_contents()]
+        return field.get_attribute("aria-invalid") == "true" and any(reason in text for text in texts)
+
+    wait_until(is_told, f"the mistake to be told at {label}")
 
 
 def serious_violations(page: Page) -> list[str]:

@@ -58,6 +58,7 @@ COVERED = {
     "app/api/reports/holdout_schemas.py": "contract/test_holdout_report.py",
     "app/api/reports/funnel_schemas.py": "contract/test_offer_funnel.py",
     "app/api/capacity/routes.py": "contract/test_capacity_hours.py",
+    "app/api/evaluations/routes.py": "contract/test_evaluations_api.py",
     "app/api/reports/schemas.py": "contract/test_reports_api.py",
     "app/api/suppressions/schemas.py": "contract/test_suppressions_api.py",
     "app/api/privacy/routes.py": "contract/test_person_export.py",

@@ -9,10 +9,20 @@ from fastapi import APIRouter, Query
 
 from app.api.body import JsonRoute
 from app.api.deps import Reader, Scientist, State, problems
-from app.api.evaluations.schemas import ComparisonOut, ComparisonQuery, EvaluationBody, EvaluationOut
+from app.api.evaluations.schemas import (
+    ComparisonOut,
+    ComparisonQuery,
+    EvaluationBody,
+    EvaluationOut,
+    EvaluationProgress,
+    EvaluationsOut,
+    EvaluationsQuery,
+)
 from app.api.policies.auto import auto_features_of, with_models
 from app.api.schemas import Id, answer_of
+from app.errors import Problem
 from app.specs import candidate_body
+from decisioning.errors import NotFound
 from decisioning.evaluation.comparison_service import compare
 from decisioning.evaluation.service import EvaluationRequest, EvaluationScope, as_json, spec_of
 from decisioning.evaluation.store_comparison import Window
@@ -48,6 +58,27 @@ async def ask_evaluation(body: EvaluationBody, state: State, key: Scientist) -> 
     return _evaluation_out(await state.evaluations.ask(evaluation_id, as_json(request), key.name))
 
 
+@router.get("/evaluations", responses=problems())
+async def read_evaluations(
+    state: State, key: Scientist, query: Annotated[EvaluationsQuery, Query()]
+) -> EvaluationsOut:
+    """List the evaluations of everybody, the newest first, page by page. They are kept for 30 days."""
+    try:
+        # One more than is shown tells whether there is another page.
+        found = await state.evaluations.latest(query.limit + 1, query.before)
+    except NotFound:
+        raise Problem(
+            422,
+            "no evaluation with this id is kept: send `next` of the page before, or leave it out for the newest",
+            "before",
+        ) from None
+    shown = found[: query.limit]
+    return EvaluationsOut(
+        evaluations=[answer_of(EvaluationProgress, job, **_asked(job)) for job in shown],
+        next=shown[-1].job_id if len(found) > query.limit else None,
+    )
+
+
 @router.get("/evaluations/{evaluation_id}", responses=problems(404))
 async def read_evaluation(evaluation_id: Id, state: State, key: Reader) -> EvaluationOut:
     """Read the progress of an evaluation, and its result when it is done. Results are kept for 30 days."""
@@ -72,5 +103,16 @@ async def compare_policies(
 
 
 def _evaluation_out(found: Job) -> EvaluationOut:
-    asked = {name: found.request[name] for name in ("policy", "placement")}
-    return answer_of(EvaluationOut, found, evaluation_id=found.job_id, asked_by=found.author, **asked)
+    return answer_of(EvaluationOut, found, **_asked(found))
+
+
+def _asked(job: Job) -> dict[str, str | None]:
+    """Return the fields of an answer that say what was asked, and by whom."""
+    spec = job.request["spec"]
+    return {
+        "evaluation_id": job.job_id,
+        "asked_by": job.author,
+        "policy": job.request["policy"],
+        "algorithm": None if spec is None else spec.get("algorithm"),
+        "placement": job.request["placement"],
+    }

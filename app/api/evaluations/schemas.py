@@ -11,6 +11,7 @@ from app.api.values import form, policy_key
 PolicyKey = Annotated[str, form(r"^[a-z][a-z0-9_-]{0,63}@[1-9][0-9]{0,6}$", policy_key)]
 Slots = Literal["first", "all"]
 MAX_DECISIONS = 200_000
+MAX_LISTED = 100
 
 _EARNED = {"value": 0.1, "low": 0.09, "high": 0.11}
 _INTERVAL = {"value": 0.12, "low": 0.10, "high": 0.14}
@@ -45,6 +46,18 @@ _RESULT = _WINDOW | {
     "estimates": _ESTIMATES,
     "logged": [{"group": "champion", "policy": "calibrated@1", "slots": 5000, "earned": _EARNED}],
     "warnings": [],
+}
+_PROGRESS = {
+    "evaluation_id": "ev-6f1d0c9b7e2f4f0a",
+    "policy": "spring@2",
+    "algorithm": None,
+    "placement": "home",
+    "state": "done",
+    "asked_at": "2026-03-08T09:00:00Z",
+    "asked_by": "ann",
+    "seen": 5040,
+    "total": 5040,
+    "error": None,
 }
 
 _DECIDING = {
@@ -194,34 +207,47 @@ class ResultOut(BaseModel):
     warnings: list[str]
 
 
-class EvaluationOut(BaseModel):
-    """An evaluation: how far it is, and its result when it is done."""
+class EvaluationProgress(BaseModel):
+    """An evaluation: what was asked, by whom, and how far it is."""
 
-    model_config = shown(
-        {
-            "evaluation_id": "ev-6f1d0c9b7e2f4f0a",
-            "policy": "spring@2",
-            "placement": "home",
-            "state": "done",
-            "asked_at": "2026-03-08T09:00:00Z",
-            "asked_by": "ann",
-            "seen": 5040,
-            "total": 5040,
-            "result": _RESULT,
-            "error": None,
-        }
-    )
+    model_config = shown(_PROGRESS)
 
     evaluation_id: str
     policy: str | None = Field(description="null if a specification was sent")
+    algorithm: str | None = Field(
+        description="of the specification that was sent; null if a policy was named"
+    )
     placement: str
     state: Literal["waiting", "running", "done", "failed"]
     asked_at: datetime
     asked_by: str
     seen: int = Field(description="decisions that have been looked at")
     total: int = Field(description="decisions to look at; 0 until that is known")
-    result: ResultOut | None
     error: str | None
+
+
+class EvaluationOut(EvaluationProgress):
+    """An evaluation: how far it is, and its result when it is done."""
+
+    model_config = shown(_PROGRESS | {"result": _RESULT})
+
+    result: ResultOut | None
+
+
+class EvaluationsQuery(Parameters):
+    """A page of evaluations."""
+
+    before: Id | None = Field(None, description="only those asked for earlier: `next` of the page before")
+    limit: int = Field(20, ge=1, le=MAX_LISTED)
+
+
+class EvaluationsOut(BaseModel):
+    """A page of evaluations without their results, the newest first."""
+
+    model_config = shown({"evaluations": [_PROGRESS], "next": None})
+
+    evaluations: list[EvaluationProgress]
+    next: str | None = Field(description="`before` of the next page; null if this is the last")
 
 
 class ComparisonQuery(Parameters):

@@ -12,6 +12,9 @@ export const PAGES = [
   { at: "/console/new-offer", parent: "offers", roles: ["ops"], load: () => import("./pages/new_offer.js") },
   { at: "/console/offers/:id", parent: "offers", roles: READERS, load: () => import("./pages/offer.js") },
   { at: "/console/groups", key: "groups", group: "steer", roles: READERS, load: () => import("./pages/groups.js") },
+  { at: "/console/new-group", parent: "groups", roles: ["ops"], load: () => import("./pages/group.js") },
+  { at: "/console/groups/:id", parent: "groups", roles: READERS, load: () => import("./pages/group.js") },
+  { at: "/console/goals/:id", parent: "groups", roles: READERS, load: () => import("./pages/goal.js") },
   { at: "/console/capacity", key: "capacity", group: "steer", roles: READERS, load: () => import("./pages/capacity.js") },
   { at: "/console/changes", key: "changes", group: "steer", roles: READERS, load: () => import("./pages/changes.js") },
   { at: "/console/changes/:id", parent: "changes", roles: READERS, load: () => import("./pages/changeset.js") },
@@ -26,6 +29,7 @@ export const PAGES = [
   { at: "/console/policies/:name/:version", parent: "policies", roles: READERS, load: () => import("./pages/policy.js") },
   { at: "/console/calibration", key: "calibration", group: "learn", roles: READERS, load: () => import("./pages/calibration.js") },
   { at: "/console/evaluation", key: "evaluation", group: "learn", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
+  { at: "/console/evaluation/:id", parent: "evaluation", roles: ["scientist"], load: () => import("./pages/evaluation.js") },
 ];
 
 export const GROUPS = ["watch", "steer", "people", "learn"];

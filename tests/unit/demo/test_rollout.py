@@ -1,5 +1,6 @@
 """Policies beside the champion, and what is read of them: against a stand-in for the service."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -69,3 +70,19 @@ async def test_they_are_registered_as_policies_that_know_the_declared_facts() ->
         build_policy(parse_spec(specification | {"version": 1}))
         for feature in specification.get("features", ()):
             assert feature.get("path", "context.page") in declared
+
+
+async def test_the_shadow_is_evaluated_once_there_is_something_to_judge_it_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, stop = Rollout(looks=1), asyncio.Event()
+    async with service.client() as http:
+        waiting = asyncio.create_task(rollout.ask_evaluation(ApiClient(http), stop))
+        await asyncio.sleep(0)
+        stop.set()
+        await waiting
+        assert service.sent == [], "visitors were gone before"
+        monkeypatch.setattr(rollout, "EVALUATE_AFTER_S", 0.001)
+        await rollout.ask_evaluation(ApiClient(http), asyncio.Event())
+    ((path, body),) = service.sent
+    assert (path, body["policy"], body["placement"]) == ("/v1/evaluations", f"{SHADOW}@1", "web-home")

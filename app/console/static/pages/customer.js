@@ -10,6 +10,7 @@ import { go } from "../lib/router.js";
 import { Badge, Bar, Card, Failure, Field, Input, Loaded, Page, Select, Table } from "../lib/widgets.js";
 import { Candidates } from "./candidates.js";
 import { CustomerPrivacy } from "./customer_privacy.js";
+import { Rfm } from "./customer_rfm.js";
 
 export default function Customer({ id }) {
   return html`<${Page} title=${id ? t("customerTitle", { id }) : t("page.customers")}>
@@ -70,7 +71,7 @@ function Known({ id: asked }) {
         <${Notes} key=${`notes ${id} ${erased}`} customer=${id} />
         <${CustomerPrivacy} key=${`privacy ${id}`} ...${{ id, onErased }} />
       </div>`}
-      <${Timeline} key=${erased} id=${id} policies=${policies} />
+      <${Timeline} key=${erased} ...${{ id, customer, policies }} />
     `}
   <//>`;
 }
@@ -139,7 +140,7 @@ function limitsUsed(decisions, policies) {
   });
 }
 
-function Timeline({ id, policies }) {
+function Timeline({ id, customer, policies }) {
   const [pages, setPages] = useState([]);
   const loaded = useLoad(() => get(`/v1/customers/${part(id)}/decisions?limit=30`), [id]);
   const more = async (before) => {
@@ -158,17 +159,20 @@ function Timeline({ id, policies }) {
           <ol class="timeline">${decisions.map((d) => html`<${Moment} key=${d.decision_id} of=${d} />`)}</ol>
           ${next && html`<p><button onClick=${() => more(next)}>${t("showMore")}</button></p>`}
         <//>
-        <${Card} title=${t("limitsUsed")}>
-          <p class="muted small">${t("limitsUsedHint")}</p>
-          <${Table}
-            label=${t("limitsUsed")}
-            rows=${counted}
-            columns=${[
-              { label: t("contactPolicy"), cell: (p) => p.name },
-              { label: t("counted"), number: true, cell: (p) => html`<span class=${p.counted >= p.max ? "down" : ""}>${number(p.counted)} / ${number(p.max)}</span>` },
-            ]}
-          />
-        <//>
+        <div>
+          <${Rfm} ...${{ id, customer, decisions }} />
+          <${Card} title=${t("limitsUsed")}>
+            <p class="muted small">${t("limitsUsedHint")}</p>
+            <${Table}
+              label=${t("limitsUsed")}
+              rows=${counted}
+              columns=${[
+                { label: t("contactPolicy"), cell: (p) => p.name },
+                { label: t("counted"), number: true, cell: (p) => html`<span class=${p.counted >= p.max ? "down" : ""}>${number(p.counted)} / ${number(p.max)}</span>` },
+              ]}
+            />
+          <//>
+        </div>
       </div>`;
     }}
   <//>`;

@@ -5,6 +5,7 @@ import { number, share, time } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { Bar, Card, Failure, Field, Input, Interval, Loaded, Page, Select, Status, Table } from "../lib/widgets.js";
 import { CompareRuns } from "./evaluation_compare.js";
+import { LatestRuns } from "./evaluation_list.js";
 
 const KEPT = "nextbest.evaluations";
 const SHOWN = 8;
@@ -12,7 +13,13 @@ const LOOK_MS = 1500;
 const ESTIMATORS = ["earned", "ips", "snips", "dr"];
 const keptIds = () => JSON.parse(localStorage.getItem(KEPT) ?? "[]");
 
-export default function Evaluation() {
+/** All that one asks and compares; with an `id`, that run alone, for a link to it. */
+export default function Evaluation({ id }) {
+  if (id) return html`<${Page} title=${t("page.evaluation")} end=${html`<a class="button" href="/console/evaluation">${t("allRuns")}</a>`}><${Run} id=${id} /><//>`;
+  return html`<${Evaluations} />`;
+}
+
+function Evaluations() {
   const loaded = useLoad(async () => {
     const [policies, placements] = await Promise.all([get("/v1/policies"), get("/v1/placements")]);
     return { policies, placements };
@@ -28,6 +35,7 @@ export default function Evaluation() {
   const done = ids.map((id) => runs[id]).filter((run) => run?.result);
   return html`<${Page} title=${t("page.evaluation")}>
     <${Loaded} of=${loaded}>${(found) => html`<${Ask} ...${found} onAsked=${add} />`}<//>
+    <${LatestRuns} known=${ids} onShow=${add} />
     <${AddRun} known=${ids} onFound=${add} />
     <${CompareRuns} runs=${done} />
     ${ids.map((id) => html`<${Run} key=${id} id=${id} onRead=${keep} />`)}
@@ -85,7 +93,7 @@ function Run({ id, onRead }) {
   const loaded = useLoad(() => get(`/v1/evaluations/${part(id)}`), [id]);
   const state = loaded.data?.state;
   useEffect(() => {
-    if (loaded.data) onRead(loaded.data);
+    if (loaded.data) onRead?.(loaded.data);
     if (state !== "waiting" && state !== "running") return undefined;
     const timer = setTimeout(loaded.reload, LOOK_MS);
     return () => clearTimeout(timer);

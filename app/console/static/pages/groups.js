@@ -3,10 +3,9 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, part, patch } from "../lib/api.js";
 import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { mayChange } from "../lib/roles.js";
+import { may, mayChange } from "../lib/roles.js";
 import { Badge, Card, Loaded, Page, tell } from "../lib/widgets.js";
-
-const GOALS = ["acquire", "grow", "retain", "serve"];
+import { GOALS } from "./family.js";
 
 async function load() {
   const [groups, goals, offers] = await Promise.all([get("/v1/groups"), get("/v1/goals"), get("/v1/offers?brief=true")]);
@@ -17,18 +16,20 @@ async function load() {
 
 export default function Groups() {
   const loaded = useLoad(load);
-  return html`<${Page} title=${t("page.groups")}>
+  const end = may("ops") && html`<a class="button primary" href="/console/new-group">${t("newGroup")}</a>`;
+  return html`<${Page} title=${t("page.groups")} end=${end}>
     <${Loaded} of=${loaded}>
       ${({ groups, goals, counts }) => html`<div class="grid wide">
         ${GOALS.map((id) => {
           const goal = goals.find((g) => g.id === id);
           return html`<${Card} title=${t(`goal.${id}`)}>
             ${goal && html`<${Lever} path=${`/v1/goals/${id}`} of=${goal} name=${t(`goal.${id}`)} /><${Demands} of=${goal} />`}
+            ${(goal || may("ops")) && html`<p class="small"><a href=${`/console/goals/${id}`}>${t(goal ? "goalDemands" : "goalDeclare", { name: t(`goal.${id}`) })}</a></p>`}
             <ul class="plain">
               ${groups
                 .filter((group) => group.goal === id)
                 .map(
-                  (group) => html`<li><div class="row"><strong>${group.name}</strong><span class="muted small">${t("nOffers", { n: number(counts.get(group.group_id) ?? 0) })}</span></div>
+                  (group) => html`<li><div class="row"><a href=${`/console/groups/${part(group.group_id)}`}><strong>${group.name}</strong></a><span class="muted small">${t("nOffers", { n: number(counts.get(group.group_id) ?? 0) })}</span></div>
                     <${Lever} path=${`/v1/groups/${part(group.group_id)}`} of=${group} name=${group.name} /><${Demands} of=${group} /></li>`,
                 )}
             </ul>
