@@ -1,4 +1,4 @@
-"""The desk in a real browser while several things happen at once: nothing is told twice, lost, or told of another customer."""
+"""The desk in a real browser while several things happen at once: nothing is lost, told twice, or of somebody else."""
 
 import json
 from collections.abc import Iterator
