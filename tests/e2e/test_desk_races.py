@@ -338,7 +338,12 @@ def test_outcomes_that_wait_outlive_the_page_and_are_sent_after_it(page: Page, w
 
     page.once("dialog", stay)
     page.close(run_before_unload=True)
-    wait_until(lambda: page.wait_for_timeout(20) or asked, "the question whether to leave")
+
+    def was_asked() -> bool:
+        page.wait_for_timeout(20)  # lets the browser's events in
+        return bool(asked)
+
+    wait_until(was_asked, "the question whether to leave")
     assert asked == ["beforeunload"]
     page.once("dialog", lambda dialog: dialog.accept())
     page.reload()
