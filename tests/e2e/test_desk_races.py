@@ -333,8 +333,9 @@ def test_outcomes_that_wait_outlive_the_page_and_are_sent_after_it(page: Page, w
     asked: list[str] = []
 
     def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
+        kind = dialog.type
         dialog.dismiss()
+        asked.append(kind)  # now that the page goes on
 
     page.once("dialog", stay)
     page.close(run_before_unload=True)
