@@ -134,7 +134,7 @@ def test_the_desk_keeps_what_may_be_taken_later_and_says_what_is_refused(opened:
             await (await import("/lib/i18n.js")).useLanguage("en");
             window.setTimeout = (work) => { window.due = work; return 1; };
             const { send, watchOutbox } = await import("/lib/outbox.js");
-            watchOutbox((count) => { window.waiting = count; });
+            watchOutbox(({ waiting }) => { window.waiting = waiting; });
             window.told = [];
             addEventListener("told", ({ detail }) => told.push(detail));
             window.send = send;

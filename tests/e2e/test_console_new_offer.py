@@ -206,7 +206,7 @@ def test_a_treatment_that_somebody_else_changed_is_not_written_over(browser: Bro
         expect(form.get_by_role("button", name="Save")).to_be_enabled()
         world.http.patch(path, json={"message": "Theirs"}).raise_for_status()
         form.get_by_role("button", name="Save").click()
-        expect(form.get_by_role("alert")).to_contain_text("read it again")
+        expect(form.get_by_role("alert")).to_contain_text("Somebody else has saved this meanwhile")
     assert world.http.get(path).json()["message"] == "Theirs"
     with opened(browser, world, "scientist") as page:
         visit(page, "/console/offers/insurance")

@@ -14,22 +14,23 @@ export function setToken(given) {
   token = given;
 }
 
-async function send(method, path, body, headers, asText = false) {
-  const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin" };
+async function send(method, path, body, headers, { asText = false, signal } = {}) {
+  const options = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin", signal };
   if (method !== "GET") options.headers["X-CSRF-Token"] = token;
   if (body !== undefined) {
     options.body = typeof body === "string" ? body : JSON.stringify(body);
     options.headers["Content-Type"] ??= "application/json";
   }
-  let response;
+  let response, isJson, answer;
   try {
     response = await fetch(path, options);
+    isJson = (response.headers.get("Content-Type") ?? "").includes("json");
+    const isRead = isJson && !(asText && response.ok);
+    answer = response.status === 204 ? null : isRead ? await response.json() : await response.text();
   } catch {
+    // Also if only the beginning of the answer came.
     throw new ApiError(0, { detail: "the service cannot be reached" });
   }
-  const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
-  const isRead = isJson && !(asText && response.ok);
-  const answer = response.status === 204 ? null : isRead ? await response.json() : await response.text();
   if (!response.ok) {
     if (response.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
     throw new ApiError(response.status, isJson ? answer : {});
@@ -38,9 +39,10 @@ async function send(method, path, body, headers, asText = false) {
 }
 
 export const get = async (path) => (await send("GET", path)).answer;
-export const getText = async (path) => (await send("GET", path, undefined, undefined, true)).answer;
+export const getText = async (path) => (await send("GET", path, undefined, undefined, { asText: true })).answer;
 export const getTagged = (path) => send("GET", path);
-export const post = async (path, body, headers) => (await send("POST", path, body, headers)).answer;
+/** `signal`: aborts it, as if the service could not be reached. */
+export const post = async (path, body, headers, signal) => (await send("POST", path, body, headers, { signal })).answer;
 export const put = async (path, body, headers) => (await send("PUT", path, body, headers)).answer;
 export const patch = async (path, body, headers) => (await send("PATCH", path, body, headers)).answer;
 export const remove = async (path, headers) => (await send("DELETE", path, undefined, headers)).answer;

@@ -1,5 +1,5 @@
 // Notes on a customer: written by agents, read by whoever has the customer next.
-import { html, useLoad, useState } from "./ui.js";
+import { html, useEffect, useLoad, useRef, useState } from "./ui.js";
 import { get, part, post, remove, withQuery } from "./api.js";
 import { time } from "./format.js";
 import { t } from "./i18n.js";
@@ -8,6 +8,9 @@ import { Card, Failure, Field, tell } from "./widgets.js";
 
 const MAX_BYTES = 4096;
 const sizeOf = (text) => new TextEncoder().encode(text.trim()).length;
+
+/** Whether a note that was sent is among those that came since: the newest one before had the id `behind`. */
+const isKept = async (path, { text, behind }) => (await get(path)).notes.some((note) => note.mine && note.note_id > behind && note.text === text.trim());
 
 /** `about`: what is kept with a new note, its reason and decision. */
 export function Notes({ customer, about = {} }) {
@@ -18,6 +21,12 @@ export function Notes({ customer, about = {} }) {
   const [error, setError] = useState(null);
   const loaded = useLoad(() => get(path), [path]);
   const pages = loaded.data ? [loaded.data, ...older] : [];
+  // A text whose answer did not come: it may be kept, so that is looked at before it is sent again.
+  const sent = useRef(null);
+  const isLeft = useRef(false);
+  useEffect(() => () => {
+    isLeft.current = true;
+  }, []);
   const attempt = async (step) => {
     setBusy(true);
     setError(null);
@@ -25,6 +34,8 @@ export function Notes({ customer, about = {} }) {
       await step();
     } catch (problem) {
       setError(problem);
+      // Whoever has the next customer already does not see it here.
+      if (isLeft.current) tell(t("noteFailed", { customer, reason: problem.message }), "bad");
     }
     setBusy(false);
   };
@@ -35,15 +46,24 @@ export function Notes({ customer, about = {} }) {
   const write = (event) => {
     event.preventDefault();
     return attempt(async () => {
-      await post(path, { text, ...about });
-      setText("");
+      const isAgain = sent.current?.text === text;
+      if (!isAgain) sent.current = { text, behind: loaded.data ? (loaded.data.notes[0]?.note_id ?? 0) : Infinity };
+      if (!isAgain || !(await isKept(path, sent.current))) await post(path, { text, ...about });
+      sent.current = null;
+      // What was written since then is another note.
+      setText((now) => (now === text ? "" : now));
       tell(t("noteKept"));
       await again();
     });
   };
   const drop = (note) =>
     attempt(async () => {
-      await remove(`${path}/${note.note_id}`);
+      try {
+        await remove(`${path}/${note.note_id}`);
+      } catch (problem) {
+        if (problem.status !== 404) throw problem;
+        tell(t("noteGone"), "warn");
+      }
       await again();
     });
   const more = (before) => attempt(async () => setOlder([...older, await get(withQuery(path, { before }))]));

@@ -1,50 +1,99 @@
-// Outcomes on their way: what the service cannot take now is sent again until it does. Each counts once.
+// Outcomes on their way, in the order in which they were told: what the service cannot take now is sent again until it does. Each counts once.
 import { post } from "./api.js";
 import { t } from "./i18n.js";
 import { tell } from "./widgets.js";
 
 const AGAIN_MS = 2000;
-const waiting = [];
+/** An answer that has not come after so long is taken for lost: the outcome is sent again, and counts once. */
+const PATIENCE_MS = 10_000;
+/** Kept with the tab, so that they are not lost when the page is loaded again. */
+const KEPT = "nextbest.outbox";
+/** The first one is on its way, or waits for its next try with all behind it. */
+const queue = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]").map((outcome) => ({ outcome, waits: true }));
+const taken = new Set();
+let refused = [];
 let timer = null;
-let tellCount = () => null;
+let busy = false;
+let watcher = () => null;
 
-/** Calls `tell` with the number of outcomes that wait, whenever it changes. */
-export function watchOutbox(tell) {
-  tellCount = tell;
-  tell(waiting.length);
+const keyOf = ({ decision_id: decision, offer_id: offer, outcome }) => `${decision} ${offer} ${outcome}`;
+
+function changed() {
+  sessionStorage.setItem(KEPT, JSON.stringify(queue.map((entry) => entry.outcome)));
+  watcher({ waiting: queue.filter((entry) => entry.waits).length, refused });
+}
+
+/** Calls `watch` with how many outcomes wait, and with those that were refused later ({ outcome, reason, isSeen }), whenever that changes. */
+export function watchOutbox(watch) {
+  watcher = watch;
+  changed();
+  work();
+}
+
+/** Notes that somebody has read of an outcome that was refused later. */
+export function putAway(one) {
+  refused = refused.map((other) => (other === one ? { ...one, isSeen: true } : other));
+  changed();
 }
 
 /** Statuses after which the same outcome may be taken: out of reach, signed out, too slow or too often. */
 const LATER = [0, 401, 408, 429];
 const isLater = (error) => LATER.includes(error.status) || error.status >= 500;
 
-/** Sends an outcome. Returns whether it was taken; false: it waits, and is sent again. Throws what was refused. */
-export async function send(outcome) {
-  try {
-    await post("/v1/feedback", outcome);
-    return true;
-  } catch (error) {
-    if (!isLater(error)) throw error;
-    waiting.push(outcome);
-    tellCount(waiting.length);
-    timer ??= setTimeout(again, AGAIN_MS);
-    return false;
-  }
+/**
+ * Sends an outcome. Returns whether it was taken; false: it waits, and is sent again; null: there is nothing to do, since
+ * it was taken before, or is on its way. Throws what was refused.
+ */
+export function send(outcome) {
+  const key = keyOf(outcome);
+  if (taken.has(key) || queue.some((entry) => keyOf(entry.outcome) === key)) return Promise.resolve(null);
+  return new Promise((resolve, reject) => {
+    queue.push({ outcome, waits: false, resolve, reject });
+    changed();
+    work();
+  });
 }
 
-async function again() {
-  timer = null;
-  while (waiting.length > 0) {
+async function work() {
+  if (busy) return;
+  busy = true;
+  clearTimeout(timer);
+  while (queue.length > 0) {
+    const entry = queue[0];
+    const given = new AbortController();
+    const patience = setTimeout(() => given.abort(), PATIENCE_MS);
     try {
-      await post("/v1/feedback", waiting[0]);
+      await post("/v1/feedback", entry.outcome, {}, given.signal);
+      taken.add(keyOf(entry.outcome));
+      refused = refused.filter((one) => keyOf(one.outcome) !== keyOf(entry.outcome));
+      entry.resolve?.(true);
     } catch (error) {
       if (isLater(error)) {
-        timer = setTimeout(again, AGAIN_MS);
-        return;
+        for (const one of queue) {
+          one.waits = true;
+          one.resolve?.(false);
+        }
+        timer = setTimeout(work, AGAIN_MS);
+        break;
       }
-      tell(t("outcomeRefused", { offer: waiting[0].offer_id, reason: error.message }), "bad");
+      refuse(entry, error);
+    } finally {
+      clearTimeout(patience);
     }
-    waiting.shift();
-    tellCount(waiting.length);
+    queue.shift();
+    changed();
   }
+  busy = false;
+  changed();
 }
+
+function refuse({ outcome, waits, reject }, error) {
+  if (!waits) return reject(error);
+  refused = [...refused.filter((one) => keyOf(one.outcome) !== keyOf(outcome)), { outcome, reason: error.message, isSeen: false }];
+  tell(t("outcomeRefused", { offer: outcome.offer_id, reason: error.message }), "bad");
+}
+
+// Only the tab keeps them: whoever closes it is asked.
+addEventListener("beforeunload", (event) => {
+  if (queue.length > 0) event.preventDefault();
+});

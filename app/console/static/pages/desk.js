@@ -5,7 +5,7 @@ import { customerLabel, findCustomer, Found } from "../lib/find_customer.js";
 import { time } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
 import { Notes } from "../lib/notes.js";
-import { send, watchOutbox } from "../lib/outbox.js";
+import { putAway, send, watchOutbox } from "../lib/outbox.js";
 import { may } from "../lib/roles.js";
 import { Failure, Field, Input, Loaded, Page, Select, tell } from "../lib/widgets.js";
 import { Contacts } from "./desk_contacts.js";
@@ -73,75 +73,97 @@ function Call({ placements, context, declared }) {
   const [answers, setAnswers] = useState({ reason: "", mood: "" });
   const [answer, setAnswer] = useState(null);
   const [before, setBefore] = useState(null);
-  const [told, setTold] = useState({});
   const [current, setCurrent] = useState(0);
   const [rejecting, setRejecting] = useState(false);
-  const [error, setError] = useState(null);
-  const [waiting, setWaiting] = useState(0);
+  const [failure, setFailure] = useState(null);
+  const [outbox, setOutbox] = useState({ waiting: 0, refused: [] });
   const [calls, setCalls] = useState([]);
   const [no, setNo] = useState(null);
+  const [isAsking, setAsking] = useState(false);
   const heading = useRef(null);
-  // Counts the customers who were asked about: what comes late for the one before is not shown.
+  // Counts what is asked: what comes late for something before is not shown.
   const turn = useRef(0);
-  useEffect(() => watchOutbox(setWaiting), []);
+  // What the form asks for just now, so that a key that is pressed twice asks once.
+  const onWay = useRef(null);
+  // What was asked for last without an answer: it may have been decided, so it is asked for by its id again.
+  const lost = useRef(null);
+  // Whoever has begun to write since offers were asked for goes on writing, and presses no keys.
+  const isWriting = useRef(false);
+  useEffect(() => watchOutbox(setOutbox), []);
   // Whose the answer is: the field may name the next one already.
   const asked = answer ? calls[0].customer : "";
+  const wasRefused = (decision, offer, outcome) =>
+    outbox.refused.some(({ outcome: one }) => one.decision_id === decision && one.offer_id === offer && one.outcome === outcome);
+  /** What was told of the offers of a call, but for what was refused later. */
+  const toldOf = (call) => Object.fromEntries(Object.entries(call.outcomes).filter(([id, one]) => !wasRefused(call.decision_id, id, one.outcome)));
 
+  const start = () => {
+    setFailure(null);
+    setAsking(true);
+    return (turn.current += 1);
+  };
+  const end = (mine) => {
+    if (mine !== turn.current) return;
+    onWay.current = null;
+    setAsking(false);
+  };
+
+  /** Asks for offers. `rejected`: the no after which they are the next ones, with what was offered before. */
   const ask = useCallback(
-    async (id, more = {}, isNext = false) => {
-      const mine = turn.current;
-      setError(null);
-      const body = {
-        customer_id: id,
-        placement,
-        context: { ...contextOf(answers, context), ...more },
-        decision_id: `desk-${crypto.randomUUID()}`,
-      };
+    async (id, rejected = null) => {
+      const mine = start();
+      const body = { customer_id: id, placement, context: { ...contextOf(answers, context), ...rejected?.context } };
+      const what = JSON.stringify(body);
+      if (lost.current?.what !== what) lost.current = { what, decision_id: `desk-${crypto.randomUUID()}` };
+      const { decision_id } = lost.current;
       try {
-        const made = await post("/v1/decisions", body);
-        if (mine !== turn.current) return null;
-        if (isNext) {
-          setBefore(null);
-          setNo(null);
-        }
+        const made = await post("/v1/decisions", { ...body, decision_id });
+        if (lost.current?.decision_id === decision_id) lost.current = null;
+        if (mine !== turn.current) return;
+        setBefore(rejected?.before ?? null);
+        if (!rejected) setNo(null);
         setAnswer(made);
-        setTold({});
         setCurrent(0);
         setRejecting(false);
         setCalls((old) => [{ ...made, customer: id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
-        return made;
-      } catch (problem) {
-        if (mine === turn.current) setError(problem);
-        return null;
+      } catch (error) {
+        if (mine === turn.current) setFailure({ error, again: () => ask(id, rejected) });
       }
+      end(mine);
     },
     [placement, answers, context],
   );
 
   const take = (id) => {
-    turn.current += 1;
     setFound(null);
-    return ask(id, {}, true);
+    return ask(id);
   };
 
   const begin = async (event) => {
     event?.preventDefault();
+    const wanted = JSON.stringify([customer.trim(), placement, answers]);
+    if (onWay.current === wanted) return;
     localStorage.setItem(KEPT_PLACEMENT, placement);
     setFound(null);
-    setError(null);
-    const mine = (turn.current += 1);
+    isWriting.current = false;
+    const mine = start();
+    onWay.current = wanted;
     const ifMine = (then) => (what) => (mine === turn.current ? then(what) : undefined);
-    await findCustomer(customer.trim(), ifMine(take), ifMine(setFound)).catch(ifMine(setError));
+    await findCustomer(customer.trim(), ifMine(take), ifMine(setFound)).catch(ifMine((error) => setFailure({ error })));
+    end(mine);
   };
 
   const record = useCallback(
     async (offer, outcome, reason) => {
       const mine = turn.current;
+      isWriting.current = false;
+      setRejecting(false);
       try {
         // Feedback takes declared reasons alone. In the context others are free texts.
         const isDeclared = declared.some((one) => one.reason_id === reason);
         const taken = await send({ decision_id: answer.decision_id, offer_id: offer.offer_id, outcome, ...(isDeclared ? { reason } : {}) });
-        setTold((old) => ({ ...old, [offer.offer_id]: outcome }));
+        if (taken === null) return;
+        // By its decision: the next customer may be offered the same.
         setCalls((old) =>
           old.map((call) =>
             call.decision_id === answer.decision_id
@@ -152,13 +174,14 @@ function Call({ placements, context, declared }) {
         tell(taken ? t(`told.${outcome}`, { offer: titleOf(offer) }) : t("toldLater"), taken ? "good" : "warn");
         if (outcome === "rejected" && mine === turn.current) {
           setNo(declared.find((one) => one.reason_id === reason) ?? null);
-          const old = answer.offers;
           const inContext = !isDeclared || context.some((a) => a.name === "rejection_reason");
-          const next = await ask(asked, { rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) });
-          if (next) setBefore({ rejected: offer, offers: old });
+          const more = { rejected_offer: offer.offer_id, ...(inContext ? { rejection_reason: reason } : {}) };
+          await ask(asked, { context: more, before: { rejected: offer, offers: answer.offers } });
         }
-      } catch (problem) {
-        setError(problem);
+      } catch (error) {
+        if (document.activeElement === document.body) heading.current?.focus();
+        // Whoever has gone on to another customer is told too, and of whom.
+        setFailure({ error: mine === turn.current ? error : { ...error, message: t("outcomeRefused", { offer: `${titleOf(offer)} (${asked})`, reason: error.message }) } });
       }
     },
     [answer, asked, ask, context, declared],
@@ -167,12 +190,14 @@ function Call({ placements, context, declared }) {
   const reasons = reasonsOfNo(declared, context);
   const offer = answer?.offers[current];
   // While one of several customers is chosen, keys would tell something of the one before.
-  useKeys({ offer, answer: found ? null : answer, current, setCurrent, rejecting, setRejecting, reasons, record });
+  useKeys({ offer, answer: found ? null : answer, isAsking, current, setCurrent, rejecting, setRejecting, reasons, record });
   // After the keys are listened to: whoever is at the offers can press them.
-  useEffect(() => heading.current?.focus(), [answer?.decision_id]);
+  useEffect(() => {
+    if (!isWriting.current || !document.activeElement?.matches("input, textarea, select")) heading.current?.focus();
+  }, [answer?.decision_id]);
   const others = context.filter((a) => !OWN.includes(a.name) && ["string", "int", "number", "bool"].includes(a.type));
   const answerField = (name) => ({ value: answers[name] ?? "", onValue: (value) => setAnswers({ ...answers, [name]: value }) });
-  return html`<div class="desk">
+  return html`<div class="desk" onInput=${() => { isWriting.current = true; }}>
     <div>
       <form class="card" onSubmit=${begin}>
         <div class="fields">
@@ -200,8 +225,9 @@ function Call({ placements, context, declared }) {
         <p><button class="primary">${t("askOffers")}</button></p>
       </form>
       ${found && html`<${Found} of=${found} onChoose=${take} onClose=${() => setFound(null)} />`}
-      ${waiting > 0 && html`<div class="note warn" role="status">${t("waitingOutcomes", { n: waiting })}</div>`}
-      ${error && html`<${Failure} error=${error} again=${answer === null ? () => begin() : undefined} />`}
+      ${outbox.waiting > 0 && html`<div class="note warn" role="status">${t("waitingOutcomes", { n: outbox.waiting })}</div>`}
+      ${outbox.refused.filter((one) => !one.isSeen).map((one) => html`<${Refused} key=${JSON.stringify(one.outcome)} ...${{ one, calls }} />`)}
+      ${failure && html`<${Failure} error=${failure.error} again=${failure.again ?? (answer === null ? () => begin() : undefined)} />`}
       ${answer &&
       html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
         <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: asked })}</h2>
@@ -217,7 +243,7 @@ function Call({ placements, context, declared }) {
             ...${{ reasons, record }}
             isCurrent=${i === current}
             isNew=${before && !before.offers.some((old) => old.offer_id === o.offer_id)}
-            outcome=${told[o.offer_id]}
+            outcome=${toldOf(calls[0])[o.offer_id]?.outcome}
             rejecting=${rejecting && i === current}
             onChoose=${() => setCurrent(i)}
             onReject=${() => {
@@ -232,7 +258,7 @@ function Call({ placements, context, declared }) {
     <aside aria-label=${t("help")}>
       <${Search} offer=${offer} placement=${placement} no=${no} />
       ${answer && may("agent") && html`<${Notes} key=${asked} customer=${asked} about=${{ reason: String(answers.reason), decision_id: answer.decision_id }} />`}
-      <${Contacts} customer=${asked} calls=${calls} reasons=${declared} />
+      <${Contacts} customer=${asked} calls=${calls.map((call) => ({ ...call, outcomes: toldOf(call) }))} reasons=${declared} />
     </aside>
   </div>`;
 }
@@ -241,6 +267,16 @@ function Call({ placements, context, declared }) {
 const signalText = (signal) => (signal.until ? `${signal.name} (${t("until", { at: time(signal.until) })})` : signal.name);
 
 export const titleOf = (offer) => offer.treatment?.title || offer.offer_id;
+
+/** What waited, and was refused in the end: it stays until somebody has read it. */
+function Refused({ one, calls }) {
+  const { outcome, reason } = one;
+  const customer = calls.find((call) => call.decision_id === outcome.decision_id)?.customer;
+  const offer = customer ? `${outcome.offer_id} (${customer})` : outcome.offer_id;
+  return html`<div class="note bad" role="alert">
+    ${t("outcomeRefused", { offer, reason })} <button type="button" onClick=${() => putAway(one)}>${t("seen")}</button>
+  </div>`;
+}
 
 /** A value out of a list, or any if there is none. */
 function Choice({ values, words, number, value, onValue, ...rest }) {
@@ -263,12 +299,17 @@ function Difference({ before, now }) {
 }
 
 /** One key for each answer, wherever the focus is, but not while something is written. */
-function useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, reasons, record }) {
+function useKeys({ offer, answer, isAsking, current, setCurrent, rejecting, setRejecting, reasons, record }) {
   useEffect(() => {
     if (!answer) return undefined;
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
       const { key } = event;
+      if (isAsking) {
+        // It would be told of an offer that is about to go.
+        if (["p", "a", "r"].includes(key) || (rejecting && Number(key))) tell(t("stillAsking"), "warn");
+        return;
+      }
       const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[key];
       const reason = rejecting && reasons.slice(0, KEYS)[Number(key) - 1];
       if (reason) record(offer, "rejected", reason.reason_id);
@@ -282,5 +323,5 @@ function useKeys({ offer, answer, current, setCurrent, rejecting, setRejecting, 
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
-  }, [offer, answer, current, rejecting, reasons, record]);
+  }, [offer, answer, isAsking, current, rejecting, reasons, record]);
 }

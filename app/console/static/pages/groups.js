@@ -1,8 +1,9 @@
 // Groups and goals: the families of offers, their levers, and what is demanded of all their offers.
 import { html, useLoad, useState } from "../lib/ui.js";
-import { get, part, patch } from "../lib/api.js";
+import { get, part } from "../lib/api.js";
 import { duration, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
+import { patchField } from "../lib/meanwhile.js";
 import { may, mayChange } from "../lib/roles.js";
 import { Badge, Card, Loaded, Page, tell } from "../lib/widgets.js";
 import { GOALS } from "./family.js";
@@ -55,10 +56,12 @@ function Lever({ path, of, name }) {
   const save = async (event) => {
     event.preventDefault();
     try {
-      setKept((await patch(path, { lever: Number(value) })).lever);
+      setKept((await patchField(path, "lever", kept, Number(value))).lever);
       tell(t("savedOffer", { offer: name }));
     } catch (error) {
-      tell(error.message, "bad");
+      // What is typed stays: whoever saves it again has read what it replaces.
+      if (error.now !== undefined) setKept(error.now);
+      tell(error.message, error.now === undefined ? "bad" : "warn");
     }
   };
   if (!mayChange()) return html`<div class="small">${t("lever")}: ${number(kept, 1)} %</div>`;

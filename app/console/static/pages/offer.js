@@ -3,8 +3,9 @@ import { html, useLoad, useState } from "../lib/ui.js";
 import { get, getTagged, part, patch, withQuery } from "../lib/api.js";
 import { Builder, CelInput, loadVocabulary, Matching } from "../lib/cel.js";
 import { duration, number } from "../lib/format.js";
-import { t } from "../lib/i18n.js";
+import { known, t } from "../lib/i18n.js";
 import { AddTo } from "../lib/changesets.js";
+import { Meanwhile, readNewer } from "../lib/meanwhile.js";
 import { may, mayChange } from "../lib/roles.js";
 import { Card, Failure, Field, Funnel, Input, Interval, Loaded, mistakeIn, Page, Select, tell } from "../lib/widgets.js";
 import { OfferPreview } from "./offer_preview.js";
@@ -38,7 +39,14 @@ const editable = ({ name, group, value, lever, mandatory, requires_consent, lega
   name, group, value, lever, mandatory, requires_consent, legal_basis, rules, contact_limits,
 });
 
-function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
+/** What is shown of the changes that others save meanwhile. */
+const watched = (offer) => ({ ...editable(offer), status: offer.status });
+
+function Editor({ offer: read, etag: readTag, vocabulary, groups, placements, row, reload }) {
+  // What the changes are made to: as it was read, or as somebody else has saved it meanwhile.
+  const [newer, setNewer] = useState(null);
+  const { offer, etag } = newer ?? { offer: read, etag: readTag };
+  const [theirs, setTheirs] = useState(null);
   const [draft, setDraft] = useState(() => editable(offer));
   const [reason, setReason] = useState("");
   const [status, setStatus] = useState(offer.status);
@@ -64,9 +72,19 @@ function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
       reload();
     } catch (problem) {
-      setError(problem);
+      await refuse(problem).catch(setError);
       setBusy(false);
     }
+  };
+  const refuse = async (problem) => {
+    setError(problem.status === 412 ? null : problem);
+    setTheirs(problem.status === 412 ? await readNewer(`/v1/offers/${part(offer.offer_id)}`, etag) : null);
+  };
+  const goOn = (isKept) => {
+    setNewer({ offer: theirs.answer, etag: theirs.etag });
+    setDraft({ ...editable(theirs.answer), ...(isKept ? body : {}) });
+    setStatus(theirs.answer.status);
+    setTheirs(null);
   };
   const end = html`<${StatusOf} offer=${offer} reload=${reload} />`;
   const locked = !may("ops");
@@ -80,6 +98,7 @@ function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
           <${Limits} ...${{ draft, set, offer, mistake }} />
         </fieldset>
         ${error && html`<${Failure} error=${error} />`}
+        ${theirs && html`<${Meanwhile} before=${watched(offer)} theirs=${watched(theirs.answer)} mine=${{ ...watched(offer), ...draft }} nameOf=${(name) => known(`field.${name}`, t(name))} onKeep=${() => goOn(true)} onDiscard=${() => goOn(false)} />`}
         ${!locked &&
         html`<${Card} title=${t(mayChange() ? "save" : "addToChangeset")}>
           <div class="stack">
@@ -87,7 +106,7 @@ function Editor({ offer, etag, vocabulary, groups, placements, row, reload }) {
             ${mayChange()
               ? html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
                   <div class="row">
-                    <button class="primary" disabled=${busy || changed.length === 0}>${t("save")}</button>
+                    <button class="primary" disabled=${busy || theirs !== null || changed.length === 0}>${t("save")}</button>
                     <button type="button" disabled=${changed.length === 0} onClick=${discard}>${t("discard")}</button>
                   </div>`
               : html`<p>${t("approvalsRequired")}</p>

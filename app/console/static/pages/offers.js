@@ -1,8 +1,9 @@
 // Offers: found, started and stopped, and pushed or held back, in the line of each.
 import { html, useLoad, useMemo, useState } from "../lib/ui.js";
-import { get, part, patch, post } from "../lib/api.js";
+import { get, part, post } from "../lib/api.js";
 import { number, share } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
+import { patchField } from "../lib/meanwhile.js";
 import { may, mayChange } from "../lib/roles.js";
 import { Bar, Confirm, Failure, Field, Input, Loaded, Page, Select, Status, Table, tell } from "../lib/widgets.js";
 
@@ -113,11 +114,12 @@ function Lever({ offer }) {
   const save = async (event) => {
     event.preventDefault();
     try {
-      const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, { lever: Number(value) });
-      setKept(answer.lever);
+      setKept((await patchField(`/v1/offers/${part(offer.offer_id)}`, "lever", kept, Number(value))).lever);
       tell(t("savedOffer", { offer: offer.name }));
     } catch (error) {
-      tell(error.message, "bad");
+      // What is typed stays: whoever saves it again has read what it replaces.
+      if (error.now !== undefined) setKept(error.now);
+      tell(error.message, error.now === undefined ? "bad" : "warn");
     }
   };
   return html`<form class="row" onSubmit=${save}>

@@ -4,6 +4,7 @@ import { getTagged, idPart, part, patch, put } from "../lib/api.js";
 import { CelInput } from "../lib/cel.js";
 import { AddTo } from "../lib/changesets.js";
 import { language, t } from "../lib/i18n.js";
+import { Meanwhile, readNewer } from "../lib/meanwhile.js";
 import { useIdMistake } from "../lib/new_id.js";
 import { mayChange } from "../lib/roles.js";
 import { Failure, Field, Input, mistakeIn, Select, tell } from "../lib/widgets.js";
@@ -45,12 +46,22 @@ function changesOf(before, now) {
   return changed;
 }
 
+/** A body with the changes of a merge patch. */
+function patched(body, { fallbacks = {}, attributes = {}, ...others }) {
+  const merged = (before, changes) => Object.fromEntries(Object.entries({ ...before, ...changes }).filter(([, value]) => value !== null));
+  return { ...body, ...others, fallbacks: merged(body.fallbacks, fallbacks), attributes: merged(body.attributes, attributes) };
+}
+
+/** What a field is called. */
+const LABELS = { title: "title", message: "message", channel: "channel", language: "language", image: "image", link: "link", button: "buttonText", legal: "legalText", script: "script", fallbacks: "fallbacks", attributes: "treatmentAttributes" };
+
 /** `treatment`: the one that is changed; without it a new one is written. `said`: a text as it would be read now. */
 export function TreatmentForm({ offer, treatment, channels, vocabulary, said, onDone, onSaved }) {
   const [id, setId] = useState("");
   const [form, setForm] = useState(() => formOf(treatment ?? { channel: channels[0], language }));
   const [before, setBefore] = useState(treatment);
   const [etag, setEtag] = useState(null);
+  const [theirs, setTheirs] = useState(null);
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const first = useRef(null);
@@ -83,9 +94,18 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
       onSaved();
     } catch (problem) {
-      refuse(problem);
+      if (treatment && problem.status === 412) await readNewer(path, etag).then(setTheirs, setError);
+      else refuse(problem);
       setBusy(false);
     }
+  };
+  const goOn = (isKept) => {
+    const now = bodyOf(formOf(theirs.answer));
+    setForm(formOf(isKept ? patched(now, body) : now));
+    setBefore(theirs.answer);
+    setEtag(theirs.etag);
+    setTheirs(null);
+    setError(null);
   };
   const shown = bodyOf(form);
   const text = (field, label, rows) =>
@@ -107,8 +127,9 @@ export function TreatmentForm({ offer, treatment, channels, vocabulary, said, on
     <${TreatmentAttributes} rows=${form.attributes} onRows=${(attributes) => set({ attributes })} mistake=${mistake} />
     <${Script} ...${{ form, set, vocabulary, mistake }} />
     ${error && html`<${Failure} error=${error} />`}
+    ${theirs && html`<${Meanwhile} before=${bodyOf(formOf(before))} theirs=${bodyOf(formOf(theirs.answer))} mine=${bodyOf(form)} nameOf=${(name) => t(LABELS[name])} onKeep=${() => goOn(true)} onDiscard=${() => goOn(false)} />`}
     ${form.title && html`<p class="small"><strong>${said(form.title, shown)}</strong> ${said(form.message, shown)}</p>`}
-    <div class="row">${mayChange() && html`<button class="primary" disabled=${busy || isEmpty}>${t("save")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
+    <div class="row">${mayChange() && html`<button class="primary" disabled=${busy || theirs !== null || isEmpty}>${t("save")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
     <${AddTo} whole=${!treatment && path} kind="treatment" thing=${`${offer.offer_id}/${name}`} body=${body} disabled=${isEmpty} onDone=${onDone} onError=${refuse} />
   </form>`;
 }

@@ -1,8 +1,9 @@
 // A treatment that is taken away, at once or by a change set.
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
-import { getTagged, part, remove } from "../lib/api.js";
+import { part, remove } from "../lib/api.js";
 import { AddTo } from "../lib/changesets.js";
 import { t } from "../lib/i18n.js";
+import { readNewer } from "../lib/meanwhile.js";
 import { mayChange } from "../lib/roles.js";
 import { Failure, Field, Input, tell } from "../lib/widgets.js";
 import { asciiOf } from "./offer.js";
@@ -16,8 +17,8 @@ export function TreatmentRemoval({ offer, treatment, seen, onDone, onSaved }) {
   const form = useRef(null);
   const name = treatment.treatment_id;
   const path = `/v1/offers/${part(offer.offer_id)}/treatments/${part(name)}`;
-  const read = () =>
-    getTagged(path).then(({ answer, etag: found }) => {
+  const read = (tag = null) =>
+    readNewer(path, tag).then(({ answer, etag: found }) => {
       seen(answer);
       setEtag(found);
     }, setError);
@@ -37,7 +38,7 @@ export function TreatmentRemoval({ offer, treatment, seen, onDone, onSaved }) {
       setError(problem);
       setBusy(false);
       // Somebody changed it: what is to be removed is shown as it is now.
-      if (problem.status === 412) read();
+      if (problem.status === 412) read(etag);
     }
   };
   return html`<form ref=${form} class="stack" data-testid="treatment-removal" onSubmit=${submit}>
