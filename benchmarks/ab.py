@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks import wrk
+from benchmarks.caller import Caller
 from benchmarks.machine import BenchError, Cores, pin, require_wrk
 from benchmarks.plan import ONE_SLOT, QUICK, ROOT, THREE_SLOTS
 from benchmarks.processes import ApiProcess
@@ -31,6 +33,10 @@ MODES = {
     "decide": ("decide", ONE_SLOT),
     "decide, three slots": ("decide", THREE_SLOTS),
 }
+TOLD = {"outcomes singly": 1, "outcomes in hundreds": 100, "outcomes in thousands": 1000}
+"""By the number of outcomes in a request; with one, wrk tells them on all connections."""
+SETTLE_S = 1.0
+"""Between decisions and outcomes: the process has changes of arms to follow that decisions led to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=8, help="so often is each asked (at least 2)")
     parser.add_argument("--seconds", type=int, default=3, help="of each run")
+    parser.add_argument("--feedback", action="store_true", help="compare feedback, not decisions")
     options = parser.parse_args()
     try:
         require_wrk()
@@ -59,7 +66,7 @@ def main() -> int:
                 stack.enter_context(_served("this tree", ROOT)),
             )
             cores = pin()  # not before: those who serve choose cores themselves
-            for mode in MODES:
+            for mode in TOLD if options.feedback else MODES:
                 found = compare(sides, mode, cores, options.connections, options.pairs, options.seconds)
                 print(found, flush=True)
     except BenchError as error:
@@ -79,24 +86,51 @@ def compare(
         # Who is first alternates, and the first pair warms up.
         for place in (0, 1) if pair % 2 else (1, 0):
             side = sides[place]
-            what, placement = MODES[mode]
-            before = side.api.cpu_s()
-            run = wrk.run(
-                cores.load,
-                connections,
-                seconds,
-                side.api.url,
-                (what, side.key, str(QUICK.customers), placement, seed),
-            )
-            rates[pair, place], cpu[pair, place] = (
-                run.rps,
-                (side.api.cpu_s() - before) / run.requests * 1e6,
-            )
+            load = (mode, cores, connections, seconds, seed)
+            rates[pair, place], cpu[pair, place] = _tell(side, *load) if mode in TOLD else _ask(side, *load)
     told = []
     for name, values, digits in (("/s", rates[1:], 0), (" us of CPU", cpu[1:], 0)):
         base, here = np.median(values, axis=0)
         told.append(f"{base:.{digits}f} -> {here:.{digits}f}{name} ({_ratio(values)})")
     return f"{mode}, {connections} connections: " + "; ".join(told)
+
+
+def _ask(
+    side: Side, mode: str, cores: Cores, connections: int, seconds: int, seed: str
+) -> tuple[float, float]:
+    """Return requests a second, and the processor time of one in microseconds."""
+    what, placement = MODES[mode]
+    arguments = (what, side.key, str(QUICK.customers), placement, seed)
+    before = side.api.cpu_s()
+    run = wrk.run(cores.load, connections, seconds, side.api.url, arguments)
+    return run.rps, (side.api.cpu_s() - before) / run.requests * 1e6
+
+
+def _tell(
+    side: Side, mode: str, cores: Cores, connections: int, seconds: int, seed: str
+) -> tuple[float, float]:
+    """Decide for a while, and tell an outcome of each offer: outcomes a second, and the processor time of one (us)."""
+    with tempfile.NamedTemporaryFile("r", prefix="nextbest-ab-") as file:
+        collect, tell = (
+            (what, side.key, str(QUICK.customers), THREE_SLOTS, seed, file.name)
+            for what in ("collect", "feedback")
+        )
+        wrk.run(cores.load, connections, seconds, side.api.url, collect)
+        time.sleep(SETTLE_S)
+        if TOLD[mode] == 1:
+            before = side.api.cpu_s()
+            run = wrk.run(cores.load, connections, seconds, side.api.url, tell)
+            return run.rps, (side.api.cpu_s() - before) / run.requests * 1e6
+        names = [line.split() for line in file]
+    items = [{"decision_id": decision, "offer_id": offer, "outcome": "accepted"} for decision, offer in names]
+    before, started = side.api.cpu_s(), time.perf_counter()
+    with Caller(side.api, side.key) as client:
+        for at in range(0, len(items), TOLD[mode]):
+            answer = client.send("POST", "/feedback/batch", {"items": items[at : at + TOLD[mode]]})
+            if answer["refused"]:
+                raise BenchError(f"{answer['refused']} outcomes were refused")
+    wall_s, cpu_s = time.perf_counter() - started, side.api.cpu_s() - before
+    return len(items) / wall_s, cpu_s / len(items) * 1e6
 
 
 def _ratio(values: NDArray[np.float64]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rules.errors import RuleError
+from storage.errors import Unavailable
 
 
 class DecisioningError(Exception):
@@ -81,6 +82,11 @@ class PreconditionFailed(DecisioningError):
 
 class LogCodecError(DecisioningError):
     """A record of the log cannot be read."""
+
+
+Refusal = Invalid | NotFound | Conflict | Unavailable
+"""The error of one item of several, which keeps no other from being recorded."""
+REFUSALS = (Invalid, NotFound, Conflict, Unavailable)
 
 
 def raised(check: Callable[..., object], *arguments: Any) -> Iterator[Invalid]:

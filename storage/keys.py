@@ -116,7 +116,11 @@ class Keys:
 
     def decision(self, bucket: int, decision_id: str) -> str:
         """A decision that waits for outcomes."""
-        return f"nb:{{b{bucket}}}:decision:{decision_id}"
+        return self.decisions(bucket) + decision_id
+
+    def decisions(self, bucket: int) -> str:
+        """The prefix of the keys of the decisions in a bucket that wait for outcomes: the id follows."""
+        return f"nb:{{b{bucket}}}:decision:"
 
     def mark(self, bucket: int, name: str) -> str:
         """A mark that something has been appended to the bucket's log already."""

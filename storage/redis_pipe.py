@@ -207,16 +207,53 @@ class Pipe:
         try:
             return await self.call("FCALL", f"{name}_{self._version}", len(keys), *keys, *arguments)
         except RedisReplyError as error:
-            said = str(error)
-            if said.startswith("ERR Function not found"):
-                self.lacks_functions.set()
-                raise FunctionsUnavailable(f"redis does not have {name} of this version") from error
-            if said.startswith("ERR Error running") or "user_function" in said:
-                if name not in self._told:  # once, not with every request
-                    self._told.add(name)
-                    log.error("a defect in %s: %s", name, said)
-                raise FunctionsUnavailable(f"{name} failed: {said}") from error
-            raise RedisUnavailable(f"redis refused {name}: {said}") from error
+            raise self.refusal_of(name, error) from error
+
+    async def functions(
+        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
+    ) -> list[Reply | RedisUnavailable]:
+        """Call a step several times in one write: the reply to each, or what ``function`` would have raised.
+
+        ``calls``: the keys and the arguments of each.
+        """
+        step = f"{name}_{self._version}"
+        replies = await self.call_all(
+            [("FCALL", step, len(keys), *keys, *arguments) for keys, arguments in calls]
+        )
+        return [self.refusal_of(name, one) if isinstance(one, RedisReplyError) else one for one in replies]
+
+    async def call_all(
+        self, commands: Sequence[tuple[Any, ...]]
+    ) -> list[Reply | RedisReplyError | RedisUnavailable]:
+        """Send commands in one write: the reply to each, or the error."""
+        try:
+            calls = [self.call(*command) for command in commands]
+        except RedisUnavailable as error:
+            return [error] * len(commands)
+        replies: list[Reply | RedisReplyError | RedisUnavailable] = []
+        try:
+            for call in calls:
+                try:
+                    replies.append(await call)
+                except (RedisReplyError, RedisUnavailable) as error:
+                    replies.append(error)
+        finally:
+            for call in calls[len(replies) :]:  # nobody waits for these any more
+                call.cancel()
+        return replies
+
+    def refusal_of(self, name: str, error: RedisReplyError) -> RedisUnavailable:
+        """Return what ``function`` raises for an error with which Redis answered a call of it."""
+        said = str(error)
+        if said.startswith("ERR Function not found"):
+            self.lacks_functions.set()
+            return FunctionsUnavailable(f"redis does not have {name} of this version")
+        if said.startswith("ERR Error running") or "user_function" in said:
+            if name not in self._told:  # once, not with every request
+                self._told.add(name)
+                log.error("a defect in %s: %s", name, said)
+            return FunctionsUnavailable(f"{name} failed: {said}")
+        return RedisUnavailable(f"redis refused {name}: {said}")
 
     async def _keep(self, first_try: asyncio.Event) -> None:
         while True:

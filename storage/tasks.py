@@ -1,9 +1,10 @@
 """Help for loops that run until their task is cancelled, and for work that nobody may have to wait for."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _left_behind: set[asyncio.Task[Any]] = set()
@@ -15,6 +16,19 @@ def cancelled() -> bool:
     # back a result that came at the same moment.
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def each_of(items: Sequence[T], work: Callable[[T], Awaitable[A]], at_once: int) -> list[A]:
+    """Do work for each item, ``at_once`` of them at a time, begun in their order; results are in that order, too."""
+    results: dict[int, A] = {}
+    numbered = iter(enumerate(items))
+
+    async def go_on() -> None:
+        for place, item in numbered:
+            results[place] = await work(item)
+
+    await asyncio.gather(*(go_on() for _ in range(min(at_once, len(items)))))
+    return [results[place] for place in range(len(items))]
 
 
 async def leave_after(work: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -1,6 +1,5 @@
 """Batches: many items in one body, each of which is answered for itself."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,8 +7,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler
 
 from app.errors import field_errors
-from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.errors import REFUSALS, Invalid, NotFound, Refusal
 from storage.errors import Unavailable
+from storage.tasks import each_of
 
 MAX_ITEMS = 1000
 MAX_CONCURRENT_ITEMS = 64
@@ -81,6 +81,16 @@ def or_malformed(model: type[BaseModel]) -> Callable[[Any, ValidatorFunctionWrap
     return lambda value, validate: read_item(model, value)
 
 
+def describe_refusal(error: Refusal, names: Mapping[str, str] | None = None) -> tuple[int, str | None, str]:
+    """Return the code of an item that was refused, the field at fault, and the reason. ``names``: see ``read_item``."""
+    if isinstance(error, Invalid):
+        field = renamed(error.field, names)
+        return 422, field, f"{field}: {error}"
+    if isinstance(error, Unavailable):
+        return 503, None, "could not be stored; send it again"
+    return 404 if isinstance(error, NotFound) else 409, None, str(error)
+
+
 async def answer_item(
     kind: type[Item],
     index: int,
@@ -89,33 +99,18 @@ async def answer_item(
     names: Mapping[str, str] | None = None,
 ) -> Item:
     """Record one item and answer with its status, or with what is wrong with it. ``names``: see ``read_item``."""
-
-    def refused(code: int, reason: str, field: str | None = None) -> Item:
-        return kind(index=index, status="refused", code=code, field=field, reason=reason)
-
+    field: str | None
     if isinstance(item, MalformedItem):
-        return refused(422, item.reason, item.field)
-    try:
-        return kind(index=index, status=await record(item), code=200)
-    except Invalid as error:
-        field = renamed(error.field, names)
-        return refused(422, f"{field}: {error}", field)
-    except NotFound as error:
-        return refused(404, str(error))
-    except Conflict as error:
-        return refused(409, str(error))
-    except Unavailable:
-        return refused(503, "could not be stored; send it again")
+        code, field, reason = 422, item.field, item.reason
+    else:
+        try:
+            return kind(index=index, status=await record(item), code=200)
+        except REFUSALS as error:
+            code, field, reason = describe_refusal(error, names)
+    return kind(index=index, status="refused", code=code, field=field, reason=reason)
 
 
 async def answer_each(items: Sequence[T], answer: Callable[[int, T], Awaitable[A]]) -> list[A]:
     """Answer each item by its place and itself, some at a time; in the order of the items."""
-    answers: dict[int, A] = {}
-    numbered = iter(enumerate(items))
-
-    async def answer_next() -> None:
-        for index, item in numbered:
-            answers[index] = await answer(index, item)
-
-    await asyncio.gather(*(answer_next() for _ in range(min(MAX_CONCURRENT_ITEMS, len(items)))))
-    return [answers[index] for index in range(len(items))]
+    numbered = list(enumerate(items))
+    return await each_of(numbered, lambda one: answer(*one), MAX_CONCURRENT_ITEMS)

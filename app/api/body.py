@@ -19,6 +19,8 @@ from app.security import Allow
 TOO_LARGE = "the number is too large: at most 1.8e308 is taken"
 _HUGE = re.compile(rb"\d{309}")
 """Only such digits can be a whole number beyond 1.8e308; most bodies have none, and need not be walked through."""
+_MAYBE_HUGE = re.compile(rb"\d{30}")
+"""Every tenth byte of such a number; ids and times in a large body cost less to look through like this."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -41,7 +43,11 @@ def parse_json(body: bytes) -> Any:
     Raises ``Problem`` (422), also for a whole number that is beyond all other numbers.
     """
     values = _parse(body)
-    return _refuse_huge(values) if _HUGE.search(body) else values
+    return _refuse_huge(values) if _has_huge(body) else values
+
+
+def _has_huge(body: bytes) -> bool:
+    return _MAYBE_HUGE.search(body[::10]) is not None and _HUGE.search(body) is not None
 
 
 def _parse(body: bytes) -> Any:
@@ -80,7 +86,7 @@ def _huge_at(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
 def parse_batch(body: bytes) -> Any:
     """Parse JSON as ``parse_json`` does, but an item with a number that is too large becomes a ``MalformedItem``."""
     values = _parse(body)
-    if not _HUGE.search(body):
+    if not _has_huge(body):
         return values
     items = values
     if isinstance(values, dict):

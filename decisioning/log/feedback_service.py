@@ -1,23 +1,27 @@
 """Feedback: each outcome of a decided offer counts once, or is refused with a reason."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
 from decisioning.contact.history import Contact, outcome_contact, suppressing
-from decisioning.errors import Conflict, Invalid, NotFound
+from decisioning.errors import REFUSALS, Conflict, Invalid, NotFound, Refusal
 from decisioning.log.codec import history_member, outcome_fields
-from decisioning.log.ports import NO_CONTACTS, Archive, Contacts, DecisionLog
+from decisioning.log.ports import NO_CONTACTS, Archive, Contacts, DecisionLog, TellOutcome
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import BUILT_IN, NO_RULES, Consequences, Outcome, OutcomeRules
 from decisioning.model.position import StreamPosition
 from storage.errors import PostgresUnavailable, RedisUnavailable
+from storage.tasks import each_of
 
 T = TypeVar("T")
 SKEW_MS = 300_000
 """The most that the clock of an outcome's sender may differ from ours. An outcome of now is taken by any clock."""
+
+MAX_ARCHIVED_AT_ONCE = 64
+"""Of one batch, so that a large one does not keep others from Postgres."""
 
 Status = Literal["recorded", "duplicate", "late"]
 OPPOSITE: Mapping[str, str] = {"accepted": "rejected", "rejected": "accepted"}
@@ -87,38 +91,70 @@ class FeedbackService:
         ``RedisUnavailable`` or ``PostgresUnavailable`` if it could not be stored. It may be sent again as often as
         needed.
         """
-        rules = self.rules()
-        if feedback.outcome not in BUILT_IN and feedback.outcome not in rules.outcomes:
-            raise _undeclared(feedback.outcome, rules.outcomes)
-        if feedback.reason is not None and feedback.reason not in rules.reasons:
-            raise _no_reason(feedback.reason, rules.reasons)
-        follows = rules.consequences(feedback.outcome, feedback.reason)
         now_ms = self.clock_ms()
-        at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
-        if at_ms > now_ms + SKEW_MS:
-            raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
+        follows = _check(feedback, self.rules(), now_ms)
         bucket = await self.decision_log.bucket_of(feedback.decision_id)
         if bucket is None:
-            return await self._archived(feedback, follows, at_ms, now_ms)
-        status, detail = await self.decision_log.feedback(
-            bucket,
-            feedback.decision_id,
-            feedback.offer_id,
-            feedback.outcome,
-            feedback.value,
-            at_ms,
-            now_ms,
-            SKEW_MS if feedback.at_ms is not None else FOREVER_MS,
-            follows,
-        )
-        if status == "unknown":
-            return await self._archived(feedback, follows, at_ms, now_ms)
+            return await self._archived(feedback, follows, now_ms)
+        (reply,) = await self.decision_log.feedback((_outcome_of(feedback, bucket, now_ms, follows),))
+        if isinstance(reply, RedisUnavailable):
+            raise reply
+        if reply[0] == "unknown":
+            return await self._archived(feedback, follows, now_ms)
+        answer = self._answer(feedback, *reply)
+        if not isinstance(answer, str):
+            raise answer
+        return answer
+
+    async def record_all(self, told: Sequence[Feedback]) -> list[Status | Refusal]:
+        """Record outcomes, those of a decision in order; each has its status, or what ``record`` would raise."""
+        now_ms, rules = self.clock_ms(), self.rules()
+        answers: dict[int, Status | Refusal] = {}
+        checked: dict[int, Consequences] = {}
+        for place, feedback in enumerate(told):
+            try:
+                checked[place] = _check(feedback, rules, now_ms)
+            except Invalid as error:
+                answers[place] = error
+        buckets = await self.decision_log.buckets_of({told[place].decision_id for place in checked})
+        sent: dict[int, TellOutcome] = {}
+        archived: list[int] = []
+        for place, follows in checked.items():
+            feedback = told[place]
+            bucket = buckets[feedback.decision_id]
+            if isinstance(bucket, int):
+                sent[place] = _outcome_of(feedback, bucket, now_ms, follows)
+            elif bucket is None:
+                archived.append(place)
+            else:
+                answers[place] = bucket
+        replies = await self.decision_log.feedback(list(sent.values()))
+        for place, reply in zip(sent, replies, strict=True):
+            if isinstance(reply, RedisUnavailable):
+                answers[place] = reply
+            elif reply[0] == "unknown":
+                archived.append(place)
+            else:
+                answers[place] = self._answer(told[place], *reply)
+        if archived:
+
+            async def late(place: int) -> Status | Refusal:
+                try:
+                    return await self._archived(told[place], checked[place], now_ms)
+                except REFUSALS as error:
+                    return error
+
+            archived.sort()
+            answers.update(zip(archived, await each_of(archived, late, MAX_ARCHIVED_AT_ONCE), strict=True))
+        return [answers[place] for place in range(len(told))]
+
+    def _answer(self, feedback: Feedback, status: str, detail: str) -> Status | Refusal:
         if status == "not_offered":
-            raise _not_offered(feedback)
+            return _not_offered(feedback)
         if status == "contradicts":
-            raise _contradicts(feedback, detail)
+            return _contradicts(feedback, detail)
         if status == "too_early":
-            raise _too_early()
+            return _too_early()
         return self._tell(feedback, _STATUSES[status])
 
     def _tell(self, feedback: Feedback, status: Status) -> Status:
@@ -126,8 +162,9 @@ class FeedbackService:
             self.on_recorded(feedback, status)
         return status
 
-    async def _archived(self, feedback: Feedback, follows: Consequences, at_ms: int, now_ms: int) -> Status:
+    async def _archived(self, feedback: Feedback, follows: Consequences, now_ms: int) -> Status:
         """Record an outcome of a decision that has left Redis: late if that is archived, unknown if it is not."""
+        at_ms = now_ms if feedback.at_ms is None else feedback.at_ms
         logged = await self.archive.decision(feedback.decision_id)
         if logged is None:
             raise NotFound("decision", feedback.decision_id)
@@ -172,6 +209,32 @@ class FeedbackService:
         contacts = _contacts(logged, outcome, earlier, follows.suppress_ms)
         fresh = await self.decision_log.append(logged.bucket, mark, [outcome_fields(outcome)], contacts)
         return self._tell(feedback, "late" if fresh else "duplicate")
+
+
+def _check(feedback: Feedback, rules: OutcomeRules, now_ms: int) -> Consequences:
+    """Return what follows from an outcome. Raises ``Invalid`` if it can be recorded of no decision."""
+    if feedback.outcome not in BUILT_IN and feedback.outcome not in rules.outcomes:
+        raise _undeclared(feedback.outcome, rules.outcomes)
+    if feedback.reason is not None and feedback.reason not in rules.reasons:
+        raise _no_reason(feedback.reason, rules.reasons)
+    if feedback.at_ms is not None and feedback.at_ms > now_ms + SKEW_MS:
+        raise Invalid("occurred_at", "lies in the future; send the time at which the outcome happened")
+    return rules.consequences(feedback.outcome, feedback.reason)
+
+
+def _outcome_of(feedback: Feedback, bucket: int, now_ms: int, follows: Consequences) -> TellOutcome:
+    at_ms, skew_ms = (now_ms, FOREVER_MS) if feedback.at_ms is None else (feedback.at_ms, SKEW_MS)
+    return TellOutcome(
+        bucket,
+        feedback.decision_id,
+        feedback.offer_id,
+        feedback.outcome,
+        feedback.value,
+        at_ms,
+        now_ms,
+        skew_ms,
+        follows,
+    )
 
 
 def _contacts(

@@ -1,9 +1,9 @@
 """The log as services need it, and what it replies. The stores implement these protocols."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.contact.history import Contact
@@ -11,6 +11,7 @@ from decisioning.model.decision import Decision, LoggedDecision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
+from storage.errors import RedisUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,27 @@ class DecideReply:
     moved: str | None = None
 
 
+class TellOutcome(NamedTuple):
+    """An outcome to be recorded, of a decision in ``bucket``. Times are Unix milliseconds.
+
+    ``skew_ms``: so long before the decision may it have happened, as clocks differ.
+    """
+
+    bucket: int
+    decision_id: str
+    offer_id: str
+    outcome: str
+    value: float | None
+    at_ms: int
+    now_ms: int
+    skew_ms: int
+    follows: Consequences = NOTHING_FOLLOWS
+
+
+OutcomeReply = tuple[str, str]
+"""The status of an outcome that was told, and its detail (see ``nb_feedback``)."""
+
+
 class CustomerReading(Protocol):
     """The part of the log by which a customer is read. Raises ``RedisUnavailable`` if Redis does not answer."""
 
@@ -110,18 +132,11 @@ class DecisionLog(CustomerReading, Protocol):
 
     async def bucket_of(self, decision_id: str) -> int | None: ...
 
-    async def feedback(
-        self,
-        bucket: int,
-        decision_id: str,
-        offer_id: str,
-        outcome: str,
-        value: float | None,
-        at_ms: int,
-        now_ms: int,
-        skew_ms: int,
-        follows: Consequences = NOTHING_FOLLOWS,
-    ) -> tuple[str, str]: ...
+    async def buckets_of(
+        self, decision_ids: Iterable[str]
+    ) -> Mapping[str, int | RedisUnavailable | None]: ...
+
+    async def feedback(self, told: Sequence[TellOutcome]) -> list[OutcomeReply | RedisUnavailable]: ...
 
     async def append(
         self,

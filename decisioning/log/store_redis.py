@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,16 @@ from decisioning.log.codec import (
 )
 from decisioning.log.households.store_contacts import HouseholdContacts
 from decisioning.log.owners import GRACE_MS, OWNER_TTL_MS, owner_note, owner_ttl_ms
-from decisioning.log.ports import NO_CONTACTS, Contacts, DecideReply, ReadReply
+from decisioning.log.ports import (
+    NO_CONTACTS,
+    Contacts,
+    DecideReply,
+    OutcomeReply,
+    ReadReply,
+    TellOutcome,
+)
+from decisioning.log.store_feedback import OutcomeWriter
 from decisioning.model.decision import Decision, OfferContact
-from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 from profiles.limits import VISITOR_PREFIX
@@ -137,6 +144,13 @@ def _not_written(reply: Sequence[bytes]) -> DecideReply:
     return DecideReply(False, reached=tuple(offer.decode() for offer in found))
 
 
+def _bucket_in(note: bytes | RedisReplyError | RedisUnavailable | None) -> int | RedisUnavailable | None:
+    """Read the bucket in an owner's note."""
+    if isinstance(note, RedisReplyError):
+        return RedisUnavailable(f"redis refused a read: {note}")
+    return int(note.split(b" ", 1)[0]) if isinstance(note, bytes) else note
+
+
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
@@ -159,6 +173,7 @@ class RedisLog:
         self._for_earlier = for_earlier
         self._recent = RecentWrites()
         self.households = HouseholdContacts(pipe, keys, self._recent)
+        self._outcomes = OutcomeWriter(pipe, keys, self._recent, self.households, self._hand_over)
         pipe.on_server = self._recent.tell_again
         self.hand_over: Callable[[str], Awaitable[object]] | None = None
         """Adds contacts of an alias to those of its customer: awaited before what made them is acknowledged."""
@@ -425,40 +440,24 @@ class RedisLog:
         owner = await self._read("GET", self.keys.owner(decision_id))
         return None if owner is None else int(owner.split(b" ", 1)[0])
 
-    async def feedback(
-        self,
-        bucket: int,
-        decision_id: str,
-        offer_id: str,
-        outcome: str,
-        value: float | None,
-        at_ms: int,
-        now_ms: int,
-        skew_ms: int,
-        follows: Consequences = NOTHING_FOLLOWS,
-    ) -> tuple[str, str]:
-        """Record an outcome once. Returns the function's status and detail (see ``nb_feedback``)."""
-        keys = (
-            self.keys.decision(bucket, decision_id),
-            self.keys.log(bucket),
-            self.keys.contacts(bucket),
-            *self._keys_of_aliases(bucket),
-        )
-        told = "" if value is None else repr(value)
-        arguments = (
-            *(decision_id, now_ms, offer_id, outcome, told, at_ms, skew_ms, follows.worth),
-            *(follows.reason or "", ",".join(follows.causes), follows.suppress_ms),
-        )
-        reply = await self._function("nb_feedback", keys, arguments)
-        if reply[0] in (b"recorded", b"late"):
-            self._recent.note("nb_feedback", keys, arguments)
-        if reply[2:] and reply[2] is not None:
-            await self._hand_over(reply[2].decode())
-        if reply[3:]:
-            household_id, contact_ms, member, keep_ms = reply[3:]
-            note = (bucket, decision_id)
-            await self.households.add(household_id.decode(), note, int(contact_ms), member, int(keep_ms))
-        return reply[0].decode(), reply[1].decode() if len(reply) > 1 else ""
+    async def buckets_of(self, decision_ids: Iterable[str]) -> Mapping[str, int | RedisUnavailable | None]:
+        """The buckets of decisions, by id, as ``bucket_of`` finds them, or why one was not found."""
+        found: dict[str, int | RedisUnavailable | None] = {}
+        own = []
+        for decision_id in decision_ids:
+            bucket = bucket_of_generated(decision_id)
+            if bucket is None:
+                own.append(decision_id)
+            else:
+                found[decision_id] = bucket if bucket < self.keys.buckets else None
+        if own:
+            notes = await self.pipe.call_all([("GET", self.keys.owner(name)) for name in own])
+            found |= {name: _bucket_in(note) for name, note in zip(own, notes, strict=True)}
+        return found
+
+    async def feedback(self, told: Sequence[TellOutcome]) -> list[OutcomeReply | RedisUnavailable]:
+        """Record outcomes once each; in the place of a reply stands why there is none."""
+        return await self._outcomes.record(told)
 
     async def append(
         self,

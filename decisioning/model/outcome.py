@@ -84,6 +84,9 @@ class OutcomeRules:
 
     outcomes: Mapping[str, DeclaredOutcome] = field(default_factory=dict)
     reasons: Mapping[str, Reason] = field(default_factory=dict)
+    _consequences: dict[tuple[str, str | None], Consequences] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def suppressions(self) -> dict[str, tuple[Suppress, ...]]:
         """Return what is not offered after what: by outcome, and by ``reason/<id>``."""
@@ -92,7 +95,13 @@ class OutcomeRules:
         return {cause: rules for cause, rules in found.items() if rules}
 
     def consequences(self, outcome: str, reason: str | None) -> Consequences:
-        """Return what follows from an outcome that is told with a reason, or without one."""
+        """Return what follows from an outcome that there is, told with a reason that there is, or without one."""
+        found = self._consequences.get((outcome, reason))
+        if found is None:
+            found = self._consequences[outcome, reason] = self._find_consequences(outcome, reason)
+        return found
+
+    def _find_consequences(self, outcome: str, reason: str | None) -> Consequences:
         known = self.suppressions()
         causes = tuple(cause for cause in (outcome, f"reason/{reason}") if cause in known)
         suppress_ms = max((rule.for_s * 1000 for cause in causes for rule in known[cause]), default=0)

@@ -119,17 +119,13 @@ local function outcome_member(offer, outcome, id)
   return member({ number = offer.number, scope = offer.scope, channel = outcome, counts = offer.counts }, 'o', id)
 end
 
--- keys: decision, log, contacts (what the keys of the bucket's contact histories begin with), aliases (the same of
---       aliases), handovers
--- args: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is worth ("" if it earns
---       nothing: see 1_earned.lua), the reason that was told ("" for none), for what it suppresses other offers (causes,
---       joined by ","), how long that matters (ms)
--- returns {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
---   {"too_early"}; with the first ones also the customer, if that is an alias (else nil), and where a contact that was given
---   back counts again: household, time, member, how long it is kept (ms)
-local function feedback(keys, args)
-  local decision, log, contacts, aliases, handovers = unpack(keys)
-  local id, now, offer, outcome, value, occurred_at, skew_ms, worth, reason, causes, suppress_ms = unpack(args)
+-- The number of arguments of feedback for each outcome.
+local OUTCOME_FIELDS = 11
+
+-- Records one outcome: keys and arguments as feedback has them.
+local function record_outcome(keys, id, now, offer, outcome, value, occurred_at, skew_ms, worth, reason, causes, suppress_ms)
+  local decisions, log, contacts, aliases, handovers = unpack(keys)
+  local decision = decisions .. id
   local now_ms, occurred_ms = tonumber(now), tonumber(occurred_at)
   local kept, released = 'o:' .. offer, 'rel:' .. offer
   local recorded = 'r:' .. offer .. ':' .. outcome
@@ -212,6 +208,28 @@ local function feedback(keys, args)
   end
   redis.call('XADD', log, '*', unpack(record))
   return reply(late and 'late' or 'recorded', now, again)
+end
+
+-- Records outcomes in their order. One that fails keeps no other from being recorded.
+-- keys: decisions (what the keys of the bucket's decisions begin with), log, contacts (the same of contact histories),
+--       aliases (the same of aliases), handovers
+-- args: for each outcome: id, now, offer, outcome, value, occurred at, how far clocks may differ (ms), what the outcome is
+--       worth ("" if it earns nothing: see 1_earned.lua), the reason that was told ("" for none), for what it suppresses
+--       other offers (causes, joined by ","), how long that matters (ms)
+-- returns for each: {"recorded" | "late" | "duplicate", at} | {"unknown"} | {"not_offered"} | {"contradicts", outcome} |
+--   {"too_early"}; with the first ones also the customer, if that is an alias (else nil), and where a contact that was given
+--   back counts again: household, time, member, how long it is kept (ms); an error where it failed
+local function feedback(keys, args)
+  local replies = {}
+  for first = 1, #args, OUTCOME_FIELDS do
+    local done, reply = pcall(record_outcome, keys, unpack(args, first, first + OUTCOME_FIELDS - 1))
+    if not done then
+      local why = type(reply) == 'table' and reply.err or tostring(reply)
+      reply = { err = 'ERR Error running user_function: ' .. why }
+    end
+    replies[#replies + 1] = reply
+  end
+  return replies
 end
 
 -- The outcomes of an offer that are recorded: those of a kind, or none.

@@ -26,6 +26,7 @@ from tests.support.capacity_world import (
     stop_process,
     worker,
 )
+from tests.support.contact_world import tell
 from tests.support.waiting import eventually
 
 LEASE_MS = 600
@@ -60,8 +61,16 @@ class World:
     async def tell(self, customer: str, answer: dict[str, Any], outcome: str = "accepted") -> None:
         """Send an outcome of the limited offer."""
         now_ms = self.shop.clock_ms()
-        status, _ = await self.processes[0].log.feedback(
-            KEYS.bucket(customer), answer["decision_id"], LIMITED, outcome, None, now_ms, now_ms, SKEW_MS
+        status, _ = await tell(
+            self.processes[0].log,
+            KEYS.bucket(customer),
+            answer["decision_id"],
+            LIMITED,
+            outcome,
+            None,
+            now_ms,
+            now_ms,
+            SKEW_MS,
         )
         assert status in ("recorded", "late")
         self.accepted += outcome == "accepted"

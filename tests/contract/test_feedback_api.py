@@ -1,6 +1,7 @@
 """Feedback over HTTP: each outcome counts once, and what cannot be recorded is refused with a reason."""
 
 import asyncio
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.api.feedback.schemas import FeedbackBatchAnswer
 from storage import clock
 from tests.support.api import Instance, Nextbest, decide, problem_of, put_offer, tell, traces
 from tests.support.waiting import eventually
@@ -141,6 +143,56 @@ async def test_a_batch_counts_each_outcome_once(api: Instance) -> None:
     answer = await api.ok("POST", "/v1/feedback/batch", json={"items": items})
     statuses = Counter(answered["status"] for answered in answer["items"])
     assert statuses == {"recorded": 1, "duplicate": 399}
+
+
+async def test_the_answer_is_written_as_its_model_would_be(api: Instance) -> None:
+    decision_id, offer_id = await decided(api)
+    good = item(decision_id, offer_id, "presented"), item(decision_id, offer_id, "accepted", value=1.5)
+    bad = [
+        item("nobody", offer_id, "accepted"),
+        item(decision_id, offer_id, "lovéd"),
+        item(decision_id, offer_id, "rejected"),
+        {"ø": 1},
+    ]
+    response = await api.call("POST", "/v1/feedback/batch", json={"items": [*good, *bad, *good]})
+    answer = FeedbackBatchAnswer.model_validate_json(response.content)
+    assert [one.code for one in answer.items] == [200, 200, 404, 422, 409, 422, 200, 200]
+    rendered = json.dumps(answer.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+    assert response.content.decode() == rendered
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_the_same_large_batch_at_once_in_two_instances(shop: Nextbest) -> None:
+    names = [await decided(shop.api, customer_id=f"teller-{n}") for n in range(44)]
+    names.append(await decided(shop.api, customer_id="teller-1", decision_id="own-batch"))
+    outcomes = ("presented", "clicked", "accepted", "rejected")
+    items = [item(*name, outcome) for outcome in outcomes for name in names]
+    items = (items * 3)[:480]
+    before = len(await recorded_outcomes(shop))
+    async with shop.another() as other:
+        one, two = await asyncio.gather(
+            *(
+                instance.ok("POST", "/v1/feedback/batch", json={"items": items})
+                for instance in (shop.api, other)
+            )
+        )
+    statuses = Counter(answered["status"] for answer in (one, two) for answered in answer["items"])
+    assert statuses["recorded"] == 3 * len(names)
+    assert statuses["refused"] == 2 * sum(body["outcome"] == "rejected" for body in items)
+    assert statuses["duplicate"] == 2 * len(items) - statuses["recorded"] - statuses["refused"]
+    assert len(await recorded_outcomes(shop)) - before == 3 * len(names)
+
+
+async def recorded_outcomes(shop: Nextbest) -> list[tuple[bytes, ...]]:
+    """What was told of decisions, as it stands in the log in Redis."""
+    state = shop.api.state
+    found = []
+    for bucket in range(state.keys.buckets):
+        for _, fields in await state.redis.xrange(state.keys.log(bucket)):
+            if fields[b"t"] == b"outcome":
+                found.append((fields[b"id"], fields[b"o"], fields[b"k"]))
+    assert len(set(found)) == len(found)
+    return found
 
 
 async def test_a_malformed_item_is_answered_for_itself_and_the_others_are_recorded(api: Instance) -> None:

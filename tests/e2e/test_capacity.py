@@ -35,6 +35,7 @@ from tests.support.capacity_world import (
     stop_process,
     worker,
 )
+from tests.support.contact_world import tell
 from tests.support.installation import START_S
 from tests.support.waiting import DEADLINE_S, Deadline, eventually
 
@@ -177,7 +178,7 @@ async def test_units_of_what_was_never_presented_come_back(world: World) -> None
     await redis.aclose()
     assert await spend_all([process], 30 + len(due)) == 30 + len(due)
     bucket, confirmed = due[0]
-    await process.log.feedback(bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms, SKEW_MS)
+    await tell(process.log, bucket, confirmed, LIMITED, "presented", None, later_ms, later_ms, SKEW_MS)
     await eventually(partial(_released, world, len(due) - 1), "the released units to be booked")
 
 

@@ -189,8 +189,16 @@ class Contacts(RuleBasedStateMachine):
     def _tell(self, decision: str, offer: str, outcome: str, ago: int) -> None:
         known = self.decisions[decision]
         status, _ = self.driver.run(
-            self.driver.log.feedback(
-                self.bucket, decision, offer, outcome, None, self.now - ago, self.now, SKEW_MS
+            world.tell(
+                self.driver.log,
+                self.bucket,
+                decision,
+                offer,
+                outcome,
+                None,
+                self.now - ago,
+                self.now,
+                SKEW_MS,
             )
         )
         opposite = {"accepted": "rejected", "rejected": "accepted"}.get(outcome)

@@ -84,8 +84,8 @@ async def told_and_logged(
         answers = []
         for n, outcome in enumerate(told, start=1):
             at_ms, worth = now + n * 100, worth_text(outcome, DECLARED)
-            answer = await log.feedback(
-                bucket, name, "news", outcome, None, at_ms, at_ms, SKEW_MS, Consequences(worth)
+            answer = await world.tell(
+                log, bucket, name, "news", outcome, None, at_ms, at_ms, SKEW_MS, Consequences(worth)
             )
             answers.append(answer[0])
         open_log = await _outcomes(log, bucket, name)

@@ -229,8 +229,8 @@ class Story:
             return
         made = told[which % len(told)]
         bucket = self.log.keys.bucket(f"{self.name}-{made.member}")
-        status, _ = await self.log.feedback(
-            bucket, made.decision, made.offer, "presented", None, self.now, self.now, SKEW_MS
+        status, _ = await world.tell(
+            self.log, bucket, made.decision, made.offer, "presented", None, self.now, self.now, SKEW_MS
         )
         assert status == ("duplicate" if made.answered else "recorded")
         if made.released and not made.answered:

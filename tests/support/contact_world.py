@@ -8,7 +8,7 @@ import numpy as np
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.log.ports import DecideReply
+from decisioning.log.ports import DecideReply, TellOutcome
 from decisioning.log.store_redis import RedisLog
 from decisioning.model.decision import DecidedOffer, Decision, LoggedFactors
 from decisioning.model.entities import (
@@ -24,6 +24,7 @@ from decisioning.model.entities import (
 )
 from decisioning.model.selection import Choice, Factors, Selection
 from profiles.customer import Customer, Scalar, Suppression
+from storage.errors import RedisUnavailable
 from storage.functions import load_functions
 from storage.keys import Keys
 from storage.redis import make_redis
@@ -179,6 +180,14 @@ async def decide(
     chosen = selection_of(view, offer_ids)
     decision = decision_of(view, chosen, who.customer_id, decision_id, now_ms, **fields)
     return await log.decide(decision, chosen, view, who)
+
+
+async def tell(log: RedisLog, *outcome: Any) -> tuple[str, str]:
+    """Tell one outcome, the fields of ``TellOutcome``: its status and detail."""
+    (reply,) = await log.feedback([TellOutcome(*outcome)])
+    if isinstance(reply, RedisUnavailable):
+        raise reply
+    return reply
 
 
 @asynccontextmanager

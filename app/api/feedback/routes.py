@@ -2,24 +2,24 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Response
 from pydantic_core import to_json
 
-from app.api.batch import MalformedItem, answer_each, answer_item
+from app.api.batch import MalformedItem, describe_refusal
 from app.api.body import BatchRoute, DirectRoute
 from app.api.deps import Frontend, State, Teller, problems
 from app.api.feedback.schemas import (
     FeedbackAnswer,
     FeedbackBatch,
     FeedbackBatchAnswer,
-    FeedbackItemAnswer,
     FeedbackRequest,
     Recorded,
 )
 from app.metrics import FEEDBACK
 from app.state import ApiState
+from decisioning.errors import Refusal
 from decisioning.log.feedback_service import Feedback
 from decisioning.model.outcome import BUILT_IN
 
@@ -52,42 +52,60 @@ router.add_api_route(
 )
 
 
-@router.post("/batch", responses=problems(body=True))
-async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> FeedbackBatchAnswer:
+@router.post("/batch", response_model=FeedbackBatchAnswer, responses=problems(body=True))
+async def record_feedback_batch(body: FeedbackBatch, state: State, key: Frontend) -> Response:
     """Tell many outcomes at once; each is answered for itself, in the order of the items.
 
     The answer is 200 if the batch could be read, even if all of its items were refused: `refused` says how many, and
     each item what is wrong with it. An item that is malformed does not keep others from being recorded. A batch that
     is no batch (no `items`, none or more than 1,000 of them, other fields) is a 422, and nothing of it is recorded.
     """
-    return await answer_batch(state.feedback.batch(), body.outcomes(), state)
+    answer = await answer_batch(state.feedback.batch(), body.outcomes(), state)
+    return Response(to_json(answer), media_type="application/json")
 
 
 class Recorder(Protocol):
     """Whatever records outcomes."""
 
-    async def record(self, feedback: Feedback) -> Recorded:
-        """Record one outcome, or raise as ``FeedbackService.record`` does."""
+    async def record_all(self, told: Sequence[Feedback]) -> Sequence[Recorded | Refusal]:
+        """Record outcomes as ``FeedbackService.record_all`` does."""
         ...
 
 
 async def answer_batch(
     service: Recorder, items: Sequence[FeedbackRequest | MalformedItem], state: ApiState
-) -> FeedbackBatchAnswer:
-    """Record the items of a batch, and answer each for itself."""
+) -> dict[str, Any]:
+    """Record the items of a batch, and answer each for itself: a ``FeedbackBatchAnswer``, without its models.
 
-    async def answer(index: int, item: FeedbackRequest | MalformedItem) -> FeedbackItemAnswer:
-        return await answer_item(
-            FeedbackItemAnswer, index, item, lambda told: service.record(_to_feedback(told))
+    There may be a thousand of them, with nothing left to be validated.
+    """
+    recorded = iter(
+        await service.record_all(
+            [_to_feedback(item) for item in items if not isinstance(item, MalformedItem)]
         )
-
-    told = await answer_each(items, answer)
+    )
+    told = [item if isinstance(item, MalformedItem) else next(recorded) for item in items]
+    answers = [_answer_item(index, one) for index, one in enumerate(told)]
     known = {*BUILT_IN, *state.current_catalogue().outcomes}
     outcomes = (_label(known, item) for item in items)
-    for labels, count in Counter(zip(outcomes, (answer.status for answer in told), strict=True)).items():
+    for labels, count in Counter(
+        zip(outcomes, (answer["status"] for answer in answers), strict=True)
+    ).items():
         FEEDBACK.labels(*labels).inc(count)
-    refused = sum(answer.status == "refused" for answer in told)
-    return FeedbackBatchAnswer(refused=refused, items=told, degraded=state.degraded() or None)
+    refused = sum(answer["status"] == "refused" for answer in answers)
+    return {"refused": refused, "items": answers, "degraded": state.degraded() or None}
+
+
+def _answer_item(index: int, told: Recorded | Refusal | MalformedItem) -> dict[str, Any]:
+    """Write a ``FeedbackItemAnswer``."""
+    if isinstance(told, str):
+        return {"index": index, "status": told, "code": 200, "field": None, "reason": None}
+    field: str | None
+    if isinstance(told, MalformedItem):
+        code, field, reason = 422, told.field, told.reason
+    else:
+        code, field, reason = describe_refusal(told)
+    return {"index": index, "status": "refused", "code": code, "field": field, "reason": reason}
 
 
 def _label(known: Collection[str], item: FeedbackRequest | MalformedItem) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -21,13 +22,14 @@ from app.publishable.gate import AllowPublishable, PublicCaller
 from app.publishable.verifier import Bearer, InvalidToken
 from app.state import ApiState
 from decisioning.decide.service import DecisionInputs
-from decisioning.errors import Invalid, NotFound
+from decisioning.errors import Invalid, NotFound, Refusal
 from decisioning.log.feedback_service import Feedback, FeedbackService
 from decisioning.log.lookup_service import decision_of
 from decisioning.model.decision import Decision
 from decisioning.model.outcome import BUILT_IN
 from profiles.limits import VISITOR_PREFIX
 from storage import clock
+from storage.errors import Unavailable
 from storage.keys import bucket_of_generated
 
 router = APIRouter(prefix="/public/v1", tags=["public"])
@@ -121,7 +123,7 @@ async def tell_publicly(body: PublicFeedback, state: State, caller: Caller) -> R
     names = frozenset(await state.decision_log.names_of(asker.customer_id))
     own = OwnFeedback(state.feedback.batch(), state, names, placements)
     answer = await answer_batch(own, body.outcomes(), state)
-    return Response(to_json(answer.model_copy(update={"degraded": None})), media_type="application/json")
+    return Response(to_json(answer | {"degraded": None}), media_type="application/json")
 
 
 def _asker(body: _Asker, caller: PublicCaller) -> Bearer:
@@ -154,24 +156,36 @@ class OwnFeedback:
     looking: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By the id of a decision: items of a batch are recorded side by side, and look it up once."""
 
-    async def record(self, feedback: Feedback) -> Recorded:
-        """Record one outcome. Raises what ``FeedbackService.record`` raises."""
+    async def record_all(self, told: Sequence[Feedback]) -> list[Recorded | Refusal]:
+        """Record outcomes as ``FeedbackService.record_all`` does."""
+        refusals = await asyncio.gather(*map(self._refusal, told))
+        own = [one for one, refusal in zip(told, refusals, strict=True) if refusal is None]
+        recorded = iter(await self.service.record_all(own))
+        return [next(recorded) if refusal is None else refusal for refusal in refusals]
+
+    async def _refusal(self, feedback: Feedback) -> Refusal | None:
+        """Return why an outcome must not be recorded."""
         if feedback.value is not None:
-            raise Invalid("value", "is not taken from pages and apps: send it from your back end, if at all")
+            return Invalid("value", "is not taken from pages and apps: send it from your back end, if at all")
         if feedback.reason is not None:
-            raise Invalid("reason", "is not taken from pages and apps: send it from your back end, if at all")
+            return Invalid(
+                "reason", "is not taken from pages and apps: send it from your back end, if at all"
+            )
         if feedback.outcome not in BUILT_IN:
             told = ", ".join(BUILT_IN)
-            raise Invalid("outcome", f"pages and apps tell {told}: send others from your back end")
-        decision = await self._decision(feedback.decision_id)
+            return Invalid("outcome", f"pages and apps tell {told}: send others from your back end")
+        try:
+            decision = await self._decision(feedback.decision_id)
+        except Unavailable as error:
+            return error
         # The same answer for what there is not and for what is another's: nobody can find out which.
         if (
             decision is None
             or decision.customer_id not in self.names
             or decision.placement not in self.placements
         ):
-            raise NotFound("decision", feedback.decision_id)
-        return await self.service.record(feedback)
+            return NotFound("decision", feedback.decision_id)
+        return None
 
     async def _decision(self, decision_id: str) -> Decision | None:
         bucket = bucket_of_generated(decision_id)

@@ -51,6 +51,24 @@ async def test_a_caller_that_stops_waiting_does_not_shift_replies(redis_url: str
         assert await next_one == b"next"
 
 
+async def test_of_commands_that_are_sent_together_each_has_its_reply_or_its_error(redis_url: str) -> None:
+    async with connected(redis_url) as pipe:
+        one, wrong, two = await pipe.call_all([("ECHO", "one"), ("NO-SUCH-COMMAND",), ("ECHO", "two")])
+        assert (one, type(wrong), two) == (b"one", RedisReplyError, b"two")
+        (lacking,) = await pipe.functions("nb_none", [((), ())])
+        assert isinstance(lacking, FunctionsUnavailable)
+        assert pipe.lacks_functions.is_set()
+        assert await pipe.call_all([]) == []
+        waiting = asyncio.ensure_future(
+            pipe.call_all([("BLPOP", "nothing-comes", 0.05), ("ECHO", "given up")])
+        )
+        await asyncio.sleep(0)
+        waiting.cancel()
+        assert await pipe.call("ECHO", "next") == b"next"
+    gone = await pipe.call_all([("PING",), ("PING",)])
+    assert [type(one) for one in gone] == [RedisUnavailable] * 2
+
+
 async def test_a_lost_connection_fails_who_waits_and_is_made_again(redis_url: str) -> None:
     async with connected(redis_url) as pipe, connected(redis_url) as other:
         number = await pipe.call("CLIENT", "ID")

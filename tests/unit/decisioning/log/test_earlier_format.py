@@ -33,7 +33,7 @@ Step = Callable[[RedisLog, LogReader], Awaitable[Any]]
 def told(offer: str, outcome: str, after_ms: int, value: float | None = None) -> Step:
     """Feedback."""
     at_ms = NOW_MS + after_ms
-    return lambda log, _: log.feedback(0, "d1", offer, outcome, value, at_ms, at_ms, 300_000)
+    return lambda log, _: world.tell(log, 0, "d1", offer, outcome, value, at_ms, at_ms, 300_000)
 
 
 async def released(log: RedisLog, reader: LogReader) -> int:
@@ -146,7 +146,7 @@ async def test_what_is_told_of_it_before_it_is_archived(redis: Any, redis_url: s
         log = RedisLog(log.pipe, KEYS)
         await earlier.put_waiting(redis, is_earlier=True)
         await redis.set(KEYS.owner("d1"), "0 ann")
-        await log.feedback(0, "d1", "gold", "presented", None, NOW_MS + 1, NOW_MS + 1, 0)
+        await world.tell(log, 0, "d1", "gold", "presented", None, NOW_MS + 1, NOW_MS + 1, 0)
         record = await record_of("d1", log, Nothing())
         reply = await log.read("ann", False, "d1")
     assert record is not None
@@ -252,7 +252,9 @@ async def test_a_rebuild_by_an_earlier_process(redis: Any, redis_url: str, kept:
         assert await redis.hget(keys[0], "rel:gold") == b"1800000009000"
         await redis.flushdb()
         assert await redis.fcall(name, 5, *keys, *head, *release, *waiting) == b"restored"
-        status, _ = await log.feedback(0, "d1", "gold", "accepted", None, NOW_MS + 9_500, NOW_MS + 9_500, 0)
+        status, _ = await world.tell(
+            log, 0, "d1", "gold", "accepted", None, NOW_MS + 9_500, NOW_MS + 9_500, 0
+        )
         assert status == "recorded"
 
 

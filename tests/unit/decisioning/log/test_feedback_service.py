@@ -1,5 +1,6 @@
 """Feedback, on a log and an archive in memory: an outcome counts once, is late, or is refused with its reason."""
 
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -8,7 +9,7 @@ from msgspec import structs
 
 from decisioning.errors import Conflict, Invalid, NotFound
 from decisioning.log.feedback_service import SKEW_MS, Feedback, FeedbackService
-from decisioning.log.ports import Contacts, DecisionLog
+from decisioning.log.ports import Contacts, DecisionLog, TellOutcome
 from decisioning.model.decision import DecidedOffer, DecisionContacts, LoggedDecision, OfferContact
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import NOTHING_FOLLOWS, Outcome
@@ -28,20 +29,30 @@ NOW_MS = MADE.until_ms + 1
 
 
 class Log:
-    """The part of the hot log that feedback needs: a reply, or no such decision, and all that it was asked to keep."""
+    """The part of the hot log that feedback needs: a reply, or no such decision, and all that it was asked to keep.
 
-    def __init__(self, status: str | None = None, detail: str = "") -> None:
+    ``unread``: the decisions of which it does not say where they are.
+    """
+
+    def __init__(self, status: str | None = None, detail: str = "", unread: Collection[str] = ()) -> None:
         self.reply = None if status is None else (status, detail)
         self.asked: list[tuple[Any, ...]] = []
         self.kept: dict[str, tuple[int, dict[str, str], Contacts]] = {}
+        self._bucket = None if status is None else 3
+        self._unread = unread
 
     async def bucket_of(self, decision_id: str) -> int | None:
-        return None if self.reply is None else 3
+        if decision_id in self._unread:
+            raise RedisUnavailable("gone")
+        return self._bucket
 
-    async def feedback(self, bucket: int, decision_id: str, *rest: Any, **_: Any) -> tuple[str, str]:
-        self.asked.append((bucket, decision_id, *rest))
-        assert self.reply is not None
-        return self.reply
+    async def buckets_of(self, decision_ids: Iterable[str]) -> dict[str, int | RedisUnavailable | None]:
+        gone = RedisUnavailable("gone")
+        return {name: gone if name in self._unread else self._bucket for name in decision_ids}
+
+    async def feedback(self, told: Sequence[TellOutcome]) -> list[tuple[str, str]]:
+        self.asked += [tuple(one) for one in told]
+        return [self.reply or ("unknown", "") for _ in told]
 
     async def append(self, bucket: int, mark: str, records: list[list[str]], contacts: Contacts) -> bool:
         ((*fields,),) = records
@@ -167,3 +178,48 @@ async def test_a_decision_that_redis_lost_is_waited_for_until_its_time_is_over()
         await service(log, now_ms=MADE.until_ms).record(told(offer_id="silver"))
     assert log.kept == {}
     assert await service(log, now_ms=MADE.until_ms + 1).record(told()) == "late"
+
+
+async def test_each_outcome_of_several_has_its_own_answer() -> None:
+    log = Log("recorded", unread={"d2"})
+    several = [
+        told("loved"),
+        told("accepted"),
+        Feedback("d2", "gold", "accepted"),
+        told(at_ms=NOW_MS + SKEW_MS + 1),
+        told("rejected", "news"),
+    ]
+    answers = await service(log).record_all(several)
+    assert [type(one) for one in answers] == [Invalid, str, RedisUnavailable, Invalid, str]
+    assert [one[2:4] for one in log.asked] == [("gold", "accepted"), ("news", "rejected")]
+    alone = [await _alone(service(Log("recorded", unread={"d2"})), one) for one in several]
+    assert [str(one) for one in answers] == alone
+
+
+async def test_several_outcomes_of_an_archived_decision_are_answered_in_their_order() -> None:
+    log = Log("unknown")
+    outcomes = ["accepted", "clicked", "accepted", "rejected", "presented"]
+    answers = await service(log, "rejected").record_all([told(one) for one in outcomes])
+    assert [one if isinstance(one, str) else type(one) for one in answers] == [
+        Conflict,
+        "late",
+        Conflict,
+        "duplicate",
+        "late",
+    ]
+    assert [mark.rpartition(":")[2] for mark in log.kept] == ["clicked", "presented"]
+    assert [one[3] for one in log.asked] == outcomes
+
+
+async def test_nothing_is_nothing() -> None:
+    log = Log("recorded")
+    assert await service(log).record_all([]) == []
+    assert log.asked == []
+
+
+async def _alone(asked: FeedbackService, feedback: Feedback) -> str:
+    """The answer to one outcome that is told alone, or the error, as text."""
+    try:
+        return await asked.record(feedback)
+    except (Invalid, RedisUnavailable) as error:
+        return str(error)

@@ -89,7 +89,7 @@ async def test_expectations_of_more_offers_than_share_a_field(redis: Any, log: R
     assert (await world.decide(log, view, world.customer("ann"), "d5", offers, NOW_MS)).written
     stored = await redis.hgetall(log.keys.decision(0, "d5"))
     assert (len(stored[b"e0"]), len(stored[b"e4"])) == (64, 16)
-    status, _ = await log.feedback(0, "d5", "news", "accepted", None, NOW_MS + 1, NOW_MS + 1, 300_000)
+    status, _ = await world.tell(log, 0, "d5", "news", "accepted", None, NOW_MS + 1, NOW_MS + 1, 300_000)
     assert status == "recorded"
     entry = (await redis.xrevrange(log.keys.log(0), count=1))[0][1]
     assert entry[b"e"] == b"0.5:1"

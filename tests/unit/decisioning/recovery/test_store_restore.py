@@ -67,8 +67,8 @@ async def live_through(log: RedisLog, reader: LogReader, rng: random.Random) -> 
             name, decision, offers, _ = rng.choice(made[-5:])
             ago = rng.choice((0, 2000))
             bucket = log.keys.bucket(name)
-            await log.feedback(
-                bucket, decision, rng.choice(offers), rng.choice(OUTCOMES), None, now - ago, now, SKEW_MS
+            await world.tell(
+                log, bucket, decision, rng.choice(offers), rng.choice(OUTCOMES), None, now - ago, now, SKEW_MS
             )
         if made and rng.random() < 0.1:
             name, decision, _, at_ms = made.pop()

@@ -4,8 +4,6 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from app.api.public.routes import OwnFeedback
 from decisioning.errors import NotFound
 from decisioning.log.feedback_service import Feedback
@@ -28,10 +26,14 @@ class Looked:
         self.ids.append(f"archive {decision_id}")
         await asyncio.sleep(0)
 
+    async def record_all(self, told: list[Feedback]) -> list[str]:
+        assert told == []
+        return []
+
 
 def own_feedback(looked: Looked) -> OwnFeedback:
     """Feedback of a visitor at `home`."""
-    service: Any = SimpleNamespace(archive=looked)
+    service: Any = SimpleNamespace(archive=looked, record_all=looked.record_all)
     state: Any = SimpleNamespace(decision_log=looked, keys=KEYS)
     return OwnFeedback(service, state, frozenset({VISITOR}), frozenset({"home"}))
 
@@ -41,16 +43,16 @@ async def test_an_id_of_another_bucket_is_looked_up_nowhere() -> None:
     mine = generated_id(KEYS.bucket(VISITOR), entropy)
     others = [generated_id(n, entropy) for n in (*range(64), 4095) if n != KEYS.bucket(VISITOR)]
     own = own_feedback(looked)
-    for decision_id in [*others, mine]:
-        with pytest.raises(NotFound, match=f"there is no decision '{decision_id}'"):
-            await own.record(Feedback(decision_id, "gold", "clicked"))
+    asked = [*others, mine]
+    refused = await own.record_all([Feedback(decision_id, "gold", "clicked") for decision_id in asked])
+    assert {type(one) for one in refused} == {NotFound}
+    assert [str(one) for one in refused] == [f"there is no decision '{decision_id}'" for decision_id in asked]
     assert looked.ids == [f"log {mine}", f"archive {mine}"]
 
 
 async def test_a_decision_is_looked_up_once_for_a_batch() -> None:
     looked = Looked()
     own = own_feedback(looked)
-    told = (own.record(Feedback("pub-0123456789abcdef", "gold", "clicked")) for _ in range(50))
-    found = await asyncio.gather(*told, return_exceptions=True)
+    found = await own.record_all([Feedback("pub-0123456789abcdef", "gold", "clicked")] * 50)
     assert [type(error) for error in found] == [NotFound] * 50
     assert looked.ids == ["log pub-0123456789abcdef", "archive pub-0123456789abcdef"]

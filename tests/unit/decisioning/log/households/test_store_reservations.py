@@ -83,7 +83,7 @@ async def test_a_contact_that_counts_again_while_it_is_compared_stays(home: Home
     standing = await home.reservations._standing(due)
     assert standing == [[b"here", b""]]  # as long as nobody says that it was presented
     told = (bucket, "call", "news", "presented", None, released_ms, released_ms, 1000)
-    assert await log.feedback(*told) == ("recorded", str(released_ms))
+    assert await world.tell(log, *told) == ("recorded", str(released_ms))
     await home.reservations._settle(due, standing, released_ms)
     assert await home.held() == decided
     await home.reservations.settle_due(released_ms + LATER_MS, 10)
