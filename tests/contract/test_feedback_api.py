@@ -188,7 +188,8 @@ async def recorded_outcomes(shop: Nextbest) -> list[tuple[bytes, ...]]:
     state = shop.api.state
     found = []
     for bucket in range(state.keys.buckets):
-        for _, fields in await state.redis.xrange(state.keys.log(bucket)):
+        entries: Any = await state.redis.xrange(state.keys.log(bucket))
+        for _, fields in entries:
             if fields[b"t"] == b"outcome":
                 found.append((fields[b"id"], fields[b"o"], fields[b"k"]))
     assert len(set(found)) == len(found)

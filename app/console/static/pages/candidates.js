@@ -22,7 +22,7 @@ function path(candidates) {
 
 /** What stopped an offer, in words. */
 const Stop = ({ of }) =>
-  html`<div class="small"><strong>${known(`stage.${of.stage}`, of.stage)}</strong> ${of.name}
+  html`<div class="small"><strong>${known(`stage.${of.stage}`, of.stage)}</strong> ${of.name}${" "}
     <span class="muted">${t("observedRequired", { observed: value(of.observed), required: value(of.required) })}
     ${of.allowed_again_ms ? ` ${t("allowedAgain", { at: time(of.allowed_again_ms) })}` : ""}
     ${of.inherited_from ? ` (${of.inherited_from})` : ""}</span></div>`;

@@ -16,28 +16,35 @@ const STATUSES = ["failed", "due", "decided", "delivered", "nothing", "dropped"]
 const ENDED = ["delivered", "nothing", "dropped", "failed"];
 
 async function load() {
-  const [types, triggers, counts, report] = await Promise.all([
+  const [types, triggers, counts] = await Promise.all([
     get("/v1/event-types"),
     get("/v1/triggers"),
     get(withQuery("/v1/firings/counts", { days: DAYS })),
-    get(withQuery("/v1/reports/events", { since: dayFromToday(1 - SHOWN_DAYS), time_zone: ZONE })),
   ]);
-  return { types, triggers, counts: new Map(counts.triggers.map((c) => [c.trigger, c])), rows: report.rows };
+  return { types, triggers, counts: new Map(counts.triggers.map((c) => [c.trigger, c])) };
 }
+
+const countEvents = async () => (await get(withQuery("/v1/reports/events", { since: dayFromToday(1 - SHOWN_DAYS), time_zone: ZONE }))).rows;
 
 export default function Triggers() {
   const loaded = useLoad(load);
-  return html`<${Page} title=${t("page.triggers")} end=${html`<button onClick=${loaded.reload}>${t("refresh")}</button>`}>
+  // By themselves: millions of events take a moment to count, and triggers are shown meanwhile.
+  const counted = useLoad(countEvents);
+  const reload = () => {
+    loaded.reload();
+    counted.reload();
+  };
+  return html`<${Page} title=${t("page.triggers")} end=${html`<button onClick=${reload}>${t("refresh")}</button>`}>
     <${Loaded} of=${loaded}>
-      ${({ types, triggers, counts, rows }) => html`
+      ${({ types, triggers, counts }) => html`
         <${Card} title=${t("triggers")}>
           <p class="muted small">${t("firingsOfDays", { days: DAYS })}</p>
           <${Table} label=${t("triggers")} columns=${triggerColumns(counts)} rows=${triggers.map((one) => ({ ...one, key: one.id }))} />
         <//>
         <${Firings} triggers=${triggers} onSent=${loaded.reload} />
-        <${EventDays} rows=${rows} />
+        <${Loaded} of=${counted}>${(rows) => html`<${EventDays} rows=${rows} />`}<//>
         <${Card} title=${t("eventTypes")}>
-          <${Table} label=${t("eventTypes")} columns=${typeColumns(triggers, rows)} rows=${types.map((one) => ({ ...one, key: one.id }))} />
+          <${Table} label=${t("eventTypes")} columns=${typeColumns(triggers, counted.data)} rows=${types.map((one) => ({ ...one, key: one.id }))} />
         <//>
       `}
     <//>
@@ -67,7 +74,7 @@ const total = (rows, type) => rows.reduce((sum, row) => sum + (row.type === type
 
 const typeColumns = (triggers, rows) => [
   { label: t("eventType"), cell: (one) => html`<strong>${one.name}</strong> <code>${one.id}</code>` },
-  { label: t("eventsOfDays", { days: SHOWN_DAYS }), number: true, cell: (one) => number(total(rows, one.id)) },
+  { label: t("eventsOfDays", { days: SHOWN_DAYS }), number: true, cell: (one) => (rows ? number(total(rows, one.id)) : "…") },
   { label: t("properties"), cell: (one) => Object.keys(one.json_schema?.properties ?? {}).join(", ") || "–" },
   { label: t("triggers"), cell: (one) => triggers.filter((x) => x.on.event === one.id || x.on.idle.includes(one.id)).map((x) => x.name || x.id).join(", ") || "–" },
 ];
