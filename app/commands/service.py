@@ -45,8 +45,9 @@ def up() -> None:
 
 def serve() -> None:
     """Serve the HTTP API until Ctrl-C, with as many processes as configured."""
-    spare_start()
     settings = get_settings()
+    if settings.workers == 1:  # else the modules are imported by processes of their own
+        spare_start()
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()

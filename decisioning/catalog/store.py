@@ -113,7 +113,7 @@ class CatalogueStore:
         return catalogue
 
     def keep_at_hand(self, catalogue: Catalogue) -> None:
-        """Keep a catalogue for who asks for its version: the one in force, above all, which is in memory anyway."""
+        """Keep a catalogue for ``load``, such as the one in force, which is in memory anyway."""
         self._at_hand.pop(catalogue.version, None)
         self._at_hand[catalogue.version] = catalogue
         if len(self._at_hand) > MAX_AT_HAND:

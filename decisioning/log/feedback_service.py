@@ -107,7 +107,10 @@ class FeedbackService:
         return answer
 
     async def record_all(self, told: Sequence[Feedback]) -> list[Status | Refusal]:
-        """Record outcomes, those of a decision in order; each has its status, or what ``record`` would raise."""
+        """Record outcomes; each has its status, or what ``record`` would raise.
+
+        Those of a decision that is in Redis are recorded in their order; those of an archived one side by side.
+        """
         now_ms, rules = self.clock_ms(), self.rules()
         answers: dict[int, Status | Refusal] = {}
         checked: dict[int, Consequences] = {}

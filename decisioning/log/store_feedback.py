@@ -15,7 +15,7 @@ from storage.redis_pipe import Pipe, RedisReplyError
 MAX_IN_A_CALL = 32
 """Redis does nothing else while it records so many outcomes."""
 MAX_AT_ONCE = 128
-"""So many may be ahead of what other requests of the process ask of Redis."""
+"""The most outcomes in one write, so that what other requests ask of Redis does not wait for long."""
 
 
 class OutcomeWriter:

@@ -154,7 +154,7 @@ class OwnFeedback:
     placements: frozenset[str]
     found: dict[str, Decision | None] = field(default_factory=dict)
     looking: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    """By the id of a decision: items of a batch are recorded side by side, and look it up once."""
+    """By the id of a decision: items of a batch are looked up side by side, and those of one decision once."""
 
     async def record_all(self, told: Sequence[Feedback]) -> list[Recorded | Refusal]:
         """Record outcomes as ``FeedbackService.record_all`` does."""
