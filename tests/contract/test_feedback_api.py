@@ -186,7 +186,7 @@ async def test_the_same_large_batch_at_once_in_two_instances(shop: Nextbest) -> 
 async def recorded_outcomes(shop: Nextbest) -> list[tuple[bytes, ...]]:
     """What was told of decisions, as it stands in the log in Redis."""
     state = shop.api.state
-    found = []
+    found: list[tuple[bytes, ...]] = []
     for bucket in range(state.keys.buckets):
         entries: Any = await state.redis.xrange(state.keys.log(bucket))
         for _, fields in entries:
