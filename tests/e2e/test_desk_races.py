@@ -371,6 +371,15 @@ def test_outcomes_that_wait_outlive_the_page_and_are_sent_after_it(page: Page, w
     page.unroute_all()
     expect(page.get_by_text("outcomes wait")).to_have_count(0)
     wait_told(world, "c25", ["presented", "accepted"])
+    page.route(FEEDBACK, lambda route: route.fulfill(status=503, json={"detail": "away"}))
+    ask_for(page, "c34")
+    page.keyboard.press("a")
+    expect(page.get_by_text("1 outcomes wait")).to_be_visible()
+    page.unroute_all()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.goto("/console/reports")  # where the desk is not loaded
+    wait_told(world, "c34", ["accepted"])
+    visit(page, "/console/desk")
     told_again: list[Request] = []
     page.on("request", lambda request: told_again.append(request) if "/feedback" in request.url else None)
     page.reload()

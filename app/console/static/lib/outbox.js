@@ -56,7 +56,8 @@ export function send(outcome) {
   });
 }
 
-async function work() {
+/** Sends what waits, unless that is done already. */
+export async function work() {
   if (busy) return;
   busy = true;
   clearTimeout(timer);
