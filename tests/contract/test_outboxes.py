@@ -142,14 +142,28 @@ def test_the_desk_keeps_what_may_be_taken_later_and_says_what_is_refused(opened:
     )
     service.answer = lambda body: (503, {"detail": "away"})
     assert page.evaluate("send({decision_id: 'd1', offer_id: 'gold', outcome: 'presented'})") is False
-    for status in (401, 408, 429, 500, 502, 504):
+    for status in (401, 403, 408, 429, 500, 502, 504):
         service.answer = lambda body, status=status: (status, {"detail": "later"})
         page.evaluate("due()")
         assert page.evaluate("[waiting, told]") == [1, []], status
     service.answer = lambda body: (409, {"detail": "it was already accepted"})
     page.evaluate("due()")
     assert page.evaluate("waiting") == 0
-    assert len(service.told) == 8
+    assert len(service.told) == 9
     assert page.evaluate("told") == [
         {"text": "An outcome of gold was refused, and is not told: it was already accepted", "kind": "bad"}
     ]
+    read = """async () => {
+        const { putAway, watchOutbox } = await import("/lib/outbox.js");
+        watchOutbox(({ refused }) => { window.refused = refused; });
+        const found = refused.map((one) => one.reason);
+        if (window.isRead) refused.forEach(putAway);
+        return found;
+    }"""
+    reasons = []
+    for is_read in ("false", "true", "false"):  # said until somebody has read of it
+        page.reload()
+        page.evaluate(f"window.isRead = {is_read}")
+        reasons.append(page.evaluate(read))
+    assert reasons == [["it was already accepted"], ["it was already accepted"], []]
+    assert len(service.told) == 9

@@ -251,6 +251,24 @@ def test_a_no_of_the_customer_before_asks_for_nobody(page: Page, world: World) -
     wait_told(world, "c19", [])
 
 
+def test_a_no_while_the_next_customer_is_asked_for_asks_for_nobody(page: Page, world: World) -> None:
+    ask_for(page, "c32")
+    page.keyboard.press("r")
+    why = page.get_by_role("group", name="Why not?")
+    expect(why).to_be_visible()
+    decisions = Held(page, DECISIONS)
+    page.get_by_label("Customer id").fill("c33")
+    page.get_by_role("button", name="Show offers").click()
+    decisions.wait()
+    why.get_by_role("button").first.click()  # on the card of c32, which is still shown
+    expect(page.get_by_text("Rejected: Fibre 600")).to_be_visible()
+    decisions.end()
+    expect(page.locator("#offers-title")).to_contain_text("c33")
+    wait_told(world, "c32", ["rejected"])
+    wait_told(world, "c33", [])
+    assert [body["customer_id"] for body in decisions.sent] == ["c33"]
+
+
 def test_what_another_one_has_answered_meanwhile_stands(page: Page, world: World) -> None:
     ask_for(page, "c20")
     wait_until(lambda: told(world, "c20") == [[]], "the decision to be archived")
@@ -353,6 +371,15 @@ def test_outcomes_that_wait_outlive_the_page_and_are_sent_after_it(page: Page, w
     page.unroute_all()
     expect(page.get_by_text("outcomes wait")).to_have_count(0)
     wait_told(world, "c25", ["presented", "accepted"])
+    page.route(FEEDBACK, lambda route: route.fulfill(status=503, json={"detail": "away"}))
+    ask_for(page, "c34")
+    page.keyboard.press("a")
+    expect(page.get_by_text("1 outcomes wait")).to_be_visible()
+    page.unroute_all()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.goto("/console/reports")  # where the desk is not loaded
+    wait_told(world, "c34", ["accepted"])
+    visit(page, "/console/desk")
     told_again: list[Request] = []
     page.on("request", lambda request: told_again.append(request) if "/feedback" in request.url else None)
     page.reload()
@@ -465,6 +492,27 @@ def test_a_note_whose_answer_got_lost_is_kept_once(page: Page, world: World) -> 
     write_note(page, "No answer")  # once more, on purpose
     expect(notes.get_by_role("listitem")).to_have_count(3)
     assert texts_of(world, "c41") == ["No answer"] * 3
+
+
+def test_a_note_whose_answer_got_lost_is_kept_once_though_the_others_were_not_read(
+    page: Page, world: World
+) -> None:
+    page.route(NOTES, lambda route: route.fulfill(status=503, json={"detail": "away"}))
+    ask_for(page, "c45")
+    notes = page.get_by_test_id("notes")
+    expect(notes.get_by_role("alert")).to_contain_text("away")
+    page.unroute_all()
+    held = Held(page, NOTES)
+    write_note(page, "No answer")
+    held.wait()
+    held.lose_answers()
+    expect(notes.get_by_role("alert")).to_contain_text("cannot be reached")
+    page.get_by_role("button", name="Keep note").click()
+    expect(page.get_by_label("New note")).to_have_value("")
+    held.end()
+    expect(notes.get_by_role("listitem")).to_have_count(1)
+    assert len(held.sent) == 1
+    assert texts_of(world, "c45") == ["No answer"]
 
 
 def test_a_note_that_somebody_else_removed_is_gone_and_the_others_stay(page: Page, world: World) -> None:

@@ -17,6 +17,7 @@ function Console() {
     setToken(found.csrf_token ?? "");
     setRole(found.role ?? "", found.approvals);
     setSession(found);
+    sendKept(found.signed_in);
   }, []);
   const changeLanguage = useCallback(async (language) => {
     await keepLanguage(language);
@@ -38,6 +39,13 @@ function Console() {
     return html`<${SignIn} ended=${session.ended} provider=${session.provider} onDone=${adopt} onLanguage=${changeLanguage} />`;
   }
   return html`<${Routed} session=${session} onLeave=${adopt} onLanguage=${changeLanguage} /><${Told} />`;
+}
+
+/** Outcomes that the desk kept with the tab are sent whatever page is loaded first, and whoever closes the tab is asked. */
+async function sendKept(isSignedIn) {
+  if ((sessionStorage.getItem("nextbest.outbox") ?? "[]") === "[]") return;
+  const { work } = await import("./lib/outbox.js");
+  if (isSignedIn) work();
 }
 
 /** The first page that a role sees where the address names none for it. */

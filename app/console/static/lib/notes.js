@@ -47,7 +47,10 @@ export function Notes({ customer, about = {} }) {
     event.preventDefault();
     return attempt(async () => {
       const isAgain = sent.current?.text === text;
-      if (!isAgain) sent.current = { text, behind: loaded.data ? (loaded.data.notes[0]?.note_id ?? 0) : Infinity };
+      if (!isAgain) {
+        const { notes } = loaded.data ?? (await get(path));
+        sent.current = { text, behind: notes[0]?.note_id ?? 0 };
+      }
       if (!isAgain || !(await isKept(path, sent.current))) await post(path, { text, ...about });
       sent.current = null;
       // What was written since then is another note.

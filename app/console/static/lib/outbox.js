@@ -8,10 +8,11 @@ const AGAIN_MS = 2000;
 const PATIENCE_MS = 10_000;
 /** Kept with the tab, so that they are not lost when the page is loaded again. */
 const KEPT = "nextbest.outbox";
+const KEPT_REFUSED = "nextbest.refused";
 /** The first one is on its way, or waits for its next try with all behind it. */
 const queue = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]").map((outcome) => ({ outcome, waits: true }));
 const taken = new Set();
-let refused = [];
+let refused = JSON.parse(sessionStorage.getItem(KEPT_REFUSED) ?? "[]");
 let timer = null;
 let busy = false;
 let watcher = () => null;
@@ -20,6 +21,7 @@ const keyOf = ({ decision_id: decision, offer_id: offer, outcome }) => `${decisi
 
 function changed() {
   sessionStorage.setItem(KEPT, JSON.stringify(queue.map((entry) => entry.outcome)));
+  sessionStorage.setItem(KEPT_REFUSED, JSON.stringify(refused.filter((one) => !one.isSeen)));
   watcher({ waiting: queue.filter((entry) => entry.waits).length, refused });
 }
 
@@ -36,8 +38,8 @@ export function putAway(one) {
   changed();
 }
 
-/** Statuses after which the same outcome may be taken: out of reach, signed out, too slow or too often. */
-const LATER = [0, 401, 408, 429];
+/** Statuses after which the same outcome may be taken: out of reach, signed out, signed in anew in another tab or as somebody else, too slow or too often. */
+const LATER = [0, 401, 403, 408, 429];
 const isLater = (error) => LATER.includes(error.status) || error.status >= 500;
 
 /**
@@ -54,7 +56,8 @@ export function send(outcome) {
   });
 }
 
-async function work() {
+/** Sends what waits, unless that is done already. */
+export async function work() {
   if (busy) return;
   busy = true;
   clearTimeout(timer);

@@ -155,7 +155,8 @@ function Call({ placements, context, declared }) {
 
   const record = useCallback(
     async (offer, outcome, reason) => {
-      const mine = turn.current;
+      // While others are on their way the turn is theirs, not that of the offers that are shown.
+      const mine = isAsking ? null : turn.current;
       isWriting.current = false;
       setRejecting(false);
       try {
@@ -184,7 +185,7 @@ function Call({ placements, context, declared }) {
         setFailure({ error: mine === turn.current ? error : { ...error, message: t("outcomeRefused", { offer: `${titleOf(offer)} (${asked})`, reason: error.message }) } });
       }
     },
-    [answer, asked, ask, context, declared],
+    [answer, asked, ask, context, declared, isAsking],
   );
 
   const reasons = reasonsOfNo(declared, context);
