@@ -23,18 +23,25 @@ const nameOf = (kind, id, found) => (kind === "goal" ? t(`goal.${id}`) : (found?
 const pathOf = (kind, id) => `/v1/${kind}s/${idPart(id)}`;
 const editable = (kind, of) => Object.fromEntries(Object.keys(EMPTY[kind]).map((name) => [name, of[name]]));
 
-async function load(kind, id) {
+/** `seen`: the tag of what was replaced, which is not read again. */
+async function load(kind, id, seen) {
   // Of the goals there are four, declared or not.
   const isUndeclared = (error) => (kind === "goal" && error.status === 404 ? { answer: null, etag: null } : Promise.reject(error));
-  const read = id === undefined ? { answer: null, etag: null } : getTagged(pathOf(kind, id)).catch(isUndeclared);
+  const find = kind === "goal" && seen === null ? getTagged : readNewer;
+  const read = id === undefined ? { answer: null, etag: null } : find(pathOf(kind, id), seen).catch(isUndeclared);
   const [{ answer, etag }, vocabulary, goals, offers] = await Promise.all([read, loadVocabulary(), get("/v1/goals"), get("/v1/offers?brief=true")]);
   return { found: answer, etag, vocabulary, goals, users: offers.filter((offer) => kind === "group" && offer.group === id) };
 }
 
 /** `kind`: "group" or "goal"; without an `id`, a new group. */
 export function Family({ kind, id }) {
-  const loaded = useLoad(() => load(kind, id), [kind, id]);
-  return html`<${Loaded} of=${loaded}>${(found) => html`<${Editor} key=${found.etag} ...${{ kind, ...found }} given=${id} reload=${loaded.reload} />`}<//>`;
+  const seen = useRef(null);
+  const loaded = useLoad(() => load(kind, id, seen.current), [kind, id]);
+  const reload = (etag) => {
+    seen.current = etag;
+    return loaded.reload();
+  };
+  return html`<${Loaded} of=${loaded}>${(found) => html`<${Editor} key=${found.etag} ...${{ kind, ...found }} given=${id} reload=${reload} />`}<//>`;
 }
 
 function Editor({ kind, given, found: read, etag: readTag, vocabulary, goals, users, reload }) {
@@ -88,12 +95,12 @@ function Editor({ kind, given, found: read, etag: readTag, vocabulary, goals, us
         : put(pathOf(kind, id), body, { "If-None-Match": "*", ...told }));
       tell(t("savedOffer", { offer: name }));
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
-      if (found) reload();
-      else go(kind === "goal" ? LIST : `${LIST}/${part(id)}`);
+      if (!found) return go(kind === "goal" ? LIST : `${LIST}/${part(id)}`);
+      await reload(etag);
     } catch (problem) {
       await refuse(problem);
-      setBusy(false);
     }
+    setBusy(false);
   };
   const locked = !may("ops");
   const inherited = kind === "group" ? goals.filter((goal) => goal.id === draft.goal) : [];
