@@ -91,10 +91,28 @@ def test_a_group_is_changed_and_what_somebody_else_changed_is_not_written_over(
         expect(page.get_by_role("heading", name="Group: Telephones")).to_be_visible()
         page.get_by_label("Lever (%)").fill("20")
         world.http.patch(path, json={"lever": 30}).raise_for_status()
+        page.get_by_label("Name", exact=True).fill("Mobiles")
         save(page)
-        expect(page.get_by_role("alert")).to_contain_text("read it again")
+        shown = page.get_by_test_id("meanwhile")
+        expect(shown.get_by_role("listitem")).to_have_text(["Lever (%) 5 → 30"])
+        expect(shown).to_contain_text("would replace what they wrote: Lever (%)")
+        expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+        assert serious_violations(page) == []
+        found = world.http.get(path).json()
+        assert (found["name"], found["lever"]) == ("Telephones", 30)
+        shown.get_by_role("button", name="Go on with my changes").click()
+        expect(shown).to_have_count(0)
+        expect(page.get_by_label("Lever (%)")).to_have_value("20")
+        save(page)
+        expect(page.get_by_role("heading", name="Group: Mobiles")).to_be_visible()
+        page.get_by_label("Lever (%)").fill("40")
+        world.http.patch(path, json={"name": "Handsets"}).raise_for_status()
+        save(page)
+        shown.get_by_role("button", name="Take theirs, without my changes").click()
+        expect(page.get_by_role("heading", name="Group: Handsets")).to_be_visible()
+        expect(page.get_by_label("Lever (%)")).to_have_value("20")
     found = world.http.get(path).json()
-    assert (found["name"], found["lever"]) == ("Telephones", 30)
+    assert (found["name"], found["lever"]) == ("Handsets", 20)
 
 
 def test_a_group_that_is_used_is_not_removed_and_the_page_says_by_what(
@@ -121,14 +139,23 @@ def test_a_group_is_removed_as_it_was_seen(browser: Browser, world: World) -> No
         visit(page, "/console/groups/past")
         page.get_by_role("button", name="Remove …").click()
         form = page.get_by_test_id("family-removal")
-        world.http.patch(path, json={"name": "Not over yet"}).raise_for_status()
-        form.get_by_role("button", name="Remove", exact=True).click()
-        expect(page.get_by_role("heading", name="Group: Not over yet")).to_be_visible()
-        expect(page.get_by_text("read it again")).to_be_visible()
-        assert world.http.get(path).is_success
-        page.get_by_role("button", name="Remove …").click()
         form.get_by_label("Reason").fill("nobody wants it")
+        world.http.patch(path, json={"name": "Not over yet"}).raise_for_status()
         page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Group: Not over yet")).to_be_visible()
+        expect(form.get_by_role("alert")).to_contain_text("read it again")
+        assert world.http.get(path).is_success
+        # What is edited here is kept, and what they changed is shown beside it.
+        page.get_by_label("Lever (%)").fill("20")
+        world.http.patch(path, json={"lever": 30}).raise_for_status()
+        form.get_by_role("button", name="Remove", exact=True).click()
+        shown = form.get_by_test_id("meanwhile")
+        expect(shown.get_by_role("listitem")).to_have_text(["Lever (%) 0 → 30"])
+        expect(form.get_by_role("button", name="Remove", exact=True)).to_be_disabled()
+        shown.get_by_role("button", name="Go on with my changes").click()
+        expect(page.get_by_label("Lever (%)")).to_have_value("20")
+        expect(form.get_by_label("Reason")).to_have_value("nobody wants it")
+        form.get_by_role("button", name="Remove", exact=True).click()
         expect(page.get_by_text("Not over yet is removed")).to_be_visible()
         expect(page.get_by_role("heading", name="Groups and goals")).to_be_visible()
         expect(page.get_by_role("link", name="Not over yet")).to_have_count(0)
@@ -160,6 +187,25 @@ def test_a_goal_is_declared_and_removed_with_all_that_it_demands(browser: Browse
         expect(page.get_by_role("link", name="Add a lever or demands for Grow")).to_be_visible()
     assert world.http.get(path).status_code == 404
     assert world.http.get("/v1/groups/upgrade").json()["goal"] == "grow"
+
+
+def test_a_goal_that_somebody_else_declared_meanwhile_is_shown(browser: Browser, world: World) -> None:
+    path = "/v1/goals/acquire"
+    with opened(browser, world, "ops") as page:
+        visit(page, "/console/goals/acquire")
+        page.get_by_label("Lever (%)").fill("10")
+        page.get_by_label("Consent to").fill("marketing")
+        world.http.put(path, json={"lever": 30}).raise_for_status()
+        save(page, "Create")
+        shown = page.get_by_test_id("meanwhile")
+        expect(shown.get_by_role("listitem")).to_have_text(["Lever (%) 0 → 30"])
+        expect(page.get_by_text("There is already one with this id.")).to_have_count(0)
+        shown.get_by_role("button", name="Go on with my changes").click()
+        with page.expect_request(lambda request: request.method == "PATCH") as sent:
+            save(page)
+        assert sent.value.post_data_json == {"lever": 10, "requires_consent": "marketing"}
+        expect(page.get_by_text("Acquire is saved and in force")).to_be_visible()
+    world.http.delete(path).raise_for_status()
 
 
 def test_groups_are_made_and_removed_by_change_sets(browser: Browser, world: World) -> None:

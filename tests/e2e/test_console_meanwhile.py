@@ -161,6 +161,37 @@ def test_a_treatment_that_somebody_else_saved_is_shown_and_saved_on_top(page: Pa
     assert now["attributes"] == {"colour": "silver", "places": 4}
 
 
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("/console/offers/tv-pack", "/v1/offers/tv-pack"),
+        ("/console/groups/upgrade", "/v1/groups/upgrade"),
+    ],
+)
+def test_what_was_saved_is_saved_again_though_another_process_heard_of_it_later(
+    page: Page, world: World, address: str, path: str
+) -> None:
+    visit(page, address)
+    save = page.get_by_role("button", name="Save", exact=True)
+    for lever in (11, 12):
+        page.get_by_label("Lever (%)").fill(str(lever))
+        answer_late(page, path, 3)
+        save.click()
+        expect(page.get_by_text("Nothing changed")).to_be_visible()
+        expect(page.get_by_label("Lever (%)")).to_have_value(str(lever))
+        assert newest(world, path)["lever"] == lever
+
+
+def test_a_new_group_is_shown_though_another_process_heard_of_it_later(page: Page, world: World) -> None:
+    visit(page, "/console/new-group")
+    page.get_by_label("Group id", exact=True).fill("watches")
+    page.get_by_label("Name", exact=True).fill("Watches")
+    answer_late(page, "/v1/groups/watches", 4)
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.get_by_role("heading", name="Group: Watches")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_treatment_is_taken_as_somebody_else_saved_it(page: Page, world: World) -> None:
     path = "/v1/offers/stay-discount/treatments/page"
     visit(page, "/console/offers/stay-discount")

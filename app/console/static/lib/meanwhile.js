@@ -14,11 +14,20 @@ const shown = (value) => (value === null || value === undefined || value === "" 
 const TRIES = 10;
 const PAUSE_MS = 200;
 
-/** Reads a thing that is not the one with this tag any more: the process that is asked may learn of that a moment later. */
+/** The version of the catalogue that a tag holds: it can only grow. */
+const versionOf = (etag) => Number(/\d+/.exec(etag ?? "")?.[0] ?? 0);
+
+/**
+ * Reads a thing that is newer than the one with this tag, or, with null, may just have been made: the process that is asked may
+ * learn of that a moment later. After some tries gives what there is, or throws that there is none.
+ */
 export async function readNewer(path, etag) {
   for (let tries = 1; ; tries += 1) {
-    const found = await getTagged(path);
-    if (found.etag !== etag || tries === TRIES) return found;
+    const found = await getTagged(path).catch((error) => {
+      if (error.status !== 404 || tries === TRIES) throw error;
+      return null;
+    });
+    if (found && (etag === null || versionOf(found.etag) > versionOf(etag) || tries === TRIES)) return found;
     await new Promise((done) => setTimeout(done, PAUSE_MS));
   }
 }

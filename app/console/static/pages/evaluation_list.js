@@ -14,7 +14,9 @@ export function LatestRuns({ known, onShow }) {
   const [before, setBefore] = useState([]);
   const start = before.at(-1);
   // Who asks for one finds it here at once, on the first page.
-  const loaded = useLoad(() => get(withQuery("/v1/evaluations", { limit: SHOWN, before: start })), [start, known[0]]);
+  const loaded = useLoad(async () => ({ ...(await get(withQuery("/v1/evaluations", { limit: SHOWN, before: start }))), start }), [start, known[0]]);
+  // Where the next page begins is known when this one has come.
+  const isComing = loaded.data?.start !== start;
   useEffect(() => {
     if (!loaded.data?.evaluations.some(isOpen)) return undefined;
     const timer = setTimeout(loaded.reload, LOOK_MS);
@@ -38,8 +40,8 @@ export function LatestRuns({ known, onShow }) {
     <${Loaded} of=${loaded}>
       ${({ evaluations, next }) => html`<${Table} label=${t("latestRuns")} columns=${columns} rows=${evaluations.map((run) => ({ ...run, key: run.evaluation_id }))} empty=${t("noRuns")} />
         <div class="row">
-          ${before.length > 0 && html`<button onClick=${() => setBefore(before.slice(0, -1))}>${t("newer")}</button>`}
-          ${next && html`<button onClick=${() => setBefore([...before, next])}>${t("older")}</button>`}
+          ${before.length > 0 && html`<button disabled=${isComing} onClick=${() => setBefore(before.slice(0, -1))}>${t("newer")}</button>`}
+          ${next && html`<button disabled=${isComing} onClick=${() => setBefore([...before, next])}>${t("older")}</button>`}
         </div>`}
     <//>
   <//>`;

@@ -4,6 +4,7 @@ import { get, getTagged, idPart, part, patch, put, remove, withQuery } from "../
 import { loadVocabulary } from "../lib/cel.js";
 import { AddTo } from "../lib/changesets.js";
 import { t } from "../lib/i18n.js";
+import { Meanwhile, readNewer } from "../lib/meanwhile.js";
 import { useIdMistake } from "../lib/new_id.js";
 import { may, mayChange } from "../lib/roles.js";
 import { go } from "../lib/router.js";
@@ -22,21 +23,32 @@ const nameOf = (kind, id, found) => (kind === "goal" ? t(`goal.${id}`) : (found?
 const pathOf = (kind, id) => `/v1/${kind}s/${idPart(id)}`;
 const editable = (kind, of) => Object.fromEntries(Object.keys(EMPTY[kind]).map((name) => [name, of[name]]));
 
-async function load(kind, id) {
+/** `seen`: the tag of what was replaced, which is not read again. */
+async function load(kind, id, seen) {
   // Of the goals there are four, declared or not.
   const isUndeclared = (error) => (kind === "goal" && error.status === 404 ? { answer: null, etag: null } : Promise.reject(error));
-  const read = id === undefined ? { answer: null, etag: null } : getTagged(pathOf(kind, id)).catch(isUndeclared);
+  const find = kind === "goal" && seen === null ? getTagged : readNewer;
+  const read = id === undefined ? { answer: null, etag: null } : find(pathOf(kind, id), seen).catch(isUndeclared);
   const [{ answer, etag }, vocabulary, goals, offers] = await Promise.all([read, loadVocabulary(), get("/v1/goals"), get("/v1/offers?brief=true")]);
   return { found: answer, etag, vocabulary, goals, users: offers.filter((offer) => kind === "group" && offer.group === id) };
 }
 
 /** `kind`: "group" or "goal"; without an `id`, a new group. */
 export function Family({ kind, id }) {
-  const loaded = useLoad(() => load(kind, id), [kind, id]);
-  return html`<${Loaded} of=${loaded}>${(found) => html`<${Editor} key=${found.etag} ...${{ kind, ...found }} given=${id} reload=${loaded.reload} />`}<//>`;
+  const seen = useRef(null);
+  const loaded = useLoad(() => load(kind, id, seen.current), [kind, id]);
+  const reload = (etag) => {
+    seen.current = etag;
+    return loaded.reload();
+  };
+  return html`<${Loaded} of=${loaded}>${(found) => html`<${Editor} key=${found.etag} ...${{ kind, ...found }} given=${id} reload=${reload} />`}<//>`;
 }
 
-function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) {
+function Editor({ kind, given, found: read, etag: readTag, vocabulary, goals, users, reload }) {
+  // What the changes are made to: as it was read, or as somebody else has saved it meanwhile.
+  const [newer, setNewer] = useState(null);
+  const { found, etag } = newer ?? { found: read, etag: readTag };
+  const [theirs, setTheirs] = useState(null);
   const before = found ? editable(kind, found) : EMPTY[kind];
   const [id, setId] = useState(given ?? "");
   const [draft, setDraft] = useState(before);
@@ -47,11 +59,32 @@ function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) 
   const idMistake = useIdMistake(given === undefined ? id : "", "/v1/groups");
   const set = (changed) => setDraft((old) => ({ ...old, ...changed }));
   const mistake = (field) => mistakeIn(error, field);
-  const changed = Object.keys(draft).filter((name) => JSON.stringify(draft[name]) !== JSON.stringify(before[name]));
-  const body = found ? Object.fromEntries(changed.map((name) => [name, draft[name]])) : draft;
+  const editsOf = (edited) => Object.fromEntries(Object.entries(edited).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+  const edits = editsOf(draft);
+  const changed = Object.keys(edits);
+  const body = found ? edits : draft;
   const name = kind === "goal" ? nameOf(kind, id) : draft.name;
   const isReady = found ? changed.length > 0 : id !== "" && draft.name !== "";
-  const refuse = (problem) => setError(problem.status === 412 && !found ? { ...problem, message: t("idTaken"), errors: [{ field: "group_id", reason: t("idTaken") }] } : problem);
+  const refuse = async (problem) => {
+    const isTaken = problem.status === 412 && given === undefined;
+    setError(isTaken ? { ...problem, message: t("idTaken"), errors: [{ field: "group_id", reason: t("idTaken") }] } : problem);
+    if (problem.status !== 412 || isTaken) return;
+    // A goal may be new in a change set only: then there is nothing else to read.
+    const now = await readNewer(pathOf(kind, id), etag).catch(() => null);
+    if (now) setError(null);
+    setTheirs(now);
+  };
+  const goOn = (now, isKept) => {
+    setNewer({ found: now.answer, etag: now.etag });
+    setDraft((old) => ({ ...editable(kind, now.answer), ...(isKept ? editsOf(old) : {}) }));
+    setTheirs(null);
+  };
+  /** Shows what is to be removed as somebody else has saved it; beside what is edited here, if anything is. */
+  const lookAgain = async () => {
+    const now = await readNewer(pathOf(kind, id), etag);
+    if (changed.length > 0) setTheirs(now);
+    else goOn(now, true);
+  };
   const save = async (event) => {
     event.preventDefault();
     setBusy(true);
@@ -62,19 +95,20 @@ function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) 
         : put(pathOf(kind, id), body, { "If-None-Match": "*", ...told }));
       tell(t("savedOffer", { offer: name }));
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
-      if (found) reload();
-      else go(kind === "goal" ? LIST : `${LIST}/${part(id)}`);
+      if (!found) return go(kind === "goal" ? LIST : `${LIST}/${part(id)}`);
+      await reload(etag);
     } catch (problem) {
-      refuse(problem);
-      setBusy(false);
+      await refuse(problem);
     }
+    setBusy(false);
   };
   const locked = !may("ops");
   const inherited = kind === "group" ? goals.filter((goal) => goal.id === draft.goal) : [];
   const title = given === undefined ? t("newGroup") : t(`${kind}Title`, { name: nameOf(kind, id, found) });
   const end = found && !locked && html`<button class="danger" onClick=${() => setRemoving(true)}>${t("removeThing")}</button>`;
+  const note = theirs && html`<${Meanwhile} before=${before} theirs=${editable(kind, theirs.answer)} mine=${draft} nameOf=${(field) => t(`field.${field}`)} onKeep=${() => goOn(theirs, true)} onDiscard=${() => goOn(theirs, false)} />`;
   return html`<${Page} title=${title} end=${end}>
-    ${removing && html`<${Removal} ...${{ kind, id, found, etag, users, reload }} onDone=${() => setRemoving(false)} />`}
+    ${removing && html`<${Removal} ...${{ kind, id, found, etag, users, lookAgain, note }} onDone=${() => setRemoving(false)} />`}
     <form onSubmit=${mayChange() ? save : (event) => event.preventDefault()}>
       <fieldset class="plain-fieldset" disabled=${locked}>
         <${Card} title=${t("basics")}>
@@ -98,6 +132,7 @@ function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) 
         <${Limits} ...${{ draft, set, mistake }} offer=${{ inherited }} />
       </fieldset>
       ${error && html`<${Failure} error=${error} />`}
+      ${!removing && note}
       ${!locked &&
       html`<${Card} title=${t(mayChange() ? "save" : "addToChangeset")}>
         <div class="stack">
@@ -105,11 +140,11 @@ function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) 
           ${mayChange()
             ? html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>
                 <div class="row">
-                  <button class="primary" disabled=${busy || (found && !isReady)}>${t(found ? "save" : "create")}</button>
+                  <button class="primary" disabled=${busy || theirs !== null || (found && !isReady)}>${t(found ? "save" : "create")}</button>
                   <a class="button" href=${LIST}>${t("cancel")}</a>
                 </div>`
             : html`<p>${t("approvalsRequired")}</p>`}
-          <${AddTo} whole=${found ? undefined : pathOf(kind, id)} kind=${kind} thing=${id} body=${body} disabled=${!isReady} onDone=${() => go("/console/changes")} onError=${refuse} />
+          <${AddTo} whole=${found ? undefined : pathOf(kind, id)} kind=${kind} thing=${id} body=${body} disabled=${theirs !== null || !isReady} onDone=${() => go("/console/changes")} onError=${refuse} />
         </div>
       <//>`}
     </form>
@@ -117,7 +152,7 @@ function Editor({ kind, given, found, etag, vocabulary, goals, users, reload }) 
 }
 
 /** Takes it away, at once or by a change set, after saying what goes with it and who uses it. */
-function Removal({ kind, id, found, etag, users, reload, onDone }) {
+function Removal({ kind, id, found, etag, users, lookAgain, note, onDone }) {
   const [reason, setReason] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -135,11 +170,9 @@ function Removal({ kind, id, found, etag, users, reload, onDone }) {
       go(LIST);
     } catch (problem) {
       setError(problem);
-      setBusy(false);
-      if (problem.status !== 412) return;
       // Somebody changed it: what is to be removed is shown as it is now.
-      tell(problem.message, "bad");
-      reload();
+      if (problem.status === 412) await lookAgain().catch(setError);
+      setBusy(false);
     }
   };
   const offers = users.slice(0, NAMED).map((offer) => offer.name).join(", ");
@@ -148,7 +181,8 @@ function Removal({ kind, id, found, etag, users, reload, onDone }) {
     <p class="note warn">${t(`removeText.${kind}`)} ${users.length > 0 && t("groupUsed", { n: users.length, offers: users.length > NAMED ? `${offers}, …` : offers })}</p>
     ${mayChange() && html`<${Field} label=${t("reason")} hint=${t("reasonHint")}>${(a) => html`<${Input} ...${a} value=${reason} onValue=${setReason} maxlength="500" />`}<//>`}
     ${error && html`<${Failure} error=${error} />`}
-    <div class="row">${mayChange() && html`<button class="danger" disabled=${busy}>${t("remove")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
+    ${note}
+    <div class="row">${mayChange() && html`<button class="danger" disabled=${busy || note !== null}>${t("remove")}</button>`}<button type="button" onClick=${onDone}>${t("cancel")}</button></div>
     <${AddTo} isRemoval kind=${kind} thing=${id} onDone=${onDone} />
   </form>`;
 }

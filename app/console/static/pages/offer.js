@@ -1,6 +1,6 @@
 // The editor of an offer: what it is, to whom it may go, how often, and how it is put.
-import { html, useLoad, useState } from "../lib/ui.js";
-import { get, getTagged, part, patch, withQuery } from "../lib/api.js";
+import { html, useLoad, useRef, useState } from "../lib/ui.js";
+import { get, part, patch, withQuery } from "../lib/api.js";
 import { Builder, CelInput, loadVocabulary, Matching } from "../lib/cel.js";
 import { duration, number } from "../lib/format.js";
 import { known, t } from "../lib/i18n.js";
@@ -16,9 +16,10 @@ import { Treatments } from "./treatments.js";
 const TIERS = ["eligibility", "applicability", "suitability"];
 const BASES = ["consent", "contract", "legitimate_interest", "legal_obligation"];
 
-async function load(id) {
+/** `seen`: the tag of what was replaced, which is not read again. */
+async function load(id, seen) {
   const [{ answer: offer, etag }, vocabulary, groups, placements, report] = await Promise.all([
-    getTagged(`/v1/offers/${part(id)}`),
+    readNewer(`/v1/offers/${part(id)}`, seen),
     loadVocabulary(),
     get("/v1/groups"),
     get("/v1/placements"),
@@ -28,9 +29,14 @@ async function load(id) {
 }
 
 export default function Offer({ id }) {
-  const loaded = useLoad(() => load(id), [id]);
+  const seen = useRef(null);
+  const loaded = useLoad(() => load(id, seen.current), [id]);
+  const reload = (etag = seen.current) => {
+    seen.current = etag;
+    return loaded.reload();
+  };
   return html`<${Loaded} of=${loaded}>
-    ${(found) => html`<${Editor} key=${found.etag} ...${found} reload=${loaded.reload} />`}
+    ${(found) => html`<${Editor} key=${found.etag} ...${found} reload=${reload} />`}
   <//>`;
 }
 
@@ -70,11 +76,11 @@ function Editor({ offer: read, etag: readTag, vocabulary, groups, placements, ro
       const answer = await patch(`/v1/offers/${part(offer.offer_id)}`, body, headers);
       tell(t("savedOffer", { offer: answer.name }));
       for (const warning of answer.warnings ?? []) tell(`${warning.field}: ${warning.message}`, "warn");
-      reload();
+      await reload(etag);
     } catch (problem) {
       await refuse(problem).catch(setError);
-      setBusy(false);
     }
+    setBusy(false);
   };
   const refuse = async (problem) => {
     setError(problem.status === 412 ? null : problem);
@@ -86,7 +92,7 @@ function Editor({ offer: read, etag: readTag, vocabulary, groups, placements, ro
     setStatus(theirs.answer.status);
     setTheirs(null);
   };
-  const end = html`<${StatusOf} offer=${offer} reload=${reload} />`;
+  const end = html`<${StatusOf} offer=${offer} reload=${() => reload(etag)} />`;
   const locked = !may("ops");
   const channels = [...new Set(placements.map((placement) => placement.channel))].sort();
   return html`<${Page} title=${offer.name} end=${end}>
