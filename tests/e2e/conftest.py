@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from app.embedded.servers import EmbeddedServers
+from tests.support.browser import open_browser
+from tests.support.console_world import World, serve_world
 from tests.support.installation import Installation, hardy_servers, installed
 
 
@@ -30,3 +33,17 @@ def own_installation(own_servers: EmbeddedServers, tmp_path: Path) -> Iterator[I
     """An installation on servers of its own."""
     with installed(*own_servers.urls, tmp_path) as ours:
         yield ours
+
+
+@pytest.fixture(scope="module")
+def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The service with the telephone company, and a key of each role."""
+    with serve_world(postgres_url, redis_url, tmp_path_factory.mktemp("console")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Browser]:
+    """One browser for all tests of a module. Its event loop runs in this thread, so it comes after ``world``."""
+    with open_browser() as found:
+        yield found

@@ -19,7 +19,6 @@ from decisioning.log.store_dead_letters import INBOX, DeadLetters
 from decisioning.log.store_stream import UnreadEntry
 from decisioning.model.position import StreamPosition
 from storage.postgres import make_engine
-from tests.support.browser import open_browser
 from tests.support.console_pages import ask_for, opened, serious_violations, visit
 from tests.support.console_world import World, open_world
 from tests.support.served import Served
@@ -70,13 +69,6 @@ def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFa
             served.stop()
             assert time.monotonic() - stopped_s < STOP_S, "an open stream held the service up"
     assert "Traceback" not in served.printed()
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here. It is closed before the world: until then its event loop runs in this thread."""
-    with open_browser() as found:
-        yield found
 
 
 def test_one_signs_in_with_a_key_and_signs_out(browser: Browser, world: World) -> None:

@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from app.config import Settings
-from tests.support.browser import open_browser
 from tests.support.console_pages import opened, serious_violations, visit
-from tests.support.console_world import World, open_world
-from tests.support.served import Served
+from tests.support.console_world import World, serve_world
 from tests.support.waiting import wait_until
 
 LOOKS = [("en", "light", 1280), ("es", "dark", 390)]
@@ -22,18 +19,8 @@ KEPT = "nextbest.evaluations"
 @pytest.fixture(scope="module")
 def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The telephone company, with a canary that is tried out in a placement of its own."""
-    served = Served(postgres_url, redis_url, tmp_path_factory.mktemp("charts"), workers=1)
-    settings = Settings(postgres_url=postgres_url, redis_url=redis_url)
-    with served.running(), open_world(served.url, settings, visitors=12) as found:
+    with serve_world(postgres_url, redis_url, tmp_path_factory.mktemp("charts"), visitors=12) as found:
         try_out(found)
-        yield found
-    assert "Traceback" not in served.printed()
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here; it is closed before the world."""
-    with open_browser() as found:
         yield found
 
 

@@ -6,31 +6,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from app.config import Settings
-from tests.support.browser import open_browser
 from tests.support.console_pages import opened, serious_violations, visit
-from tests.support.console_world import World, open_world
-from tests.support.served import Served
+from tests.support.console_world import World
 
 OFFER = "/v1/offers/fibre-600"
 TREATMENT = "/v1/offers/tv-pack/treatments/page"
-
-
-@pytest.fixture(scope="module")
-def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The service with the telephone company."""
-    served = Served(postgres_url, redis_url, tmp_path_factory.mktemp("meanwhile"), workers=1)
-    settings = Settings(postgres_url=postgres_url, redis_url=redis_url)
-    with served.running(), open_world(served.url, settings, visitors=0) as found:
-        yield found
-    assert "Traceback" not in served.printed()
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here. Its event loop runs in this thread, so it comes after ``world``."""
-    with open_browser() as found:
-        yield found
 
 
 @pytest.fixture

@@ -1,32 +1,10 @@
 """Offers that are made in the console, in a real browser: the draft, its treatments and scripts, and the preview."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.config import Settings
-from tests.support.browser import open_browser
 from tests.support.console_pages import opened, refused, serious_violations, visit
-from tests.support.console_world import World, open_world
-from tests.support.served import Served
-
-
-@pytest.fixture(scope="module")
-def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The service with the telephone company, and a key of each role."""
-    served = Served(postgres_url, redis_url, tmp_path_factory.mktemp("new-offer"), workers=1)
-    settings = Settings(postgres_url=postgres_url, redis_url=redis_url)
-    with served.running(), open_world(served.url, settings, visitors=0) as found:
-        yield found
-    assert "Traceback" not in served.printed()
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here. Its event loop runs in this thread, so it comes after ``world``."""
-    with open_browser() as found:
-        yield found
+from tests.support.console_world import World
 
 
 def test_an_offer_is_made_as_a_draft_and_a_wrong_id_is_told_at_its_field(

@@ -91,7 +91,7 @@ def test_a_short_demo_serves_and_learns_and_leaves_nothing_behind(folder: Path) 
     assert report["learned"] is True
     assert report["decisions"] > 0
     assert report["feedback"] > 0
-    assert report["errors"] == {}
+    assert report["errors"] == {}, printed
     assert report["data"]["purchases_before"] == 5076
     assert report["events"]["recorded"] == sum(report["events"].values()) > 0
     assert report["firings"].get("delivered", 0) > 0

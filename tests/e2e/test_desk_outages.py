@@ -7,7 +7,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.config import Settings
 from app.embedded.servers import EmbeddedServers
-from tests.support.browser import open_browser
 from tests.support.console_pages import opened, visit
 from tests.support.console_world import World, open_world
 from tests.support.installation import hardy_servers
@@ -31,13 +30,6 @@ def world(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) ->
     served = Served(*servers.urls, tmp_path_factory.mktemp("desk"), workers=1)
     settings = Settings(postgres_url=servers.urls.postgres_url, redis_url=servers.urls.redis_url)
     with served.running(), open_world(served.url, settings, visitors=0) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here; its event loop runs in this thread, so it comes after ``world``."""
-    with open_browser() as found:
         yield found
 
 

@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, Route, expect
 
-from app.config import Settings
-from tests.support.browser import open_browser
 from tests.support.console_pages import ask_for, opened, serious_violations, visit
-from tests.support.console_world import World, open_world
-from tests.support.served import Served
+from tests.support.console_world import World, serve_world
 from tests.support.waiting import wait_until
 
 FEEDBACK, DECISIONS, NOTES = "**/v1/feedback", "**/v1/decisions", "**/notes"
@@ -22,19 +19,9 @@ PATIENCE_S = 10
 @pytest.fixture(scope="module")
 def world(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The telephone company, where the same offer comes first for everybody."""
-    served = Served(postgres_url, redis_url, tmp_path_factory.mktemp("races"), workers=1)
-    settings = Settings(postgres_url=postgres_url, redis_url=redis_url)
-    with served.running(), open_world(served.url, settings, visitors=0) as found:
+    with serve_world(postgres_url, redis_url, tmp_path_factory.mktemp("races")) as found:
         first = {"reason": "the same for everybody", "offer": "fibre-600"}
         found.http.put("/v1/overrides/first", json=first).raise_for_status()
-        yield found
-    assert "Traceback" not in served.printed()
-
-
-@pytest.fixture(scope="module")
-def browser(world: World) -> Iterator[Browser]:
-    """One browser for all tests here. Its event loop runs in this thread, so it comes after ``world``."""
-    with open_browser() as found:
         yield found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from app.publishable.settings import PublishableSettings
 from app.publishable.store import PublishableStore
 from storage.postgres import make_engine
 from tests.support.api import make_keys
+from tests.support.served import Served
 from tests.support.waiting import wait_until
 
 CUSTOMERS = 400
@@ -76,6 +78,16 @@ def open_world(url: str, settings: Settings, visitors: int = 40) -> Iterator[Wor
         fill(http)
         visit(http, visitors)
         yield World(url, keys, http)
+
+
+@contextmanager
+def serve_world(postgres_url: str, redis_url: str, folder: Path, visitors: int = 0) -> Iterator[World]:
+    """Serve the company with one API process; nothing may have raised in it."""
+    served = Served(postgres_url, redis_url, folder, workers=1)
+    settings = Settings(postgres_url=postgres_url, redis_url=redis_url)
+    with served.running(), open_world(served.url, settings, visitors) as found:
+        yield found
+    assert "Traceback" not in served.printed()
 
 
 def fill(http: httpx.Client, seed: int = 7) -> None:

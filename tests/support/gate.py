@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+ACCEPTING_TURNS = 3
+"""Turns of the event loop from accepting a connection to the first step of the task that serves it."""
+
 
 class Gate:
     """Passes bytes to a server while it is open. ``url`` is the server's URL with the gate in its place."""
@@ -41,6 +44,12 @@ class Gate:
     async def shut(self) -> None:
         """Break all connections, and take no new ones."""
         if self._listener is not None:
+            loop = asyncio.get_running_loop()
+            for listening in self._listener.sockets:
+                loop.remove_reader(listening.fileno())
+            # What has been accepted becomes a line within these turns; a closed listener would leak its socket.
+            for _ in range(ACCEPTING_TURNS):
+                await asyncio.sleep(0)
             self._listener.close()
             for line in list(self._lines):
                 line.cancel()
