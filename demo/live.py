@@ -62,7 +62,8 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
     figures, console = session.figures, session.console
     customers = session.prepared.crowd.customers
     warm = {arm["offer_id"]: float(arm["observations"]) for arm in figures.arms}
-    figures.explained = await explain_decision(api, customers)
+    with suppress(NextbestError):  # it is asked for again when visitors have gone
+        figures.explained = await explain_decision(api, customers)
     print_start(console, figures)
     visitors = Visitors(api, session.prepared.crowd, seed=SEED)
     figures.tally = visitors.tally
@@ -81,7 +82,10 @@ async def live_visitors(session: Session, api: ApiClient, seconds: float | None)
         console.print(f"The visitors have gone. {SETTLE_S:.0f} s more, until the last silence counts.")
         with suppress(TimeoutError):
             await asyncio.wait_for(hurry.wait(), SETTLE_S)
-        figures.explained = await explain_decision(api, customers)
+        try:
+            figures.explained = await explain_decision(api, customers) or figures.explained
+        except NextbestError as error:
+            figures.tally.errors[f"report: {type(error).__name__}"] += 1
         await refresh(session, api, warm)
         await look_beside(session, api)
         # Workers of a busy machine may be behind: what a basket led to, and what the shadow says, is waited for.
@@ -168,25 +172,24 @@ async def explain_decision(api: ApiClient, customers: Sequence[str]) -> Json | N
     """Find a decision by the learning policy that shows why and why not.
 
     For the first of the customers who is not in the control group, gets something, and is refused something by a
-    rule; for the first who gets something if there is none.
+    rule; for the first who gets something if there is none. Raises NextbestError.
     """
-    with suppress(NextbestError):
-        chosen = None
-        for customer_id in customers[:MAX_TRIED_CUSTOMERS]:
-            question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
-            question |= {"explain": True}
-            tried = await api.decide(question | {"dry_run": True})
-            if tried["control"] or not tried["offers"]:
-                continue
-            rule_stopped_some = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
-            if chosen is None or rule_stopped_some:
-                chosen = question
-            if rule_stopped_some:
-                break
-        if chosen is not None:
-            answer = await api.decide(chosen)
-            found = await api.decision(answer["decision_id"])
-            return found | answer | {"customer_id": chosen["customer_id"]}
+    chosen = None
+    for customer_id in customers[:MAX_TRIED_CUSTOMERS]:
+        question: Json = {"customer_id": customer_id, "placement": WEB, "context": {"page": "home"}}
+        question |= {"explain": True}
+        tried = await api.decide(question | {"dry_run": True})
+        if tried["control"] or not tried["offers"]:
+            continue
+        rule_stopped_some = any(c.get("stage") in TIERS for c in tried.get("explanation") or ())
+        if chosen is None or rule_stopped_some:
+            chosen = question
+        if rule_stopped_some:
+            break
+    if chosen is not None:
+        answer = await api.decide(chosen)
+        found = await api.decision(answer["decision_id"])
+        return found | answer | {"customer_id": chosen["customer_id"]}
     return None
 
 

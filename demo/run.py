@@ -44,6 +44,7 @@ from demo.serving.service import (
 )
 from demo.serving.shop import page_address, serving_shop
 from nextbest_client import NextbestError
+from nextbest_client.connections import AsyncConnections
 from storage.addresses import parse_postgres
 
 PLAIN_WIDTH = 120
@@ -151,9 +152,8 @@ def run_demo(settings: Settings, seconds: float | None, console: Console) -> boo
 async def _serve(session: Session, steps: Steps, seconds: float | None) -> None:
     figures, prepared = session.figures, session.prepared
     headers = {"Authorization": f"Bearer {figures.api_key}"}
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     async with httpx.AsyncClient(
-        base_url=figures.api_url, headers=headers, limits=limits, timeout=10, trust_env=False
+        base_url=figures.api_url, headers=headers, transport=AsyncConnections(), timeout=10
     ) as http:
         api = ApiClient(http)
         with steps.step("start the API and its worker"):

@@ -24,6 +24,7 @@ from nextbest_client.asking import (
     outcome_item,
     question,
 )
+from nextbest_client.connections import AsyncConnections
 from nextbest_client.errors import Unavailable
 from nextbest_client.outbox import CLOSE_S, SEND_TIMEOUT_S, Outbox
 from nextbest_client.retries import Breaker, Pause, Request, Retries, attempts
@@ -49,7 +50,10 @@ class AsyncClient(Core):
     ) -> None:
         super().__init__(defaults, timeout_s, retries, outbox, breaker)
         self._http = http or httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            transport=AsyncConnections(),
+            trust_env=False,
         )
         self._owns_http = http is None
         self._wake = asyncio.Event()

@@ -380,9 +380,10 @@ async def test_what_triggers_have_not_seen_stays_in_the_streams_unless_redis_is_
         await tell(0)
         assert await redis.xlen(log) >= 12
         assert await triggers.follow() >= 12
-        assert [occasion for _, occasion in await triggers.fired("kept")] == [
-            f"event kept-{number}" for number in range(12)
-        ]
+        # In any order: the clock, which times them, may be set back by some milliseconds meanwhile.
+        assert sorted(await triggers.fired("kept")) == sorted(
+            ("kept", f"event kept-{number}") for number in range(12)
+        )
         await tell(12)
         assert 12 <= await redis.xlen(log) < 18, "what they have seen is trimmed"
         used = (await redis.info("memory"))["used_memory"]

@@ -1,10 +1,10 @@
 // One place from which pages take Preact: components are functions, and `html` is their markup.
 import { h, render, Fragment } from "preact";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import htm from "htm";
 
 export const html = htm.bind(h);
-export { Fragment, render, useCallback, useEffect, useMemo, useRef, useState };
+export { Fragment, render, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState };
 
 /** Loads something, again when `inputs` change. Gives { data, error, loading, reload }. */
 export function useLoad(load, inputs = []) {

@@ -1,5 +1,5 @@
 // The desk: an agent, a customer, the best offers with their arguments, and one key press for each answer.
-import { html, useCallback, useEffect, useLoad, useRef, useState } from "../lib/ui.js";
+import { html, useCallback, useEffect, useLayoutEffect, useLoad, useRef, useState } from "../lib/ui.js";
 import { get, post } from "../lib/api.js";
 import { customerLabel, findCustomer, Found } from "../lib/find_customer.js";
 import { time } from "../lib/format.js";
@@ -301,7 +301,8 @@ function Difference({ before, now }) {
 
 /** One key for each answer, wherever the focus is, but not while something is written. */
 function useKeys({ offer, answer, isAsking, current, setCurrent, rejecting, setRejecting, reasons, record }) {
-  useEffect(() => {
+  // With what is shown, and not after it was painted: a key that comes between would be taken for one of before.
+  useLayoutEffect(() => {
     if (!answer) return undefined;
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
