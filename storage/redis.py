@@ -1,9 +1,11 @@
 """Connections to Redis for background work, and the translation of what the driver raises."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
-from redis.asyncio import Redis
+import hiredis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
@@ -17,6 +19,36 @@ REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 _CLOSED = "the handler is closed"
 """Ends the message of the ``RuntimeError`` with which uvloop refuses to write to a connection that was reset."""
 
+Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+"""What was read of streams: of each the key, and its entries with their positions."""
+
+
+class _Packed:
+    """A connection of the driver that packs commands in C, as its client without an event loop does."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        words = args[0] if isinstance(args[0], bytes) else args[0].encode()
+        return [hiredis.pack_command((*words.split(), *args[1:]))]
+
+
+class _PackedConnection(_Packed, Connection):
+    pass
+
+
+class _PackedSSLConnection(_Packed, SSLConnection):
+    pass
+
+
+class _PackedUnixConnection(_Packed, UnixDomainSocketConnection):
+    pass
+
+
+_PACKED = {
+    Connection: _PackedConnection,
+    SSLConnection: _PackedSSLConnection,
+    UnixDomainSocketConnection: _PackedUnixConnection,
+}
+
 
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
     """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
@@ -25,14 +57,38 @@ def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
     """
     # It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was,
     # because what comes then may not follow on what came before.
-    retry = Retry(NoBackoff(), 0)
-    return Redis.from_url(
+    pool = ConnectionPool.from_url(
         parse_redis(url).url,
         protocol=2,
         socket_timeout=timeout_s,
         socket_connect_timeout=2.0,
-        retry=retry,
+        retry=Retry(NoBackoff(), 0),
     )
+    pool.connection_class = _PACKED[pool.connection_class]
+    redis = Redis.from_pool(pool)
+    redis.set_response_callback("XREAD", _streams)  # type: ignore[arg-type]
+    return redis
+
+
+async def read_streams(
+    redis: "Redis", positions: Mapping[str, str], *, count: int, block_ms: int | None
+) -> Streams:
+    """Read up to ``count`` entries of each stream behind a position; waits up to ``block_ms`` for one.
+
+    For a client of ``make_redis``. Streams without such entries are left out. As the driver's ``xread``, but a look at
+    64 streams takes half of the processor time.
+    """
+    block = () if block_ms is None else ("BLOCK", block_ms)
+    command = ("XREAD", *block, "COUNT", count, "STREAMS", *positions, *positions.values())
+    found: Streams = await redis.execute_command(*command)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _streams(reply: Sequence[Any] | None, **_options: Any) -> Streams:
+    return [
+        (key, [(at, dict(zip(said[::2], said[1::2], strict=True))) for at, said in entries])
+        for key, entries in reply or ()
+    ]
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from bandits.state import encode_state
 from decisioning.model.position import StreamPosition
 from storage.functions import function_name
 from storage.keys import Keys
-from storage.redis import redis_errors
+from storage.redis import read_streams, redis_errors
 
 GENERATION = 10**9
 """Each reset of arms begins a new generation of epochs: a multiple of this. No epoch that was ever given out, and
@@ -151,10 +151,10 @@ class ArmStore(_Store):
     async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[ArmChange]:
         """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
         async with redis_errors():
-            reply = await self._redis.xread(
-                {self._keys.changes(policy): f"{epoch}-1"}, count=count, block=block_ms
+            reply = await read_streams(
+                self._redis, {self._keys.changes(policy): f"{epoch}-1"}, count=count, block_ms=block_ms
             )
-        return [_change(position, fields) for _, entries in reply or [] for position, fields in entries]
+        return [_change(position, fields) for _, entries in reply for position, fields in entries]
 
     async def trim_changes(self, policy: str, epoch: int) -> None:
         """Forget changes before ``epoch``."""

@@ -15,7 +15,7 @@ from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.functions import function_name
 from storage.keys import Keys
-from storage.redis import redis_errors
+from storage.redis import read_streams, redis_errors
 
 NEARLY_FULL = 0.9
 BATCH_ENTRIES = 4096
@@ -149,9 +149,9 @@ class LogReader:
         }
         count = min(count, max(BATCH_ENTRIES // len(streams), 1))
         async with redis_errors():
-            reply = await self.redis.xread(streams, count=count, block=block_ms)
+            reply = await read_streams(self.redis, streams, count=count, block_ms=block_ms)
         batch = Batch()
-        for key, entries in reply or []:
+        for key, entries in reply:
             bucket = self._buckets[key]
             batch.is_full |= len(entries) >= count
             for position, fields in entries:
