@@ -9,6 +9,7 @@ Learning maps one observation to a vector that is *added* to the state of its ar
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self
 
@@ -95,12 +96,15 @@ class ForwardDecay:
         A period that has not begun (a clock elsewhere is ahead) is read as if it began now: a time that
         is wrong must not make one observation outweigh all others.
         """
-        if self.half_life_s is None:
-            return 1.0
-        half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
-        if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:  # at most 2 ** -24 of it would be left
-            return 0.0
-        return exp2_of(-max(half_lives, 0.0))
+        return 1.0 if self.half_life_s is None else _scale(period, tick)
+
+
+@lru_cache(maxsize=1024)
+def _scale(period: int, tick: int) -> float:
+    half_lives = tick / TICKS_PER_HALF_LIFE - period * PERIOD_HALF_LIVES
+    if half_lives > PERIOD_HALF_LIVES * PERIODS_KEPT:  # at most 2 ** -24 of it would be left
+        return 0.0
+    return exp2_of(-max(half_lives, 0.0))
 
 
 def quantise(contribution: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -174,13 +174,15 @@ class ArmTable:
         ``groups``: of all offers there are, for policies that share strength by them.
         """
         own = np.zeros((len(offers), self.width))
+        read: dict[int, FloatArray] = {}
         for row in range(len(offers)) if rows is None else rows.tolist():
-            own[row] = self._decayed(policy, int(offers[row]), tick)
+            offer = int(offers[row])
+            own[row] = read[offer] = self._decayed(policy, offer, tick)
         shared = self._decayed(policy, SHARED, tick)
         pool: EvidencePool | None = getattr(policy, "pool", None)
         pooled, evidence = 0.0, None
         if pool is not None:
-            said = self._evidence(policy, pool, shared, tick)
+            said = self._evidence(policy, pool, shared, tick, read)
             pooled = math.fsum(said.values())
             if pool.by_offer:
                 evidence = np.array([said.get(offer, 0.0) for offer in offers.tolist()])
@@ -192,9 +194,17 @@ class ArmTable:
         return Sums(offers, own, shared, pooled=pooled, evidence=evidence, by_group=by_group)
 
     def _evidence(
-        self, policy: Policy, pool: EvidencePool, shared: FloatArray, tick: int
+        self,
+        policy: Policy,
+        pool: EvidencePool,
+        shared: FloatArray,
+        tick: int,
+        read: Mapping[int, FloatArray],
     ) -> Mapping[int, float]:
-        """Return what each arm says, by offer; only those that changed since the last time are asked."""
+        """Return what each arm says, by offer; only those that changed since the last time are asked.
+
+        ``read``: sums decayed to ``tick`` that are known already, by offer.
+        """
         kept = self._pooled
         if kept is not None and kept.policy is not policy:
             kept = None
@@ -204,16 +214,21 @@ class ArmTable:
         else:
             asked = sorted(self._changed - {SHARED})
         if asked:
-            own = np.array([self._decayed(policy, offer, tick) for offer in asked])
+            own = np.array([read[o] if o in read else self._decayed(policy, o, tick) for o in asked])
             kept.values.update(zip(asked, pool.evidence(own, context).tolist(), strict=True))
         self._pooled, self._changed = kept, set()
         return kept.values
 
     def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
-        total = np.zeros(self.width)
         periods = self._by_offer.get(offer, {})
-        for period in sorted(periods):  # sums of floats depend on the order
-            total += total_of(periods[period]) * policy.decay.scale(period, tick)
+        # Sums of floats depend on the order.
+        parts = [total_of(periods[period]) * policy.decay.scale(period, tick) for period in sorted(periods)]
+        if len(parts) == 1:
+            parts[0] += 0.0  # as below: zero is never negative
+            return parts[0]
+        total = np.zeros(self.width)
+        for part in parts:
+            total += part
         return total
 
 

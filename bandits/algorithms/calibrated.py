@@ -142,9 +142,9 @@ class CalibratedPolicy(LogisticThompsonPolicy):
         return self._chosen(self._weighing.refresh(before, sums, rows), sums, prepared.extra)
 
     def _chosen(self, weighed: Weighed, sums: Sums, extra: Any) -> PreparedCalibrated:
-        ready = self._prepared(weighed.posterior, sums, extra)
+        ready = self._prepared(weighed.posterior, None, sums, extra)
         # Where features do not pay, as much is explored as without any.
         exploration = np.where(weighed.pays, self.exploration, self._bold)
         return PreparedCalibrated(
-            ready.posterior, ready.noise, ready.total, ready.extra, exploration, weighed
+            ready.posterior, None, ready.noise, ready.total, ready.extra, exploration, weighed
         )

@@ -12,7 +12,7 @@ slopes that no offer has, so while outcomes are few it is found wanting even whe
 statistical paradox*, Biometrika 44, 1957). ``precision`` narrows it for the evidence alone.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,18 @@ from bandits.regression.posterior import Regression, ScaledPrior
 
 MAX_PART = 20.0
 """The most that one offer says for features or against them, in log odds."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceContext:
+    """What evidence depends on beside an arm's sums: the prior on the scale of columns, and the evidence of no sums.
+
+    ``models``: of the model with features and of the one without, the prior's precision and ``T c`` of its columns,
+    and what they are worth by themselves.
+    """
+
+    scaled: ScaledPrior
+    models: tuple[tuple[FloatArray, FloatArray, float], ...]
 
 
 class FeatureEvidence:
@@ -42,39 +54,40 @@ class FeatureEvidence:
             regression = Regression(regression.design, replace(prior, precision=shared, deviation=own))
         self._regression = regression
         every = np.arange(regression.design.width)
-        self._every, self._others = every, np.delete(every, columns)
+        # Of the model with features and of the one without.
+        self._columns = every, np.delete(every, columns)
 
-    def context(self, shared: FloatArray, before: ScaledPrior | None = None) -> ScaledPrior:
-        """Return what else the evidence depends on: the prior on the scale of columns."""
-        return self._regression.scaled_prior(shared, before)
+    def context(self, shared: FloatArray, before: EvidenceContext | None = None) -> EvidenceContext:
+        """Return what else the evidence depends on; ``before`` itself if the scale of columns is that one's."""
+        scaled = self._regression.scaled_prior(shared, None if before is None else before.scaled)
+        if before is not None and scaled is before.scaled:
+            return before
+        models = []
+        for columns in self._columns:
+            precision = np.ascontiguousarray(scaled.own[np.ix_(columns, columns)])
+            pull = multiply(precision, self._regression.prior.mean[columns])
+            models.append((precision, pull, float(_worth(precision[None], pull[:, None])[0])))
+        return EvidenceContext(scaled, tuple(models))
 
-    def evidence(self, own: FloatArray, context: ScaledPrior) -> FloatArray:
+    def evidence(self, own: FloatArray, context: EvidenceContext) -> FloatArray:
         """Return the log odds of features by each arm: shape ``(m,)``."""
         a, b = self._regression.layout.read(own)
         self._regression.layout.offset_rounding(a, own[:, 0])
-        precision = context.own
-        lead = self._log_evidence(a, b, precision, self._every) - self._log_evidence(
-            a, b, precision, self._others
+        with_features, without = (
+            0.5
+            * (
+                _worth(a[:, columns[:, None], columns] + precision, b[:, columns].T + pull[:, None])
+                - of_prior
+            )
+            for columns, (precision, pull, of_prior) in zip(self._columns, context.models, strict=True)
         )
-        return quantise(np.minimum(np.maximum(lead, -MAX_PART), MAX_PART))
+        return quantise(np.minimum(np.maximum(with_features - without, -MAX_PART), MAX_PART))
 
-    def _log_evidence(
-        self,
-        a: FloatArray,
-        b: FloatArray,
-        precision: FloatArray,
-        columns: np.ndarray[tuple[int], np.dtype[np.intp]],
-    ) -> FloatArray:
-        """Return the log evidence of a model with these columns: shape ``(m,)``."""
-        part = np.ix_(columns, columns)
-        prior = np.ascontiguousarray(precision[part])
-        matrices = a[:, columns[:, None], columns] + prior
-        # The prior by itself is the last: what the sums are compared with.
-        factors, _ = invert_factors(np.concatenate((matrices, prior[None])).transpose(1, 2, 0))
-        pull = multiply(prior, self._regression.prior.mean[columns])
-        responses = np.concatenate((b[:, columns], np.zeros((1, len(columns))))).T + pull[:, None]
-        weights = apply_factors(factors, pull[:0], responses)
-        places = np.arange(len(columns))
-        total = sum_rows(weights * weights) + 2.0 * sum_rows(log(factors[places, places]))
-        found: FloatArray = 0.5 * (total[:-1] - total[-1])
-        return found
+
+def _worth(matrices: FloatArray, responses: FloatArray) -> FloatArray:
+    """Return twice the log evidence up to a constant: shape ``(m,)``, of ``(m, D, D)`` and ``(D, m)``."""
+    factors, _ = invert_factors(matrices.transpose(1, 2, 0))
+    weights = apply_factors(factors, responses[:0, 0], responses)
+    places = np.arange(len(factors))
+    found: FloatArray = sum_rows(weights * weights) + 2.0 * sum_rows(log(factors[places, places]))
+    return found

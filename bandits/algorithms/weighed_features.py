@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bandits.exact_math import apply_factors, invert_factors, log, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
-from bandits.regression.posterior import HOLDING_PRECISION, Posterior, Regression
+from bandits.regression.posterior import HOLDING_PRECISION, Centres, Fit, Posterior, Regression
 
 LEAD = 1e-3
 """The log odds of features, for each offer, before anything is observed: as good as none, but ties go to features.
@@ -38,114 +38,142 @@ So an offer whose own outcomes are clearer than that goes by them, whatever othe
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """The posteriors of ``n`` offers by both models.
+    """The posteriors of ``n`` offers, each by one of two models.
 
-    ``determinants``, shape ``(2, n)``: the log determinants of their covariances, with and without features; ``None``
-    if the evidence was given. ``pays``, shape ``(n,)``: whether an offer's model is the one with features.
-    ``posterior``: that of each offer's model.
+    ``pays``, shape ``(n,)``: whether an offer's model is the one with features. ``posterior``: that of each offer's
+    model. ``basis``: what a refresh goes on from: what offers are centred at by both models, with features first; or
+    both models' posteriors, where they tell the evidence.
     """
 
-    with_features: Posterior
-    without: Posterior
-    determinants: FloatArray | None
     pays: BoolArray
     posterior: Posterior
+    basis: "tuple[Centres, Centres] | BothModels"
+
+
+@dataclass(frozen=True, slots=True)
+class BothModels:
+    """The posteriors of all offers by both models.
+
+    ``determinants``, shape ``(2, n)``: the log determinants of their covariances, with and without features.
+    """
+
+    with_features: Fit
+    without: Fit
+    determinants: FloatArray
 
 
 class FeatureWeighing:
-    """Computes the posteriors of both models, and chooses between them for each offer.
+    """Computes posteriors by two models, and chooses between them for each offer.
 
     ``regression``: the model with features. ``columns``: which of its columns are features' own.
     """
 
     def __init__(self, regression: Regression, columns: slice) -> None:
-        self._regression = regression
         prior = regression.prior
         precision, deviation = prior.precision.copy(), prior.deviation.copy()
         # Slopes that are held to their mean, 0, are no slopes.
         precision[columns] = deviation[columns] = HOLDING_PRECISION
-        self._without = Regression(
-            regression.design, replace(prior, precision=precision, deviation=deviation)
-        )
+        without = Regression(regression.design, replace(prior, precision=precision, deviation=deviation))
+        self._models = regression, without
+        self._layout = regression.layout
 
     def prepare(self, sums: Sums) -> Weighed:
         """Compute the posteriors of all offers."""
-        posteriors = self._regression.prepare(sums), self._without.prepare(sums)
-        determinants = None
-        if sums.evidence is None:
-            determinants = np.array([_log_determinants(p.factors) for p in posteriors])
-        pays = _pays(*posteriors, determinants, sums)
-        factors = np.where(pays, posteriors[0].factors, posteriors[1].factors)
-        return _weighed(*posteriors, determinants, pays, factors)
+        every = np.arange(len(sums.offers))
+        posterior = Posterior.empty(sums.own, self._layout.columns)
+        if sums.evidence is not None:
+            centres = self._centres(sums, None, None)
+            return self._by_evidence(posterior, centres, _pays(sums.evidence, sums), every)
+        one, other = (model.prepare(sums) for model in self._models)
+        determinants = np.array([_log_determinants(fit.posterior.factors) for fit in (one, other)])
+        both = BothModels(one, other, determinants)
+        return self._by_posteriors(posterior, both, _pays(_lead(both), sums), every)
 
     def refresh(self, before: Weighed, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused."""
-        old = before.with_features, before.without
-        new = (
-            self._regression.refresh(old[0], sums, rows),
-            self._without.refresh(old[1], sums, rows),
+        basis = before.basis
+        if isinstance(basis, BothModels):
+            return self._refresh_both(before, basis, sums, rows)
+        assert sums.evidence is not None
+        centres = self._centres(sums, *basis)
+        pays = _pays(sums.evidence, sums)
+        before.posterior.own[rows] = sums.own[rows]
+        same = all(new.scaled is old.scaled for new, old in zip(centres, basis, strict=True))
+        return self._by_evidence(before.posterior, centres, pays, _changed(before, pays, rows, same))
+
+    def _centres(
+        self, sums: Sums, with_features: Centres | None, without: Centres | None
+    ) -> tuple[Centres, Centres]:
+        """Return what offers are centred at by both models; of what they were before, is reused what stays the same."""
+        one = self._models[0].centres(sums, with_features)
+        return one, self._models[1].centres(sums, without, one.scaled.scale)
+
+    def _by_evidence(
+        self, posterior: Posterior, centres: tuple[Centres, Centres], pays: BoolArray, rows: NDArray[np.intp]
+    ) -> Weighed:
+        """Compute ``rows`` by the model of each offer, which is known beforehand: the other one is not needed."""
+        with_features, without = centres
+        precision = np.where(pays[rows, None, None], with_features.scaled.own, without.scaled.own)
+        posterior.put(self._layout, precision, rows)
+        pull = np.where(pays, with_features.by_offer(with_features.pull), without.by_offer(without.pull))
+        return Weighed(pays, posterior.weighted(pull), centres)
+
+    def _refresh_both(self, before: Weighed, old: BothModels, sums: Sums, rows: NDArray[np.intp]) -> Weighed:
+        before_both = old.with_features, old.without
+        one, other = (m.refresh(fit, sums, rows) for m, fit in zip(self._models, before_both, strict=True))
+        same = [
+            new.centres.scaled is fit.centres.scaled
+            for new, fit in zip((one, other), before_both, strict=True)
+        ]
+        for place, fit in enumerate((one, other)):
+            changed = rows if same[place] else np.arange(len(sums.offers))
+            old.determinants[place, changed] = _log_determinants(fit.posterior.factors[:, :, changed])
+        both = BothModels(one, other, old.determinants)
+        pays = _pays(_lead(both), sums)
+        before.posterior.own[rows] = sums.own[rows]
+        return self._by_posteriors(before.posterior, both, pays, _changed(before, pays, rows, all(same)))
+
+    def _by_posteriors(
+        self, posterior: Posterior, both: BothModels, pays: BoolArray, rows: NDArray[np.intp]
+    ) -> Weighed:
+        """Take each offer's posterior from its model; only the factors of ``rows`` have changed."""
+        one, other = both.with_features.posterior, both.without.posterior
+        posterior.factors[:, :, rows] = np.where(
+            pays[rows], one.factors[:, :, rows], other.factors[:, :, rows]
         )
-        determinants, every = before.determinants, np.arange(len(sums.offers))
-        same = [was.scaled is posterior.scaled for was, posterior in zip(old, new, strict=True)]
-        if determinants is not None:
-            for place, posterior in enumerate(new):
-                changed = rows if same[place] else every
-                determinants[place, changed] = _log_determinants(posterior.factors[:, :, changed])
-        pays = _pays(*new, determinants, sums)
-        # Factors are much more than all else: those of offers that stay as they were are not copied anew.
-        changed = np.union1d(rows, np.flatnonzero(pays != before.pays)) if all(same) else every
-        factors = before.posterior.factors
-        factors[:, :, changed] = np.where(
-            pays[changed], new[0].factors[:, :, changed], new[1].factors[:, :, changed]
-        )
-        return _weighed(*new, determinants, pays, factors)
+        posterior.response[:, rows] = one.response[:, rows]
+        return Weighed(pays, replace(posterior, weights=np.where(pays, one.weights, other.weights)), both)
 
 
-def log_evidence(posterior: Posterior, determinants: FloatArray) -> FloatArray:
+def _changed(before: Weighed, pays: BoolArray, rows: NDArray[np.intp], same_scale: bool) -> NDArray[np.intp]:
+    """Return the rows that have other factors than before: those of others stay as they are, they are much."""
+    if not same_scale:
+        return np.arange(len(pays))
+    return np.union1d(rows, np.flatnonzero(pays != before.pays))
+
+
+def _lead(both: BothModels) -> FloatArray:
+    """Return the log odds of features by both models' posteriors: shape ``(n,)``."""
+    return log_evidence(both.with_features, both.determinants[0]) - log_evidence(
+        both.without, both.determinants[1]
+    )
+
+
+def log_evidence(fit: Fit, determinants: FloatArray) -> FloatArray:
     """Return the log evidence of each offer's sums, up to a constant: shape ``(n,)``."""
-    factors, _ = invert_factors(posterior.scaled.own[:, :, None])
-    pull = posterior.pull
+    centres, weights = fit.centres, fit.posterior.weights
+    factors, _ = invert_factors(centres.scaled.own[:, :, None])
+    pull = centres.pull
     pulled = apply_factors(np.repeat(factors, pull.shape[1], axis=2), pull[:0, 0], pull)
-    constant = posterior.by_offer(-_log_determinants(factors) - sum_rows(pulled * pulled))
-    explained = sum_rows(posterior.weights * posterior.weights)
-    total: FloatArray = 0.5 * (constant + determinants + explained)
+    constant = centres.by_offer(-_log_determinants(factors) - sum_rows(pulled * pulled))
+    total: FloatArray = 0.5 * (constant + determinants + sum_rows(weights * weights))
     return total
 
 
-def _pays(
-    with_features: Posterior, without: Posterior, determinants: FloatArray | None, sums: Sums
-) -> BoolArray:
-    """Return whether features pay, for each offer: shape ``(n,)``."""
-    if determinants is None:
-        assert sums.evidence is not None
-        lead = sums.evidence
-    else:
-        lead = log_evidence(with_features, determinants[0]) - log_evidence(without, determinants[1])
+def _pays(lead: FloatArray, sums: Sums) -> BoolArray:
+    """Return whether features pay, for each offer: shape ``(n,)``. ``lead``: their log odds by its own outcomes."""
     pays: BoolArray = lead + (LEAD + min(max(sums.pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
     return pays
-
-
-def _weighed(
-    with_features: Posterior,
-    without: Posterior,
-    determinants: FloatArray | None,
-    pays: BoolArray,
-    factors: FloatArray,
-) -> Weighed:
-    """Return both models with the posterior that ``pays`` chooses; ``factors``: that posterior's."""
-    responses = (
-        with_features.response + with_features.by_offer(with_features.pull),
-        without.response + without.by_offer(without.pull),
-    )
-    posterior = Posterior(
-        with_features.own,
-        with_features.scaled,
-        np.zeros((len(with_features.pull), 1)),  # each offer's pull is in its response
-        factors,
-        np.where(pays, *responses),
-        np.where(pays, with_features.weights, without.weights),
-    )
-    return Weighed(with_features, without, determinants, pays, posterior)
 
 
 def _log_determinants(factors: FloatArray) -> FloatArray:

@@ -102,10 +102,10 @@ class Design:
             z[:, self.common + 1] = none
         return z
 
-    def scale(self, moments: FloatArray) -> "Scale":
+    def scale(self, first: FloatArray, diagonal: FloatArray) -> "Scale":
         r"""Compute the scale of numeric columns: means and deviations over all that was ever observed.
 
-        ``moments``: the sum of ``w z z'``, shape ``(width, width)``: its first row and its diagonal tell.
+        ``first``, ``diagonal``: the first row and the diagonal of the sum of ``w z z'``, shape ``(width,)`` each.
 
         Both are rounded, deviations to powers of two times a constant and means to whole deviations (to quarters, where
         they stand for missing values), so that the scale changes rarely: a change costs a new posterior for every
@@ -115,11 +115,10 @@ class Design:
         before it is no wonder.
         """
         columns, missing = self._places
-        first = moments[0]
         weight = np.maximum(first[0] - np.where(missing > 0, first[missing], 0.0), 0.0)
         seen = np.maximum(weight, 1.0)
         mean = first[columns] / seen
-        variance = np.maximum(moments.diagonal()[columns] / seen - mean * mean, 0.0)
+        variance = np.maximum(diagonal[columns] / seen - mean * mean, 0.0)
         variance = (weight * variance + _PRIOR_WEIGHT * _PRIOR_DEVIATION**2) / (weight + _PRIOR_WEIGHT)
         half = log(np.maximum(variance, _MIN_DEVIATION**2)) * (0.5 * LOG2_E)
         deviation = np.ldexp(_SMALLEST_STEP, np.rint(half - _OFFSET).astype(np.int32))

@@ -80,7 +80,7 @@ def linearisation_points(
     offers = table.offers()
     numbers = np.array([_NEVER_OBSERVED, *offers], dtype=np.uint32)
     sums = table.read(policy, numbers, policy.decay.tick(at_s), groups=groups)
-    posterior = policy.regression.prepare(sums)
+    posterior = policy.regression.prepare(sums).posterior
     coefficients = np.column_stack([_coefficient(policy, posterior, j) for j in range(policy.design.width)])
     return LinearisationPoints((SHARED, *offers), np.ascontiguousarray(coefficients))
 

@@ -71,6 +71,17 @@ class Layout:
         places[rows, columns] = places[columns, rows] = 3 + np.arange(len(rows))
         return places
 
+    @cached_property
+    def first(self) -> NDArray[np.intp]:
+        """The positions of the first row of ``A``: shape ``(D,)``."""
+        first: NDArray[np.intp] = self.square[0].copy()
+        return first
+
+    @cached_property
+    def diagonal(self) -> NDArray[np.intp]:
+        """The positions of the diagonal of ``A``: shape ``(D,)``."""
+        return self.square.diagonal().copy()
+
     @property
     def width(self) -> int:
         """The number of float64 in a state."""
@@ -152,27 +163,57 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Posterior:
-    """The posteriors of ``n`` offers, with the offers along the last axis.
+class Centres:
+    """What offers' parameters are centred at by a prior: those of all offers together, or of each one's group.
 
-    ``own``: the sums they follow from, ``(n, width)``. ``scaled``: the prior that they were made with. ``pull``:
-    ``T c``, with ``T`` the precision around what parameters are centred at, ``(D, 1)``, or with groups that of each
-    group and last that of all offers, ``(D, g + 1)``. ``factors``: lower triangular
-    ``W`` with ``S = W' W``, columns first (see ``bandits.exact_math``), ``(D, D, n)``; ``response``: ``b``, and
-    ``weights``: ``W (b + T c)``, ``(D, n)`` each. ``groups``: ``None`` where offers have none.
+    ``scaled``: the prior on the scale of columns. ``pull``: ``T c``, with ``T`` the precision around the centre,
+    ``(D, 1)``, or with groups that of each group and last that of all offers, ``(D, g + 1)``. ``groups``: ``None``
+    where offers have none.
     """
 
-    own: FloatArray
     scaled: ScaledPrior
     pull: FloatArray
-    factors: FloatArray
-    response: FloatArray
-    weights: FloatArray
     groups: Groups | None = None
 
     def by_offer(self, of_centres: FloatArray) -> FloatArray:
         """Spread what belongs to centres, ``(..., g + 1)``, to offers: ``(..., n)``; without groups ``(..., 1)``."""
         return of_centres if self.groups is None else of_centres[..., self.groups.row]
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """The posteriors of ``n`` offers, with the offers along the last axis.
+
+    ``own``: the sums they follow from, ``(n, width)``. ``factors``: lower triangular ``W`` with ``S = W' W``, columns
+    first (see ``bandits.exact_math``), ``(D, D, n)``; ``response``: ``b``, and ``weights``: ``W (b + T c)``, ``(D, n)``
+    each.
+    """
+
+    own: FloatArray
+    factors: FloatArray
+    response: FloatArray
+    weights: FloatArray
+
+    @classmethod
+    def empty(cls, own: FloatArray, columns: int) -> "Posterior":
+        """Make room for the posteriors of these sums, which are copied."""
+        d, n = columns, len(own)
+        return cls(own.copy(), np.empty((d, d, n)), np.empty((d, n)), np.empty((d, n)))
+
+    def put(self, layout: Layout, precision: FloatArray, rows: NDArray[np.intp]) -> None:
+        """Factor ``rows`` anew from their sums and the precision of the prior: ``(D, D)``, or ``(m, D, D)`` of each.
+
+        Weights are left as they are, since they depend on centres: ``weighted`` is to follow.
+        """
+        a, b = layout.read(self.own[rows])
+        a += precision  # ``read`` copies: the sums stay as they are
+        layout.offset_rounding(a, self.own[rows, 0])
+        self.factors[:, :, rows] = invert_factors(a.transpose(1, 2, 0))[0]
+        self.response[:, rows] = b.T
+
+    def weighted(self, pull: FloatArray) -> "Posterior":
+        """Return it with the weights that follow from ``T c`` of each offer: ``(D, n)``, or ``(D, 1)`` of all."""
+        return replace(self, weights=apply_factors(self.factors, pull[:0, 0], self.response + pull))
 
     def project(self, z: CandidateColumns) -> FloatArray:
         """Return ``W z``: shape ``(D, n)``. An offer's column does not depend on how many there are."""
@@ -197,6 +238,14 @@ class Posterior:
         return sum_rows(projected * projected)
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The posteriors of ``n`` offers by one prior, and what they are centred at."""
+
+    posterior: Posterior
+    centres: Centres
+
+
 class Regression:
     """Computes posteriors from sums, for a design and a prior.
 
@@ -213,53 +262,46 @@ class Regression:
         own = {"none": prior.precision, "shrink": prior.deviation, "all": held}
         self._tau = own[prior.share]
 
-    def prepare(self, sums: Sums) -> Posterior:
+    def prepare(self, sums: Sums) -> Fit:
         """Compute the posteriors of all offers of ``sums``."""
-        d, n = self.design.width, len(sums.offers)
-        scaled = self._scaled(self.layout.read(sums.shared)[0], None)
-        empty = Posterior(
-            sums.own.copy(), scaled, np.empty((d, 1)), np.empty((d, d, n)), np.empty((d, n)), np.empty((d, n))
-        )
-        return self._fill(empty, sums, np.arange(n))
+        empty, every = Posterior.empty(sums.own, self.design.width), np.arange(len(sums.offers))
+        return self._fit(empty, self.centres(sums), every)
 
-    def refresh(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
+    def refresh(self, before: Fit, sums: Sums, rows: NDArray[np.intp]) -> Fit:
         """Return what ``prepare`` would if only ``rows`` and the shared sums changed; arrays are reused.
 
         Of groups, too, only the sums may have changed.
         """
-        scaled = self._scaled(self.layout.read(sums.shared)[0], posterior.scaled)
-        posterior.own[rows] = sums.own[rows]
-        # A new scale changes the prior of every offer; the shared centre enters by ``pull`` and needs no new factors.
-        if scaled is not posterior.scaled:
-            everything = replace(posterior, scaled=scaled, groups=None)
-            return self._fill(everything, sums, np.arange(len(sums.offers)))
-        return self._fill(posterior, sums, rows)
+        centres = self.centres(sums, before.centres)
+        before.posterior.own[rows] = sums.own[rows]
+        # A new scale changes the prior of every offer; a centre enters by ``pull`` and needs no new factors.
+        if centres.scaled is not before.centres.scaled:
+            rows = np.arange(len(sums.offers))
+        return self._fit(before.posterior, centres, rows)
 
-    def _fill(self, posterior: Posterior, sums: Sums, rows: NDArray[np.intp]) -> Posterior:
-        """Factor ``rows`` anew, and groups that changed, and return the posterior with the centres that follow."""
-        scaled, shared = posterior.scaled, sums.shared
-        a, b = self.layout.read(posterior.own[rows])
-        a += scaled.own  # ``read`` copies: the sums stay as they are
-        self.layout.offset_rounding(a, posterior.own[rows, 0])
-        pulls = self.prior.share != "none"
-        groups, changed = self._changed_groups(posterior.groups, sums)
-        if groups is not None:
-            a = np.concatenate((a, self._group_precision(groups.sums[changed], scaled)))
-        if pulls:  # the matrix of all offers together is factored beside theirs
-            a = np.concatenate((a, self._shared_precision(shared, scaled)))
-        factors, _ = invert_factors(a.transpose(1, 2, 0))
-        posterior.factors[:, :, rows] = factors[:, :, : len(rows)]
-        posterior.response[:, rows] = b.T
+    def _fit(self, posterior: Posterior, centres: Centres, rows: NDArray[np.intp]) -> Fit:
+        posterior.put(self.layout, centres.scaled.own, rows)
+        return Fit(posterior.weighted(centres.by_offer(centres.pull)), centres)
+
+    def centres(self, sums: Sums, before: Centres | None = None, scale: Scale | None = None) -> Centres:
+        """Return what offers are centred at; of ``before``, what is still the same is reused.
+
+        ``scale``: that of another model of the same columns and sums, if there is one.
+        """
+        scaled = self.scaled_prior(sums.shared, None if before is None else before.scaled, scale)
+        if before is not None and scaled is not before.scaled:
+            before = None
+        groups, changed = self._changed_groups(None if before is None else before.groups, sums)
         centre = self.prior.mean
-        if pulls:
-            centre = _solve(factors[:, :, -1], self.layout.read(shared)[1] + scaled.pull)
+        if self.prior.share != "none":
+            factors, _ = invert_factors(self._shared_precision(sums.shared, scaled).transpose(1, 2, 0))
+            centre = _solve(factors[:, :, 0], self.layout.read(sums.shared)[1] + scaled.pull)
         pull = multiply(scaled.own, centre)[:, None]
         if groups is not None:
-            groups.factors[:, :, changed] = factors[:, :, len(rows) : len(rows) + len(changed)]
+            matrices = self._group_precision(groups.sums[changed], scaled)
+            groups.factors[:, :, changed] = invert_factors(matrices.transpose(1, 2, 0))[0]
             pull = np.concatenate((self._group_pulls(groups, pull, scaled), pull), axis=1)
-        filled = replace(posterior, pull=pull, groups=groups)
-        weights = apply_factors(filled.factors, pull[:0, 0], filled.response + filled.by_offer(pull))
-        return replace(filled, weights=weights)
+        return Centres(scaled, pull, groups)
 
     def _changed_groups(self, before: Groups | None, sums: Sums) -> tuple[Groups | None, NDArray[np.intp]]:
         """Return the groups with their present sums, and the rows of those that have to be factored anew."""
@@ -286,9 +328,20 @@ class Regression:
         whitened = apply_factors(groups.factors, pull[:0, 0], response)
         return multiply(scaled.own, apply_transposed_factors(groups.factors, whitened))
 
-    def scaled_prior(self, shared: FloatArray, before: ScaledPrior | None = None) -> ScaledPrior:
-        """Return the prior on the scale that shared sums say; ``before`` itself if that is its scale."""
-        return self._scaled(self.layout.read(shared)[0], before)
+    def scaled_prior(
+        self, shared: FloatArray, before: ScaledPrior | None = None, scale: Scale | None = None
+    ) -> ScaledPrior:
+        """Return the prior on ``scale``, or on the one that shared sums say; ``before`` itself if that is its scale."""
+        if before is not None and not self.design.numeric:
+            return before
+        if scale is None:
+            scale = self.design.scale(shared[self.layout.first], shared[self.layout.diagonal])
+        if before is not None and scale.is_same(before.scale):
+            return before
+        unscaling = self.design.unscaling(scale)
+        precision = multiply(unscaling * self.prior.precision, unscaling.T)
+        own = multiply(unscaling * self._tau, unscaling.T)
+        return ScaledPrior(scale, precision, multiply(precision, self.prior.mean), own)
 
     def _shared_precision(self, shared: FloatArray, scaled: ScaledPrior) -> FloatArray:
         """Return the precision matrix of the shared parameters: shape ``(1, D, D)``."""
@@ -296,17 +349,6 @@ class Regression:
         a += scaled.shared
         self.layout.offset_rounding(a, shared[:1])
         return a
-
-    def _scaled(self, moments: FloatArray, before: ScaledPrior | None) -> ScaledPrior:
-        if before is not None and not self.design.numeric:
-            return before
-        scale = self.design.scale(moments)
-        if before is not None and scale.is_same(before.scale):
-            return before
-        unscaling = self.design.unscaling(scale)
-        shared = multiply(unscaling * self.prior.precision, unscaling.T)
-        own = multiply(unscaling * self._tau, unscaling.T)
-        return ScaledPrior(scale, shared, multiply(shared, self.prior.mean), own)
 
 
 def _solve(factors: FloatArray, b: FloatArray) -> FloatArray:

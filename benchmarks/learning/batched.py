@@ -193,8 +193,9 @@ class Learners:
         self._models = [m for m in (self._full, self._plain, self._narrow) if m is not None]
         self.parts = np.zeros((seeds, offers))
         self._exploration = np.array([policy.exploration for policy in games.policies])[:, None]
+        nothing = [np.zeros(policy.design.width) for policy in games.policies]
         self._scales = [
-            policy.design.scale(np.zeros((policy.design.width,) * 2)) for policy in games.policies
+            policy.design.scale(zero, zero) for policy, zero in zip(games.policies, nothing, strict=True)
         ]
 
     def expect(self, t: int) -> tuple[FloatArray, FloatArray]:
@@ -268,7 +269,8 @@ class Learners:
     def _rescale(self, row: int, *, always: bool = False) -> bool:
         """Put columns on the scale of what was seen; returns whether that is another one, and all is fitted anew."""
         policy, places = self._games.policies[row], self._games.places(row)
-        scale = policy.design.scale(self.shared_a[row][np.ix_(places, places)])
+        moments = self.shared_a[row]
+        scale = policy.design.scale(moments[0, places], moments.diagonal()[places])
         if scale.is_same(self._scales[row]) and not always:
             return False
         self._scales[row] = scale

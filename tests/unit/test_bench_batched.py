@@ -41,7 +41,7 @@ def test_the_batched_benchmark_expects_what_the_product_does(groups: list[int] |
     sums = table.read(policy, numbers, policy.decay.tick(1e9), groups=told)
     a, b = (found[None] for found in policy.regression.layout.read(sums.own))
     shared_a, _ = policy.regression.layout.read(sums.shared)
-    model.rescale(0, policy.design.unscaling(policy.design.scale(shared_a)))
+    model.rescale(0, policy.design.unscaling(policy.design.scale(shared_a[0], shared_a.diagonal())))
     model.fit(np.zeros(3, dtype=np.intp), np.arange(3), a)
     of_groups = None
     if sums.by_group is not None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from bandits import compiled
 from bandits.exact_math import apply_factors, invert_factors, log
 from bandits.policy import BoolArray
-from bandits.regression.design import LINKS, CandidateColumns, Design, Scale, sigmoid
-from bandits.regression.posterior import Posterior, ScaledPrior
+from bandits.regression.design import LINKS, CandidateColumns, Design, sigmoid
+from bandits.regression.posterior import Posterior
 from bandits.sampling import win_frequencies_of_scores
 
 ROOT = Path(__file__).parents[3]
@@ -71,9 +71,8 @@ def test_factors_and_predictions(seed: int, n: int, width: int, data: st.DataObj
     both_ways(lambda: invert_factors(a))
     factors, _ = invert_factors(a)
     both_ways(lambda: [apply_factors(factors, common, own)])
-    prior = ScaledPrior(Scale(np.zeros(0), np.zeros(0)), a[:, :, 0], np.zeros(width), a[:, :, 0])
     weights = rng.normal(size=(width, n))
-    posterior = Posterior(np.zeros((n, 1)), prior, np.zeros(width), factors, weights, weights)
+    posterior = Posterior(np.zeros((n, 1)), factors, weights, weights)
     z, noise = CandidateColumns(common, own if k < width else None), rng.random(n)
     both_ways(lambda: posterior.predict(z, noise))
 

@@ -137,7 +137,7 @@ def test_the_evidence_is_that_of_the_marginal_likelihood(precision: float | None
     assert policy.pool is not None
     sums = read(policy, table_of(policy, outcomes(policy, [1, 2], 60, 0.5)), 1, 2)
     context = policy.pool.context(sums.shared)
-    found, own = policy.pool.evidence(sums.own, context), context.own
+    found, own = policy.pool.evidence(sums.own, context), context.scaled.own
     assert (None if sums.evidence is None else sums.evidence.tolist()) == (precision and found.tolist())
     # Of what is known of scales, only the precision of the four slopes is another one.
     plain = policy.regression.scaled_prior(sums.shared).own

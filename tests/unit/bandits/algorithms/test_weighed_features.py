@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bandits.algorithms.calibrated import CalibratedPolicy, PreparedCalibrated
-from bandits.algorithms.weighed_features import FeatureWeighing, log_evidence
+from bandits.algorithms.weighed_features import BothModels, FeatureWeighing, log_evidence
 from bandits.errors import PolicyParameterError
 from bandits.exact_math import inverses_of_factors
 from bandits.features import Feature
@@ -72,11 +72,11 @@ def test_where_features_do_not_pay_estimates_do_not_depend_on_them() -> None:
 def test_the_evidence_is_that_of_the_marginal_likelihood() -> None:
     policy = policy_of()
     sums = learned(policy, 1.0, 200)
-    weighed = FeatureWeighing(policy.regression, slice(1, 9)).prepare(sums)
-    posterior = weighed.with_features
-    assert weighed.determinants is not None
-    found = log_evidence(posterior, weighed.determinants[0])
-    precision, pull = posterior.scaled.own, posterior.pull[:, 0]
+    both = FeatureWeighing(policy.regression, slice(1, 9)).prepare(sums).basis
+    assert isinstance(both, BothModels)
+    posterior, centres = both.with_features.posterior, both.with_features.centres
+    found = log_evidence(both.with_features, both.determinants[0])
+    precision, pull = centres.scaled.own, centres.pull[:, 0]
     centre = np.linalg.solve(precision, pull)
     for row in range(4):
         a = np.linalg.inv(inverses_of_factors(posterior.factors)[:, :, row]) - precision

@@ -5,10 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from bandits.regression.design import Design, logit, sigmoid
+from bandits.policy import FloatArray
+from bandits.regression.design import Design, Scale, logit, sigmoid
 from tests.support.bandits_plain_regression import Columns
 
 NUMBERS = Design.of(Columns(3, scaled=[(0, None), (1, 2)]))
+
+
+def scale_by(moments: FloatArray) -> Scale:
+    return NUMBERS.scale(moments[0], moments.diagonal())
 
 
 def test_logits_and_sigmoids_undo_each_other_within_their_bounds() -> None:
@@ -31,7 +36,7 @@ def test_the_row_of_an_offer_is_its_column_among_candidates() -> None:
 
 def test_scaled_columns_are_put_back_by_the_unscaling_matrix() -> None:
     moments = sum(np.outer(z, z) for z in ([1, 3.0, 0.0, 1.0], [1, 5.0, 2.0, 0.0], [1, 1.0, 7.0, 0.0]))
-    scale = NUMBERS.scale(np.asarray(moments))
+    scale = scale_by(np.asarray(moments))
     unscaling = NUMBERS.unscaling(scale)
     known = np.array(
         [1.0, (4.0 - scale.mean[0]) / scale.deviation[0], (3.0 - scale.mean[1]) / scale.deviation[1], 0.0]
@@ -45,12 +50,12 @@ def test_scaled_columns_are_put_back_by_the_unscaling_matrix() -> None:
 def test_scales_change_seldom(spread: float) -> None:
     """A new scale costs a new posterior for every offer."""
     rng = np.random.default_rng(4)
-    moments, changes, before = np.zeros((4, 4)), [], NUMBERS.scale(np.zeros((4, 4)))
+    moments, changes, before = np.zeros((4, 4)), [], scale_by(np.zeros((4, 4)))
     for k in range(4000):
         missing = rng.random() < 0.2
         z = np.array([1.0, rng.normal(0.7, spread), 0.0 if missing else rng.exponential(), float(missing)])
         moments += 0.15 * np.outer(z, z)
-        scale = NUMBERS.scale(moments)
+        scale = scale_by(moments)
         if not scale.is_same(before):
             changes.append(k)
         before = scale
