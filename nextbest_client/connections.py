@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 
@@ -28,7 +29,9 @@ class AsyncConnections(httpx.AsyncBaseTransport):
     def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         self._free = asyncio.Semaphore(most)
         self._idle: deque[tuple[float, httpx.AsyncHTTPTransport]] = deque()
+        self._busy: set[httpx.AsyncHTTPTransport] = set()
         self._tls = httpx.create_ssl_context(trust_env=False)
+        self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Its connection is free again once the answer's stream is closed."""
@@ -37,37 +40,58 @@ class AsyncConnections(httpx.AsyncBaseTransport):
                 await self._free.acquire()
         except TimeoutError:
             raise httpx.PoolTimeout("all connections are in use", request=request) from None
+        # The one that was used last: so those that are not needed any more become old.
+        transport = self._idle.pop()[1] if self._idle else self._open()
+        self._busy.add(transport)
         try:
             await self._close_unused()
-            # The one that was used last: so those that are not needed any more become old.
-            transport = self._idle.pop()[1] if self._idle else self._open()
-        except BaseException:
-            self._free.release()
-            raise
-        try:
             response = await transport.handle_async_request(request)
         except BaseException:
-            self._put_back(transport)
+            await self._discard(transport)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Answer(response.stream, self, transport)
         return response
 
     async def aclose(self) -> None:
-        """Close the idle connections."""
-        while self._idle:
-            await self._idle.popleft()[1].aclose()
+        """Close all connections. Requests under way fail, as those of a pool of httpx do."""
+        self._closed = True
+        transports = [*self._busy, *(transport for _, transport in self._idle)]
+        self._idle.clear()
+        for transport in transports:
+            await _close(transport)
 
     def _open(self) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=_ONE)
 
     async def _close_unused(self) -> None:
         while self._idle and self._idle[0][0] < time.monotonic() - KEEP_S:
-            await self._idle.popleft()[1].aclose()
+            await _close(self._idle.popleft()[1])
 
-    def _put_back(self, transport: httpx.AsyncHTTPTransport) -> None:
+    async def _give_back(self, transport: httpx.AsyncHTTPTransport) -> None:
+        """Keep a connection whose exchange came to its end for the next request."""
+        if self._closed:
+            await self._discard(transport)
+            return
+        self._busy.discard(transport)
         self._idle.append((time.monotonic(), transport))
         self._free.release()
+
+    async def _discard(self, transport: httpx.AsyncHTTPTransport) -> None:
+        """Close a connection whose exchange did not come to its end.
+
+        A task may be cancelled at moments in which httpcore's pool keeps the place of a connection that is neither idle
+        nor closed; then this pool of one would let no request through any more.
+        """
+        self._busy.discard(transport)
+        self._free.release()
+        await _close(transport)
+
+
+async def _close(transport: httpx.AsyncHTTPTransport) -> None:
+    # What cannot be closed in order is gone already.
+    with suppress(httpx.TransportError, OSError, RuntimeError):
+        await transport.aclose()
 
 
 class _Answer(httpx.AsyncByteStream):
@@ -85,8 +109,11 @@ class _Answer(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         transport, self._transport = self._transport, None
+        if transport is None:
+            return
         try:
             await self._body.aclose()
-        finally:
-            if transport is not None:
-                self._owner._put_back(transport)
+        except BaseException:
+            await self._owner._discard(transport)
+            raise
+        await self._owner._give_back(transport)

@@ -8,7 +8,7 @@ import hiredis
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import DataError, RedisClusterException, RedisError
 
 from storage.addresses import parse_redis
 from storage.errors import RedisUnavailable
@@ -24,11 +24,14 @@ Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class _Packed:
-    """A connection of the driver that packs commands in C, as its client without an event loop does."""
+    """A connection of the driver that packs commands in C; arguments are text, bytes and numbers."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
         words = args[0] if isinstance(args[0], bytes) else args[0].encode()
-        return [hiredis.pack_command((*words.split(), *args[1:]))]
+        try:
+            return [hiredis.pack_command((*words.split(), *args[1:]))]
+        except TypeError as error:
+            raise DataError(str(error)) from error
 
 
 class _PackedConnection(_Packed, Connection):
@@ -53,7 +56,7 @@ _PACKED = {
 def make_redis(url: str, *, timeout_s: float = 10.0) -> "Redis":
     """Make a client for background work (the path of a decision has its own, see ``redis_pipe``).
 
-    Raises ``InvalidAddress``.
+    Streams that it reads by XREAD have the form ``Streams``. Raises ``InvalidAddress``.
     """
     # It never sends a command again by itself: whoever reads on after Redis was restarted must know that it was,
     # because what comes then may not follow on what came before.

@@ -45,12 +45,17 @@ class Api(FastAPI):
     """The application, with a document that also tells keys, roles and problem details."""
 
     def __init__(self, *routers: APIRouter, front: Callable[[ASGIApp], ASGIApp], **arguments: Any) -> None:
-        """Include ``routers``, and put ``front`` before everything. Other arguments are those of ``FastAPI``."""
-        super().__init__(generate_unique_id_function=lambda route: route.name, **arguments)
+        """Serve ``routers``, and put ``front`` before everything. Other arguments are those of ``FastAPI``."""
+        super().__init__(**arguments)
         self._front = front
         self._documented = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
-        for router in routers:
-            self.include_router(router)
+        for route in self._documented:
+            route.unique_id = route.operation_id or route.name
+            if route.response_field is not None:
+                route.response_field.name = f"Response_{route.unique_id}"  # a title in the document
+        # As they are, and not included: FastAPI makes each included route anew when it is first looked for, so the
+        # first requests of a process would stop its event loop for most of a second.
+        self.router.routes.extend(route for router in routers for route in router.routes)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build what a request goes through."""

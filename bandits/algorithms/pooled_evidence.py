@@ -66,7 +66,7 @@ class FeatureEvidence:
         for columns in self._columns:
             precision = np.ascontiguousarray(scaled.own[np.ix_(columns, columns)])
             pull = multiply(precision, self._regression.prior.mean[columns])
-            models.append((precision, pull, float(_worth(precision[None], pull[:, None])[0])))
+            models.append((precision, pull, float(_twice_log_evidence(precision[None], pull[:, None])[0])))
         return EvidenceContext(scaled, tuple(models))
 
     def evidence(self, own: FloatArray, context: EvidenceContext) -> FloatArray:
@@ -76,7 +76,9 @@ class FeatureEvidence:
         with_features, without = (
             0.5
             * (
-                _worth(a[:, columns[:, None], columns] + precision, b[:, columns].T + pull[:, None])
+                _twice_log_evidence(
+                    a[:, columns[:, None], columns] + precision, b[:, columns].T + pull[:, None]
+                )
                 - of_prior
             )
             for columns, (precision, pull, of_prior) in zip(self._columns, context.models, strict=True)
@@ -84,10 +86,10 @@ class FeatureEvidence:
         return quantise(np.minimum(np.maximum(with_features - without, -MAX_PART), MAX_PART))
 
 
-def _worth(matrices: FloatArray, responses: FloatArray) -> FloatArray:
-    """Return twice the log evidence up to a constant: shape ``(m,)``, of ``(m, D, D)`` and ``(D, m)``."""
+def _twice_log_evidence(matrices: FloatArray, responses: FloatArray) -> FloatArray:
+    """Return it up to a constant, shape ``(m,)``: of precisions ``(m, D, D)`` and responses ``(D, m)``."""
     factors, _ = invert_factors(matrices.transpose(1, 2, 0))
-    weights = apply_factors(factors, responses[:0, 0], responses)
+    weights = apply_factors(factors, np.empty(0), responses)
     places = np.arange(len(factors))
     found: FloatArray = sum_rows(weights * weights) + 2.0 * sum_rows(log(factors[places, places]))
     return found

@@ -104,7 +104,7 @@ class FeatureWeighing:
     def _centres(
         self, sums: Sums, with_features: Centres | None, without: Centres | None
     ) -> tuple[Centres, Centres]:
-        """Return what offers are centred at by both models; of what they were before, is reused what stays the same."""
+        """Return what offers are centred at by both models; reuses what is the same as before."""
         one = self._models[0].centres(sums, with_features)
         return one, self._models[1].centres(sums, without, one.scaled.scale)
 

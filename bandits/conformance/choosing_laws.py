@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from bandits.conformance.scenarios import (
+    NOW_S,
     SUM_TOLERANCE,
     all_answers,
     availability_masks,
     exercise_policy,
     fingerprint,
+    learned_state,
+    make_groups,
+    make_observations,
     make_scenario,
     make_scenarios,
     require,
@@ -64,6 +68,19 @@ def refreshing_equals_preparing(policy: Policy) -> None:
             f"after refreshing {count} rows it chooses differently",
         )
         require(fingerprint(changed) == given, "refreshing modified its inputs")
+
+
+def placements_may_be_empty(policy: Policy) -> None:
+    """A placement without offers can be prepared and refreshed, whatever was learned of others."""
+    nobody = np.empty(0, dtype=np.uint32)
+    learned = np.arange(1, 8, dtype=np.uint32)
+    for seen in (0, 50):
+        table = learned_state(policy, make_observations(policy, learned, seen, seed=3))
+        sums = table.read(policy, nobody, policy.decay.tick(NOW_S), groups=make_groups(learned))
+        prepared = policy.prepare(sums)
+        before = fingerprint(prepared)
+        refreshed = policy.refresh(prepared, sums, np.empty(0, dtype=np.intp))
+        require(fingerprint(refreshed) == before, "refreshing nothing changed something")
 
 
 def propensities_are_chances(policy: Policy) -> None:
@@ -140,6 +157,7 @@ def learning_stays_with_its_offer(policy: Policy) -> None:
 CHOOSING_LAWS: tuple[Callable[[Policy], None], ...] = (
     choosing_is_pure,
     refreshing_equals_preparing,
+    placements_may_be_empty,
     propensities_are_chances,
     distributions_are_exact,
     masking_equals_leaving_out,

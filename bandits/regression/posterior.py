@@ -213,7 +213,7 @@ class Posterior:
 
     def weighted(self, pull: FloatArray) -> "Posterior":
         """Return it with the weights that follow from ``T c`` of each offer: ``(D, n)``, or ``(D, 1)`` of all."""
-        return replace(self, weights=apply_factors(self.factors, pull[:0, 0], self.response + pull))
+        return replace(self, weights=apply_factors(self.factors, np.empty(0), self.response + pull))
 
     def project(self, z: CandidateColumns) -> FloatArray:
         """Return ``W z``: shape ``(D, n)``. An offer's column does not depend on how many there are."""

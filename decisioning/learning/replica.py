@@ -169,7 +169,11 @@ class ArmReplica:
             # What is shared by all offers may change no row, and every estimate.
             if len(rows) or SHARED in cached.stale:
                 sums = table.read(policy, view.numbers, cached.tick, rows, view.offer_groups)
-                cached.value = policy.refresh(cached.value, sums, rows)
+                try:
+                    cached.value = policy.refresh(cached.value, sums, rows)
+                except BaseException:
+                    del self._prepared[name]  # its arrays may be half refilled
+                    raise
             cached.stale.clear()
         return cached.value
 

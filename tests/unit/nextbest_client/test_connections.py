@@ -147,3 +147,31 @@ async def test_connections_that_are_not_needed_any_more_are_closed(monkeypatch: 
         monkeypatch.setattr("nextbest_client.connections.KEEP_S", 0.0)
         await http.get("/")
         await server.left(1)
+
+
+@pytest.mark.parametrize("before", ["nothing", "a request", "another address"])
+async def test_wherever_a_request_is_given_up_the_next_ones_get_through(before: str) -> None:
+    """httpcore's pool may keep the place of a connection for ever if its task is cancelled at the wrong moment."""
+    for turns in range(40):
+        async with serving(2) as (server, http):
+            if before != "nothing":
+                await http.get("/" if before == "a request" else f"http://localhost:{http.base_url.port}/")
+            given_up = asyncio.create_task(http.get("/"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            for _ in range(3):
+                assert (await http.get("/")).text == "ok", turns
+            assert server.opened <= 3
+
+
+async def test_requests_under_way_fail_when_the_client_is_closed() -> None:
+    async with serving(2) as (server, http):
+        server.free.clear()
+        under_way = asyncio.create_task(http.get("/"))
+        await server.held(1)
+        await http.aclose()
+        with pytest.raises(httpx.TransportError):
+            await within(under_way, "the request to fail")
+        server.free.set()

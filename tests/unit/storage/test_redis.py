@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import DataError
 
 from storage.redis import make_redis, read_streams
 
@@ -44,3 +45,10 @@ async def test_commands_are_packed_as_the_driver_packs_them(clients: tuple[Any, 
     async with ours.pipeline(transaction=True) as pipe:
         pipe.incrby("ours-int", 9).get("ours-int")
         assert await pipe.execute() == [2, b"2"]
+
+
+async def test_what_cannot_be_packed_is_refused_as_by_the_driver(clients: tuple[Any, Any]) -> None:
+    for client in clients:
+        with pytest.raises(DataError):
+            await client.set("none", None)
+    assert await clients[0].get("none") is None

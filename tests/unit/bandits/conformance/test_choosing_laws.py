@@ -176,6 +176,13 @@ class Unimpressed(ThompsonPolicy):
         return odds / (1.0 + odds)
 
 
+class Averaging(RandomPolicy):
+    """Compares offers with the first of them, which there may not be."""
+
+    def prepare(self, sums: Sums) -> Any:
+        return sums.own - sums.own[0]
+
+
 class Sociable(ThompsonPolicy):
     """Cannot choose where there is no choice."""
 
@@ -204,6 +211,7 @@ class Sociable(ThompsonPolicy):
         (Stale, "refreshing_equals_preparing"),
         (Rereading, "refreshing_equals_preparing"),
         (Unshared, "refreshing_equals_preparing"),
+        (Averaging, "placements_may_be_empty"),
         (Recounting, "masking_equals_leaving_out"),
         (Recounting, "learning_stays_with_its_offer"),
         (Pooling, "masking_equals_leaving_out"),

@@ -169,3 +169,18 @@ def test_a_fold_that_changes_a_model_has_to_be_read_and_one_that_changes_nothing
     assert replica.epoch("p@1") == 5
     assert replica.apply("p@1", 6, [])
     assert (replica.epoch("p@1"), replica.prepared("p@1", VIEW, START_MS)) == (6, "model")
+
+
+def test_what_could_not_be_refreshed_is_prepared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Watched()
+    replica = replica_of(policy)
+    replica.load("p@1", 1, [("1:2500", encode_state(np.ones(policy.width)))])
+    first = replica.prepared("p@1", VIEW, START_MS)
+    assert replica.apply("p@1", 2, [("1:2500", encode_state(2 * np.ones(policy.width)))])
+    with monkeypatch.context() as patch:
+        patch.setattr(policy, "refresh", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            replica.prepared("p@1", VIEW, START_MS)
+    again = replica.prepared("p@1", VIEW, START_MS)
+    assert policy.refreshed == []
+    assert fingerprint(again) != fingerprint(first)
