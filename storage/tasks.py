@@ -18,6 +18,12 @@ def cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+async def pause(seconds: float) -> None:
+    """Sleep, but not if the running task has been asked to end: a request that got lost would not end the sleep."""
+    if not cancelled():
+        await asyncio.sleep(seconds)
+
+
 async def each_of(items: Sequence[T], work: Callable[[T], Awaitable[A]], at_once: int) -> list[A]:
     """Do work for each item, ``at_once`` of them at a time, begun in their order; results are in that order, too."""
     results: dict[int, A] = {}

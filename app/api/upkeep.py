@@ -14,7 +14,7 @@ from storage.failures import FailureLog
 from storage.functions import FunctionKeeper
 from storage.installation import RENEW_S, RedisClaim
 from storage.redis_pipe import Pipe
-from storage.tasks import cancelled
+from storage.tasks import cancelled, pause
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ async def _read_population(state: Kept) -> None:
     while not cancelled():
         with contextlib.suppress(RedisUnavailable):
             await state.population.refresh()
-        await asyncio.sleep(POPULATION_S)
+        await pause(POPULATION_S)
 
 
 async def _watch_archive(state: Kept) -> None:

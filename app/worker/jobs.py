@@ -1,6 +1,5 @@
 """Rounds of background jobs: repeated for ever, whatever stores come and go."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -8,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from app.metrics import JOB_FAILURES
 from storage.errors import Unavailable
 from storage.failures import FailureLog
-from storage.tasks import cancelled
+from storage.tasks import cancelled, pause
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +69,11 @@ async def repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
                     name, "a defect in %s", name, level=logging.ERROR, error=error, with_traceback=True
                 )
             else:
-                await asyncio.sleep(pause_s)
+                await pause(pause_s)
                 continue
             failures += 1
             HEALTH.note(name, failed=True)
             JOB_FAILURES.labels(name).inc()
-            await asyncio.sleep(min(BACKOFF_S * 2**failures, MAX_BACKOFF_S))
+            await pause(min(BACKOFF_S * 2**failures, MAX_BACKOFF_S))
     finally:
         HEALTH.forget(name)

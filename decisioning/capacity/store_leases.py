@@ -22,6 +22,7 @@ from decisioning.model.entities import Capacity
 from decisioning.model.selection import Choice, UnitPrice
 from storage.errors import RedisUnavailable, StorageError, Unavailable
 from storage.failures import FailureLog
+from storage.tasks import cancelled
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class LeaseHolder:
         await self._return_leases()
 
     async def _keep(self) -> None:
-        while True:
+        while not cancelled():
             await asyncio.sleep(TICK_S)
             try:
                 self._retire(time.monotonic())
