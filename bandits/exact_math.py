@@ -242,6 +242,12 @@ def invert_factors(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     return w, pivots
 
 
+def log_determinants(factors: FloatArray) -> FloatArray:
+    """Return the log determinants of ``W' W``: shape ``(m,)``, for factors of shape ``(D, D, m)``."""
+    places = np.arange(len(factors))
+    return 2.0 * sum_rows(log(factors[places, places]))
+
+
 def _invert_cholesky(a: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the inverse of the Cholesky factor, rows first, and the pivots."""
     # Elimination beside the unit matrix. Row ``k`` of ``done`` holds column ``k`` of the factor, from the diagonal on,

@@ -220,15 +220,10 @@ class ArmTable:
         return kept.values
 
     def _decayed(self, policy: Policy, offer: int, tick: int) -> FloatArray:
-        periods = self._by_offer.get(offer, {})
-        # Sums of floats depend on the order.
-        parts = [total_of(periods[period]) * policy.decay.scale(period, tick) for period in sorted(periods)]
-        if len(parts) == 1:
-            parts[0] += 0.0  # as below: zero is never negative
-            return parts[0]
         total = np.zeros(self.width)
-        for part in parts:
-            total += part
+        periods = self._by_offer.get(offer, {})
+        for period in sorted(periods):  # sums of floats depend on the order
+            total += total_of(periods[period]) * policy.decay.scale(period, tick)
         return total
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.exact_math import apply_factors, invert_factors, log, sum_rows
+from bandits.exact_math import apply_factors, invert_factors, log_determinants, sum_rows
 from bandits.policy import BoolArray, FloatArray, Sums
 from bandits.regression.posterior import HOLDING_PRECISION, Centres, Fit, Posterior, Regression
 
@@ -85,7 +85,7 @@ class FeatureWeighing:
             centres = self._centres(sums, None, None)
             return self._by_evidence(posterior, centres, _pays(sums.evidence, sums), every)
         one, other = (model.prepare(sums) for model in self._models)
-        determinants = np.array([_log_determinants(fit.posterior.factors) for fit in (one, other)])
+        determinants = np.array([log_determinants(fit.posterior.factors) for fit in (one, other)])
         both = BothModels(one, other, determinants)
         return self._by_posteriors(posterior, both, _pays(_lead(both), sums), every)
 
@@ -127,7 +127,7 @@ class FeatureWeighing:
         ]
         for place, fit in enumerate((one, other)):
             changed = rows if same[place] else np.arange(len(sums.offers))
-            old.determinants[place, changed] = _log_determinants(fit.posterior.factors[:, :, changed])
+            old.determinants[place, changed] = log_determinants(fit.posterior.factors[:, :, changed])
         both = BothModels(one, other, old.determinants)
         pays = _pays(_lead(both), sums)
         before.posterior.own[rows] = sums.own[rows]
@@ -165,7 +165,7 @@ def log_evidence(fit: Fit, determinants: FloatArray) -> FloatArray:
     factors, _ = invert_factors(centres.scaled.own[:, :, None])
     pull = centres.pull
     pulled = apply_factors(np.repeat(factors, pull.shape[1], axis=2), pull[:0, 0], pull)
-    constant = centres.by_offer(-_log_determinants(factors) - sum_rows(pulled * pulled))
+    constant = centres.by_offer(-log_determinants(factors) - sum_rows(pulled * pulled))
     total: FloatArray = 0.5 * (constant + determinants + sum_rows(weights * weights))
     return total
 
@@ -174,9 +174,3 @@ def _pays(lead: FloatArray, sums: Sums) -> BoolArray:
     """Return whether features pay, for each offer: shape ``(n,)``. ``lead``: their log odds by its own outcomes."""
     pays: BoolArray = lead + (LEAD + min(max(sums.pooled, -MAX_POOLED), MAX_POOLED)) >= 0.0
     return pays
-
-
-def _log_determinants(factors: FloatArray) -> FloatArray:
-    """Return the log determinants of ``W' W``: shape ``(n,)``, for factors of shape ``(D, D, n)``."""
-    places = np.arange(len(factors))
-    return 2.0 * sum_rows(log(factors[places, places]))

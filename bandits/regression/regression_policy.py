@@ -14,7 +14,7 @@ from bandits.features import Encoder, Feature
 from bandits.parameters import decay_of_half_life, in_range, known_parameters, one_of, whole_in_range
 from bandits.policy import Candidates, Distribution, FloatArray, Observation, PolicySpec, Sums
 from bandits.regression.design import Design, Link
-from bandits.regression.posterior import Fit, Posterior, Prior, Regression, Share
+from bandits.regression.posterior import Centres, Fit, Posterior, Prior, Regression, Share
 from bandits.sampling import normal_draws, win_frequencies_of_scores
 
 INTERCEPT_PRECISION = 2.0
@@ -24,14 +24,14 @@ INTERCEPT_PRECISION = 2.0
 class PreparedRegression:
     """Offers that are ready to be chosen from.
 
-    ``posterior``: of all offers. ``fit``: that with its centres, from which a refresh goes on; ``None`` for a policy
-    that goes on from something else. ``noise``: the variance of an observation of each, ``(n,)``. ``total``: the
-    decayed number of observations of all offers together. ``extra``: data of the algorithm for choosing.
-    ``exploration``: by what draws from the posteriors are spread, of all offers or of each, ``(n,)``.
+    ``posterior``: of all offers. ``centres``: what they are centred at; ``None`` if each offer has one of two models.
+    ``noise``: the variance of an observation of each, ``(n,)``. ``total``: the decayed number of observations of all
+    offers together. ``extra``: data of the algorithm for choosing. ``exploration``: by what draws from the posteriors
+    are spread, of all offers or of each, ``(n,)``.
     """
 
     posterior: Posterior
-    fit: Fit | None
+    centres: Centres | None
     noise: FloatArray
     total: float
     extra: Any
@@ -176,19 +176,21 @@ class RegressionPolicy(ABC):
     def prepare(self, sums: Sums) -> PreparedRegression:
         """Compute the posteriors of all offers."""
         fit = self.regression.prepare(sums)
-        return self._prepared(fit.posterior, fit, sums, self.prepare_extra(sums))
+        return self._prepared(fit.posterior, fit.centres, sums, self.prepare_extra(sums))
 
     def refresh(self, prepared: PreparedRegression, sums: Sums, rows: NDArray[np.intp]) -> PreparedRegression:
         """Compute the posteriors of ``rows`` anew; those of all only when the scale of a column changed."""
-        assert prepared.fit is not None
-        fit = self.regression.refresh(prepared.fit, sums, rows)
-        return self._prepared(fit.posterior, fit, sums, prepared.extra)
+        assert prepared.centres is not None
+        fit = self.regression.refresh(Fit(prepared.posterior, prepared.centres), sums, rows)
+        return self._prepared(fit.posterior, fit.centres, sums, prepared.extra)
 
-    def _prepared(self, posterior: Posterior, fit: Fit | None, sums: Sums, extra: Any) -> PreparedRegression:
+    def _prepared(
+        self, posterior: Posterior, centres: Centres | None, sums: Sums, extra: Any
+    ) -> PreparedRegression:
         # From the posterior's own sums: after a refresh ``sums.own`` is filled in the changed rows alone.
         noise = self.link.noise(posterior.own, sums.shared)
         total = float(max(sums.shared[0], 0.0))
-        return PreparedRegression(posterior, fit, noise, total, extra, self.exploration)
+        return PreparedRegression(posterior, centres, noise, total, extra, self.exploration)
 
     def prepare_extra(self, sums: Sums) -> Any:
         """Return what else choosing needs; it must depend on the offers' numbers alone."""
