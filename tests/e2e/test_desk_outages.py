@@ -27,7 +27,7 @@ def servers() -> Iterator[EmbeddedServers]:
 @pytest.fixture(scope="module")
 def world(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The telephone company on these servers."""
-    served = Served(*servers.urls, tmp_path_factory.mktemp("desk"), workers=1)
+    served = Served(*servers.urls, tmp_path_factory.mktemp("desk"), workers=1, redis_stall_ms=300)
     settings = Settings(postgres_url=servers.urls.postgres_url, redis_url=servers.urls.redis_url)
     with served.running(), open_world(served.url, settings, visitors=0) as found:
         yield found
@@ -38,6 +38,16 @@ def call(page: Page, customer: str) -> None:
     page.get_by_label("Customer id").fill(customer)
     page.keyboard.press("Enter")
     expect(page.locator("#offers-title")).to_be_focused(timeout=PATIENCE_MS)
+
+
+def offers_after_another_try(page: Page) -> bool:
+    """Ask once more by the button of an answer without offers, and return whether there are some now."""
+    page.get_by_role("button", name="Try again").click()
+    offers = page.get_by_role("article").first
+    expect(offers.or_(page.get_by_role("button", name="Try again", disabled=False))).to_be_visible(
+        timeout=PATIENCE_MS
+    )
+    return offers.is_visible()
 
 
 def told(world: World, customer: str) -> list[str]:
@@ -58,8 +68,14 @@ def test_what_an_agent_tells_while_redis_is_down_is_recorded_when_it_is_back(
             page.keyboard.press("p")
             expect(page.get_by_text("1 outcomes wait")).to_be_visible(timeout=PATIENCE_MS)
             call(page, stranger)
-            expect(page.get_by_role("alert").first).to_contain_text("contact history cannot be read")
+            withheld = page.get_by_role("alert").filter(
+                has_text="No offer may be made until it is well again"
+            )
+            expect(withheld).to_contain_text("contact history cannot be read")
+            expect(page.get_by_text("no offer fits")).to_have_count(0)
         expect(page.get_by_text("1 outcomes wait")).to_have_count(0, timeout=PATIENCE_MS)
+        wait_until(lambda: offers_after_another_try(page), "offers, once the history can be read")
+        expect(withheld).to_have_count(0)
     wait_until(lambda: told(world, customer) == ["presented"], "the outcome to be recorded, once")
 
 

@@ -56,7 +56,12 @@ class Held:
             self._page.wait_for_timeout(20)  # lets the browser's events in
             return len(self.sent) >= count
 
-        wait_until(came, f"{count} requests to {self._address}")
+        wait_until(came, f"{count} requests to {self._address}", explain=self._look)
+
+    def _look(self) -> str:
+        """Return where the focus is, and what the page says."""
+        focused = self._page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+        return f"focus: {focused}\n{self._page.locator('body').inner_text()}"
 
     def let_go(self) -> None:
         """Let through what is held; what comes later is held again."""

@@ -157,6 +157,7 @@ class Installation:
             "log_retain_s": 0,  # what is trimmed too early would be missed, so it is trimmed as early as may be
             "expire_interval_ms": 20,
             "auto_features_interval_s": 0,  # tests name the versions that decide
+            "redis_stall_ms": 10_000,  # a busy machine is no lost Redis
             "log_level": "warning",
         }
         self.settings = Settings(

@@ -15,9 +15,20 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 
 class Served:
-    """A running service. ``url`` is its address, ``metrics`` the folder that its processes share."""
+    """A running service. ``url`` is its address, ``metrics`` the folder that its processes share.
 
-    def __init__(self, postgres_url: str, redis_url: str, folder: Path, workers: int = 2) -> None:
+    ``redis_stall_ms``: a busy machine is no lost Redis, so that only tests of one that is silent take less.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        redis_url: str,
+        folder: Path,
+        workers: int = 2,
+        *,
+        redis_stall_ms: int = 10_000,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics = folder / "metrics"
@@ -28,6 +39,7 @@ class Served:
             "NEXTBEST_DATA_DIR": str(folder),
             "NEXTBEST_PORT": str(self.port),
             "NEXTBEST_WORKERS": str(workers),
+            "NEXTBEST_REDIS_STALL_MS": str(redis_stall_ms),
             "NEXTBEST_CATALOG_POLL_MS": "50",
             "NEXTBEST_ARCHIVE_INTERVAL_MS": "20",
             "NEXTBEST_AUTO_FEATURES_INTERVAL_S": "0",

@@ -233,10 +233,11 @@ function Call({ placements, context, declared }) {
       html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
         <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: asked })}</h2>
         ${answer.degraded.length > 0 &&
-        html`<div class="note warn" role="alert"><strong>${t("deskDegraded")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
+        html`<div class="note warn" role="alert"><strong>${t(answer.offers.length > 0 ? "deskDegraded" : "deskWithheld")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
         ${answer.signals && html`<div class="note warn" role="status" data-testid="signals">${t("deskSignal", { names: answer.signals.map(signalText).join(", ") })}</div>`}
         ${before && html`<${Difference} before=${before} now=${answer.offers} />`}
-        ${answer.offers.length === 0 && html`<p class="note">${t("nothingNow")}</p>`}
+        ${answer.offers.length === 0 &&
+        (answer.degraded.length > 0 ? html`<p><button disabled=${isAsking} onClick=${() => ask(asked)}>${t("again")}</button></p>` : html`<p class="note">${t("nothingNow")}</p>`)}
         ${answer.offers.map(
           (o, i) => html`<${OfferCard}
             key=${o.offer_id}
