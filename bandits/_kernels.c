@@ -164,6 +164,28 @@ static void apply_row(double *row, const double *factors, Py_ssize_t i, const do
     }
 }
 
+/* W' y: row j adds up what the rows from j on give, from the first to the last. factors: (d, d, n), columns first. */
+static void apply_transposed(const double *factors, const double *y, Py_ssize_t d, Py_ssize_t n, double *out) {
+    for (Py_ssize_t j = 0; j < d; j++) {
+        double *row = out + j * n;
+        for (Py_ssize_t c = 0; c < n; c++)
+            row[c] = 0.0;
+        for (Py_ssize_t i = j; i < d; i++)
+            add_products(row, factors + (j * d + i) * n, y + i * n, n);
+    }
+}
+
+/* a: (k, m), b: (m, l), with m > 0; begins with the first product, so that a sum may be -0. */
+static void fill_product(const double *a, const double *b, Py_ssize_t k, Py_ssize_t m, Py_ssize_t l, double *out) {
+    for (Py_ssize_t i = 0; i < k; i++) {
+        double *row = out + i * l;
+        for (Py_ssize_t c = 0; c < l; c++)
+            row[c] = a[i * m] * b[c];
+        for (Py_ssize_t j = 1; j < m; j++)
+            add_product(row, b + j * l, a[i * m + j], l);
+    }
+}
+
 static void fill_prediction(const double *factors, const double *weights, const double *noise, const double *common,
                             Py_ssize_t k, const double *own, Py_ssize_t d, Py_ssize_t n, double *mean,
                             double *deviation) {
@@ -442,6 +464,47 @@ static PyObject *apply_factors(PyObject *self, PyObject *const *args, Py_ssize_t
     Py_RETURN_NONE;
 }
 
+static PyObject *apply_transposed_factors(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    Buffers held = {.count = 0};
+    if (!takes(given, 3))
+        return NULL;
+    Py_ssize_t d = length(args[0]), n = 0;
+    const double *factors, *y;
+    double *out;
+    if (d < 0 || !(out = take_any(&held, args[2], 'd', 1, "product")))
+        return release(&held), NULL;
+    n = d ? held.views[0].len / 8 / d : 0;
+    if (!take(&held, args[2], d * n, 'd', 1, "product") ||
+        !(factors = take(&held, args[0], d * d * n, 'd', 0, "factors")) ||
+        !(y = take(&held, args[1], d * n, 'd', 0, "rows")))
+        return release(&held), NULL;
+    apply_transposed(factors, y, d, n, out);
+    release(&held);
+    Py_RETURN_NONE;
+}
+
+static PyObject *multiply(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    Buffers held = {.count = 0};
+    if (!takes(given, 3))
+        return NULL;
+    Py_ssize_t k = length(args[0]), m = length(args[1]), l = 0;
+    const double *a, *b;
+    double *out;
+    if (k < 0 || m < 0 || !(b = take_any(&held, args[1], 'd', 0, "the second matrix")))
+        return release(&held), NULL;
+    l = m ? held.views[0].len / 8 / m : 0;
+    if (!m) {
+        PyErr_SetString(PyExc_ValueError, "the second matrix has no rows");
+        return release(&held), NULL;
+    }
+    if (!(a = take(&held, args[0], k * m, 'd', 0, "the first matrix")) ||
+        !(out = take(&held, args[2], k * l, 'd', 1, "product")))
+        return release(&held), NULL;
+    fill_product(a, b, k, m, l, out);
+    release(&held);
+    Py_RETURN_NONE;
+}
+
 static PyObject *invert_factors(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Buffers held = {.count = 0};
     if (!takes(given, 3))
@@ -531,6 +594,8 @@ static PyMethodDef methods[] = {
     {"log", (PyCFunction)(void (*)(void))log_numbers, METH_FASTCALL, NULL},
     {"predict", (PyCFunction)(void (*)(void))predict, METH_FASTCALL, NULL},
     {"apply_factors", (PyCFunction)(void (*)(void))apply_factors, METH_FASTCALL, NULL},
+    {"apply_transposed_factors", (PyCFunction)(void (*)(void))apply_transposed_factors, METH_FASTCALL, NULL},
+    {"multiply", (PyCFunction)(void (*)(void))multiply, METH_FASTCALL, NULL},
     {"invert_factors", (PyCFunction)(void (*)(void))invert_factors, METH_FASTCALL, NULL},
     {"logistic_draws", (PyCFunction)(void (*)(void))logistic_draws, METH_FASTCALL, NULL},
     {"count_wins", (PyCFunction)(void (*)(void))count_wins, METH_FASTCALL, NULL},

@@ -33,6 +33,12 @@ def predict(
 def apply_factors(factors: Doubles, common: Doubles, own: Doubles | None, product: Doubles) -> None:
     """Fill ``product``, ``(D, n)``, with ``W z``; arguments as in ``predict``."""
 
+def apply_transposed_factors(factors: Doubles, rows: Doubles, product: Doubles) -> None:
+    """Fill ``product``, ``(D, n)``, with ``W' y`` of ``factors``, ``(D, D, n)``, and ``rows``, ``(D, n)``."""
+
+def multiply(first: Doubles, second: Doubles, product: Doubles) -> None:
+    """Fill ``product``, ``(k, l)``, with that of matrices ``(k, m)`` and ``(m, l)``, ``m > 0``."""
+
 def invert_factors(matrices: Doubles, factors: Doubles, pivots: Doubles) -> None:
     """Fill ``factors``, ``(D, D, m)``, columns first, and ``pivots``, ``(D, m)``, of ``matrices``, ``(m, D, D)``."""
 

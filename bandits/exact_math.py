@@ -217,6 +217,10 @@ def multiply(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the matrix product of ``(k, m)`` and ``(m, l)``, or ``(m,)``."""
     if b.ndim == 1:
         return sum_rows(a.T * b[:, None])
+    if compiled.kernels is not None:
+        product = np.empty((len(a), b.shape[1]))
+        compiled.kernels.multiply(np.ascontiguousarray(a), np.ascontiguousarray(b), product)
+        return product
     total: FloatArray = a[:, :1] * b[0]
     for k in range(1, len(b)):
         total += a[:, k, None] * b[k]
@@ -298,6 +302,10 @@ def apply_factors(w: FloatArray, common: FloatArray, own: FloatArray | None) -> 
 
 def apply_transposed_factors(w: FloatArray, y: FloatArray) -> FloatArray:
     """Return ``W' y``; ``y`` and the result have shape ``(D, n)``."""
+    if compiled.kernels is not None:
+        product = np.empty(y.shape)
+        compiled.kernels.apply_transposed_factors(np.ascontiguousarray(w), np.ascontiguousarray(y), product)
+        return product
     total = np.zeros(y.shape)
     for i in range(len(w)):
         total[: i + 1] += w[: i + 1, i] * y[i]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bandits import compiled
-from bandits.exact_math import apply_factors, invert_factors, log
+from bandits.exact_math import apply_factors, apply_transposed_factors, invert_factors, log, multiply
 from bandits.policy import BoolArray
 from bandits.regression.design import LINKS, CandidateColumns, Design, sigmoid
 from bandits.regression.posterior import Posterior
@@ -71,6 +71,9 @@ def test_factors_and_predictions(seed: int, n: int, width: int, data: st.DataObj
     both_ways(lambda: invert_factors(a))
     factors, _ = invert_factors(a)
     both_ways(lambda: [apply_factors(factors, common, own)])
+    rows = rng.choice([0.0, -0.0, 1.0, 0.3], (width, n)) * rng.normal(size=(width, n))
+    both_ways(lambda: [apply_transposed_factors(factors, rows)])
+    both_ways(lambda: [multiply(factors[:, :, 0].T, rows), multiply(-rows.T[:5], rows)])
     weights = rng.normal(size=(width, n))
     posterior = Posterior(np.zeros((n, 1)), factors, weights, weights)
     z, noise = CandidateColumns(common, own if k < width else None), rng.random(n)
@@ -108,6 +111,13 @@ def test_arrays_of_other_sizes_or_types_are_refused_and_nothing_is_written() -> 
         lambda: kernels.predict(np.ones((2, 2, 4)), out, doubles, np.ones(1), None, doubles, doubles),
         lambda: kernels.predict(np.ones((2, 2, 3)), out, doubles, np.ones(2), None, doubles, doubles),
         lambda: kernels.apply_factors(np.ones((2, 2, 4)), np.ones(2), None, np.zeros((2, 3))),
+        lambda: kernels.apply_transposed_factors(np.ones((2, 2, 4)), np.ones((2, 3)), out),
+        lambda: kernels.apply_transposed_factors(np.ones((2, 2, 3)), np.ones((2, 4)), out),
+        lambda: kernels.apply_transposed_factors(np.ones((3, 3, 2)), np.ones((3, 2)), np.zeros(7)),
+        lambda: kernels.multiply(np.ones((2, 3)), np.ones((2, 4)), out),
+        lambda: kernels.multiply(np.ones((2, 3)), np.ones((3, 3)), out),
+        lambda: kernels.multiply(np.ones((2, 0)), np.ones((0, 4)), out),
+        lambda: kernels.multiply(floats, np.ones((1, 4)), out),
         lambda: kernels.invert_factors(np.ones((4, 2, 2)), np.zeros((2, 2, 3)), out),
         lambda: kernels.logistic_draws(doubles, doubles, np.ones((3, 3), np.float32), floats, out),
         lambda: kernels.count_wins(np.ones((3, 4), np.float32), np.ones(3, dtype=bool), doubles),
