@@ -163,9 +163,10 @@ class ArchiverJob:
     async def _archive_folds_of(self, key: str) -> int:
         """Archive what was folded into a policy's arms; return the newest epoch that is archived."""
         last = await self.archiver.last_fold(key)
-        changes = await self.arms.changes(key, last, count=CHANGES_BATCH_SIZE, block_ms=None)
-        if not changes:
+        found = await self.arms.changes({key: last}, count=CHANGES_BATCH_SIZE, block_ms=None)
+        if not found:
             return last
+        changes = list(found[key])
         moves = [(c.epoch, b, p) for c in changes for b, p in c.positions.items()]
         await self.archiver.write_folds(key, moves)
         await self.arms.trim_changes(key, changes[-1].epoch - CHANGES_RETENTION)

@@ -1,7 +1,8 @@
 """Arms and models in Redis: loaded, folded into, reset, replaced, and the stream of their changes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 from redis.asyncio import Redis
@@ -148,13 +149,19 @@ class ArmStore(_Store):
         async with redis_errors():
             await self._redis.hdel(self._keys.arms(policy), *fields)
 
-    async def changes(self, policy: str, epoch: int, *, count: int, block_ms: int | None) -> list[ArmChange]:
-        """Folds after ``epoch``, in order; waits up to ``block_ms`` for one."""
+    async def changes(
+        self, epochs: Mapping[str, int], *, count: int, block_ms: int | None
+    ) -> dict[str, Iterator[ArmChange]]:
+        """Read up to ``count`` folds of each policy behind its epoch, in order; waits up to ``block_ms`` for one.
+
+        Policies without such folds are left out. Each fold is parsed as it is taken, so that a damaged one concerns
+        its policy alone.
+        """
+        policies = {self._keys.changes(policy).encode(): policy for policy in epochs}
+        behind = {self._keys.changes(policy): f"{epoch}-1" for policy, epoch in epochs.items()}
         async with redis_errors():
-            reply = await read_streams(
-                self._redis, {self._keys.changes(policy): f"{epoch}-1"}, count=count, block_ms=block_ms
-            )
-        return [_change(position, fields) for _, entries in reply for position, fields in entries]
+            reply = await read_streams(self._redis, behind, count=count, block_ms=block_ms)
+        return {policies[key]: starmap(_change, entries) for key, entries in reply}
 
     async def trim_changes(self, policy: str, epoch: int) -> None:
         """Forget changes before ``epoch``."""

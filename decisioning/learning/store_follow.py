@@ -1,22 +1,29 @@
-"""The follower of policies' arms: loads them once, then applies the folds that learners push."""
+"""The follower of policies' arms: loads them once, then applies the folds that learners push.
+
+One task reads the folds of all policies that it follows: each look costs as much as ten decisions' reads.
+"""
 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from bandits.sequential_policy import MODEL_FIELD, is_sequential
 from decisioning.learning.replica import ArmReplica
-from decisioning.learning.store_arms import Arms, ArmStore
+from decisioning.learning.store_arms import ArmChange, Arms, ArmStore
 from storage.errors import RedisUnavailable
 from storage.failures import FailureLog
-from storage.tasks import cancelled
+from storage.tasks import cancelled, pause
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
-BLOCK_MS = 1000
+BLOCK_MS = 100
+"""How long a look waits: a policy whose arms were just loaded joins after that."""
+CHECK_S = 1.0
+"""After so long without folds it is looked whether arms are still what they were."""
 MAX_CHANGES = 500
 CHANGES_INTERVAL_S = 0.008
 """Changes that come faster are taken together: each makes the next decision prepare offers anew."""
@@ -47,6 +54,14 @@ class GarbageCollection:
 garbage_collection = GarbageCollection()
 
 
+@dataclass(slots=True)
+class _Followed:
+    """A policy whose folds are read. ``lost``: tells its task that one is missing, or why it cannot be read."""
+
+    lost: "asyncio.Future[None]"
+    heard_s: float
+
+
 class ArmFollower:
     """Keeps arms in a replica as fresh as the learners' folds.
 
@@ -60,6 +75,8 @@ class ArmFollower:
         self._replica = replica
         self._on_load = on_load
         self._rest_s: dict[str, float] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._reader: asyncio.Task[None] | None = None
 
     async def follow(self, key: str) -> None:
         """Keep one policy's arms fresh, until this task is cancelled; they leave the replica then."""
@@ -108,13 +125,71 @@ class ArmFollower:
         self._rest_s[key] = max(MIN_UNPACK_INTERVAL_S, UNPACK_REST_FACTOR * took_s)
 
     async def _apply_changes(self, key: str) -> None:
-        """Apply folds in order; returns when one is missing and the arms must be loaded again."""
-        while not cancelled() and (table := self._replica.table(key)) is not None:
-            changes = await self._arms.changes(key, table.epoch, count=MAX_CHANGES, block_ms=BLOCK_MS)
-            if not changes and await self._arms.load_epoch(key) != table.epoch:
-                return  # arms that were emptied, and are not what they were
+        """Have folds applied in order; returns when one is missing and the arms must be loaded again.
+
+        Raises what kept them from being read or applied.
+        """
+        loop = asyncio.get_running_loop()
+        mine = self._followed[key] = _Followed(loop.create_future(), loop.time())
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read())
+        try:
+            await mine.lost
+        finally:
+            if self._followed.get(key) is mine:  # not that of a task that follows it anew
+                del self._followed[key]
+            if not self._followed and self._reader is not None:
+                self._reader.cancel()
+                self._reader = None
+
+    async def _read(self) -> None:
+        """Read and apply the folds of all policies that are followed, for as long as there are any."""
+        try:
+            while not cancelled() and (epochs := self._epochs()):
+                found = await self._arms.changes(epochs, count=MAX_CHANGES, block_ms=BLOCK_MS)
+                if cancelled():
+                    return  # another one may read by now
+                for key, changes in found.items():
+                    self._apply(key, changes)
+                await self._check_silent()
+                if found:
+                    await pause(CHANGES_INTERVAL_S)
+        except Exception as error:
+            for _, followed in self._waiting():
+                followed.lost.set_exception(error)
+
+    def _waiting(self) -> list[tuple[str, _Followed]]:
+        return [(key, followed) for key, followed in self._followed.items() if not followed.lost.done()]
+
+    def _epochs(self) -> dict[str, int]:
+        epochs: dict[str, int] = {}
+        for key, followed in self._waiting():
+            table = self._replica.table(key)
+            if table is None:
+                followed.lost.set_result(None)
+            else:
+                epochs[key] = table.epoch
+        return epochs
+
+    def _apply(self, key: str, changes: Iterable[ArmChange]) -> None:
+        followed = self._followed.get(key)
+        if followed is None or followed.lost.done():
+            return
+        followed.heard_s = asyncio.get_running_loop().time()
+        try:
             for change in changes:
                 if change.reset or not self._replica.apply(key, change.epoch, change.fields.items()):
+                    followed.lost.set_result(None)
                     return
-            if changes:
-                await asyncio.sleep(CHANGES_INTERVAL_S)
+        except Exception as error:  # of this policy alone
+            followed.lost.set_exception(error)
+
+    async def _check_silent(self) -> None:
+        """Look whether arms of which nothing was heard for long were emptied, and are not what they were."""
+        now_s = asyncio.get_running_loop().time()
+        for key, followed in self._waiting():
+            if now_s >= followed.heard_s + CHECK_S:
+                followed.heard_s = now_s
+                epoch, table = await self._arms.load_epoch(key), self._replica.table(key)
+                if (table is None or epoch != table.epoch) and not followed.lost.done():
+                    followed.lost.set_result(None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bandits.state import decode_state, encode_state
-from decisioning.learning.store_arms import GENERATION, Arms, ArmStore
+from decisioning.learning.store_arms import GENERATION, ArmChange, Arms, ArmStore
 from decisioning.model.position import StreamPosition as At
 from storage.functions import load_functions
 from storage.keys import Keys
@@ -45,6 +45,12 @@ async def arms_of(store: ArmStore) -> dict[str, float]:
     return {name: float(decode_state(blob, 1)[0]) for name, blob in arms.fields.items()}
 
 
+async def changes_behind(store: ArmStore, epoch: int, count: int = 9) -> list[ArmChange]:
+    """The folds that were pushed since."""
+    found = await store.changes({P: epoch}, count=count, block_ms=None)
+    return list(found.get(P, ()))
+
+
 async def test_before_there_are_arms_nothing_can_be_added(store: ArmStore) -> None:
     assert (await store.load(P), await store.load_epoch(P), await store.load_positions(P)) == (None, None, {})
     assert not await fold(store, ("0-0", "5-1"), a=1.0)
@@ -57,7 +63,7 @@ async def test_a_fold_adds_moves_and_is_pushed(store: ArmStore) -> None:
     assert await arms_of(store) == {"a": 3.0, "b": 0.5}
     assert await store.load_positions(P) == {0: "5-1", 1: "0-0"}
     assert await store.load_epoch(P) == GENERATION + 1
-    (change,) = await store.changes(P, GENERATION, count=9, block_ms=None)
+    (change,) = await changes_behind(store, GENERATION)
     assert (change.epoch, change.reset, change.positions) == (GENERATION + 1, False, {0: "5-1"})
     assert {name: decode_state(blob, 1)[0] for name, blob in change.fields.items()} == {"a": 3.0, "b": 0.5}
 
@@ -95,7 +101,7 @@ async def test_sums_that_were_added_up_elsewhere_are_stored_and_pushed_as_a_fold
     assert await arms_of(store) == {"a": 3.0, "b": 0.5}
     assert await store.load_positions(P) == {0: "6-0", 1: "0-0"}
     assert await store.load_epoch(P) == GENERATION + 2
-    first, second = await store.changes(P, GENERATION, count=9, block_ms=None)
+    first, second = await changes_behind(store, GENERATION)
     assert (first.epoch, first.reset, first.positions) == (GENERATION + 1, False, {0: "5-1"})
     assert {name: decode_state(blob, 1)[0] for name, blob in first.fields.items()} == {"a": 3.0, "b": 0.5}
     assert (second.epoch, second.positions, second.fields) == (GENERATION + 2, {0: "6-0"}, {})
@@ -114,7 +120,7 @@ async def test_sums_that_follow_from_other_arms_change_nothing(
     before = await store.load(P)
     assert not await put(store, epoch, at, a=2.0)
     assert await store.load(P) == before
-    assert await store.changes(P, GENERATION, count=9, block_ms=None) == []
+    assert await changes_behind(store, GENERATION) == []
 
 
 async def test_arms_are_replaced_only_as_they_were_seen(store: ArmStore) -> None:
@@ -126,7 +132,7 @@ async def test_arms_are_replaced_only_as_they_were_seen(store: ArmStore) -> None
     assert await begin(store, 2, expected=GENERATION + 1)
     assert await arms_of(store) == {"a": 1.0}
     assert await store.load_positions(P) == {0: "0-0", 1: "0-0"}
-    changes = await store.changes(P, GENERATION, count=9, block_ms=None)
+    changes = await changes_behind(store, GENERATION)
     assert [(change.epoch, change.reset) for change in changes] == [(2 * GENERATION, True)]
 
 
@@ -135,14 +141,33 @@ async def test_arms_are_forgotten_only_at_the_epoch_that_was_seen(store: ArmStor
     await begin(store)
     assert not await store.forget(P, GENERATION + 1)
     assert await store.forget(P, GENERATION)
-    assert (await store.load(P), await store.changes(P, 0, count=9, block_ms=None)) == (None, [])
+    assert (await store.load(P), await changes_behind(store, 0)) == (None, [])
+
+
+async def test_changes_of_several_policies_are_read_at_once_and_each_is_parsed_by_itself(
+    store: ArmStore,
+) -> None:
+    other, damaged = "autumn@1", "winter@1"
+    for policy in (P, other, damaged):
+        fields = {"a": encode_state(np.array([1.0]))}
+        assert await store.reset(policy, None, Arms(GENERATION, {0: START, 1: START}, fields))
+    await fold(store, ("0-0", "5-1"), a=1.0)
+    await store.fold(other, 1, [(1, START, At("7-1"))], {})
+    await store._redis.xadd(Keys(2).changes(damaged), {"x": "y"}, id=f"{GENERATION + 1}-1")
+    behind = {P: GENERATION, other: GENERATION, damaged: GENERATION, "none@1": 0}
+    found = await store.changes(behind, count=9, block_ms=None)
+    assert found.keys() == {P, other, damaged}
+    assert [change.positions for change in found[P]] == [{0: "5-1"}]
+    assert [change.positions for change in found[other]] == [{1: "7-1"}]
+    with pytest.raises(KeyError):
+        next(found[damaged])
 
 
 async def test_changes_are_read_behind_an_epoch_and_no_more_than_wanted(store: ArmStore) -> None:
     await begin(store)
     for n in range(3):
         await fold(store, (f"{n}-0", f"{n + 1}-0"), a=1.0)
-    found = [await store.changes(P, GENERATION + n, count=2, block_ms=None) for n in range(4)]
+    found = [await changes_behind(store, GENERATION + n, count=2) for n in range(4)]
     assert [[change.epoch - GENERATION for change in changes] for changes in found] == [
         [1, 2],
         [2, 3],
