@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.errors import PostgresUnavailable
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
 Role = Literal["frontend", "agent", "ops", "scientist", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -128,7 +128,7 @@ class KeyStore:
 
     async def load(self) -> Mapping[bytes, ApiKey]:
         """Load all keys in force, by their hash."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = await connection.execute(
                 text(f"SELECT key_id, name, role, revoked_at, hash FROM api_keys WHERE {IN_FORCE}")
             )

@@ -23,7 +23,7 @@ from app.errors import Problem
 from app.keys import PERSON, ApiKey, hash_key
 from storage import clock
 from storage.errors import PostgresUnavailable
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
 COOKIE = "nb_session"
 CSRF_HEADER = b"x-csrf-token"
@@ -85,13 +85,13 @@ class SessionStore:
 
     async def load(self) -> dict[bytes, Session]:
         """Load all sessions whose time is not over."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = await connection.execute(text(_SELECT))
             return {bytes(row.hash): _session_of(row) for row in rows}
 
     async def find(self, digest: bytes) -> Session | None:
         """Read one session, if there is one whose time is not over."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = await connection.execute(text(f"{_SELECT} AND hash = :hash"), {"hash": digest})
             row = rows.one_or_none()
             return None if row is None else _session_of(row)

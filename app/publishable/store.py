@@ -24,7 +24,7 @@ from app.publishable.settings import (
 )
 from profiles.privacy.store_actions import note_action
 from storage.failures import FailureLog
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ class PublishableStore:
         ]
 
     async def _rows(self, columns: str) -> list[Any]:
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = await connection.execute(
                 text(f"SELECT {columns} FROM publishable_keys WHERE {IN_FORCE} ORDER BY created_at, key_id")
             )

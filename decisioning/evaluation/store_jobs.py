@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.errors import Conflict, NotFound
 from storage.locks import RUNNING_SPACE
-from storage.postgres import transaction
+from storage.postgres import single_statement, transaction
 
 JobState = Literal["waiting", "running", "done", "failed"]
 MAX_OPEN = 20
@@ -127,7 +127,7 @@ class JobStore:
             " ORDER BY asked_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
             f" RETURNING {self._key}"
         )
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             taken: str | None = await connection.scalar(query, {"dead": DEAD_S})
             return taken
 

@@ -14,7 +14,7 @@ from profiles.privacy.store_notes import move_notes
 from profiles.store import became
 from profiles.store_suppressions import move_suppressions
 from storage.locks import ALIASES_LOCK
-from storage.postgres import postgres_errors, transaction
+from storage.postgres import postgres_errors, single_statement, transaction
 
 BATCH_SIZE = 1000
 MAX_CHAIN = 16
@@ -170,7 +170,7 @@ class AliasStore:
 
     async def unfinished(self, older_s: float, most: int) -> list[Alias]:
         """Read aliases which nobody has finished, that are older than so many seconds."""
-        async with transaction(self._engine) as connection:
+        async with single_statement(self._engine) as connection:
             rows = await connection.execute(_UNFINISHED, {"older_s": older_s, "most": most})
             return [_alias(row) for row in rows]
 
