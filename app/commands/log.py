@@ -20,6 +20,7 @@ from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from decisioning.recovery.store_rebuild import Rebuilder, Rebuilt
 from decisioning.reporting.days.store_roll_up import REBUILD_REPORT_DAYS
 from decisioning.reporting.store_asked_days import REBUILD_ASKED_DAYS
+from decisioning.reporting.store_event_report import REBUILD_EVENT_COUNTS
 from profiles.errors import ImportFileError, ProfilesError
 from profiles.importing.problems import Refusal
 from profiles.importing.run import ImportReport
@@ -157,7 +158,12 @@ def rebuild(reports: bool) -> None:
         try:
             if reports:
                 async with transaction(engine) as connection:
-                    for statement in (*REBUILD_ACCEPTANCE, *REBUILD_ASKED_DAYS, *REBUILD_REPORT_DAYS):
+                    for statement in (
+                        *REBUILD_ACCEPTANCE,
+                        *REBUILD_ASKED_DAYS,
+                        *REBUILD_REPORT_DAYS,
+                        *REBUILD_EVENT_COUNTS,
+                    ):
                         await connection.exec_driver_sql(statement)
             rebuilder = Rebuilder(
                 engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms

@@ -63,6 +63,8 @@ ORDER BY bucket, split_part(position, '-', 1)::bigint DESC, split_part(position,
 ON CONFLICT (bucket) DO UPDATE SET position = excluded.position
 WHERE split_part(excluded.position, '-', 1)::bigint >= split_part(d.position, '-', 1)::bigint
 """
+# Triggers count what is deleted, not what is dropped.
+_FORGET_COUNTS = text("DELETE FROM event_counts WHERE slot >= :first AND slot < :before")
 _NOTE = text("INSERT INTO retention_actions (what, removed, before) VALUES (:what, :removed, :before)")
 _ACTIONS = text("""
 SELECT what, removed, before, done_at FROM retention_actions ORDER BY action_id DESC LIMIT :most
@@ -235,6 +237,9 @@ class Retention:
                         await connection.execute(text(_NOTE_DROPPED.format(rows=f"outcomes_{name}")))
                 for table in due.tables:
                     await connection.execute(text(f"DROP TABLE IF EXISTS {table}_{name}"))
+                if "events" in due.tables:
+                    month = {"first": add_months(due.before, -1), "before": due.before}
+                    await connection.execute(_FORGET_COUNTS, month)
                 said = f"the month {name.replace('_', '-')}"
                 await connection.execute(_NOTE, {"what": due.what, "removed": said, "before": due.before})
         except PostgresUnavailable as error:

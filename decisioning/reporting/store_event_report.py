@@ -1,4 +1,8 @@
-"""Archived events, counted by day and type."""
+"""Archived events, counted by day and type.
+
+Triggers of the table ``events`` count them by quarters of an hour (UTC), in which nearly all days of all time zones
+begin: of a slot in which one begins, or the time of the report, the events are counted one by one.
+"""
 
 from typing import Any
 
@@ -11,13 +15,46 @@ from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
 from storage.postgres import to_dicts
 
 MAX_ROWS = 10_000
+_SINCE = "coalesce(cast(:since AS timestamptz), '-infinity')"
+_UNTIL = "coalesce(cast(:until AS timestamptz), 'infinity')"
+_OF_TYPE = "(cast(:type AS text) IS NULL OR type = :type)"
+_IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
+_SLOT = "interval '15 minutes'"
+_LAST = "interval '14 minutes 59.999999 seconds'"
+# A slot lies in one day if clocks were not moved in it, and show the same day at its begin and its end.
 _COUNTS = text(f"""
-SELECT cast(occurred_at AT TIME ZONE cast(:zone AS text) AS date) AS day, type, count(*) AS events FROM events
-WHERE occurred_at >= coalesce(cast(:since AS timestamptz), '-infinity')
-    AND occurred_at < coalesce(cast(:until AS timestamptz), 'infinity')
-    AND (cast(:type AS text) IS NULL OR type = :type)
-GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {MAX_ROWS + 1}
+WITH counts AS MATERIALIZED (
+    SELECT slot, type, events FROM event_counts
+    WHERE slot > {_SINCE} - {_SLOT} AND slot < {_UNTIL} AND {_OF_TYPE}
+), clocks AS MATERIALIZED (
+    SELECT slot, slot {_IN_ZONE} AS first, (slot + {_LAST}) {_IN_ZONE} AS last
+    FROM (SELECT DISTINCT slot FROM counts) AS s
+), slots AS MATERIALIZED (
+    SELECT slot, cast(first AS date) AS day, slot >= {_SINCE} AND slot + {_SLOT} <= {_UNTIL}
+        AND last = first + {_LAST} AND cast(last AS date) = cast(first AS date) AS is_whole
+    FROM clocks
+)
+SELECT day, type, cast(sum(events) AS bigint) AS events FROM (
+    SELECT day, type, events FROM counts JOIN slots USING (slot) WHERE is_whole
+    UNION ALL
+    SELECT cast(e.occurred_at {_IN_ZONE} AS date), e.type, 1
+    FROM slots AS s JOIN events AS e ON e.occurred_at >= s.slot AND e.occurred_at < s.slot + {_SLOT}
+    WHERE NOT s.is_whole AND e.occurred_at >= {_SINCE} AND e.occurred_at < {_UNTIL} AND {_OF_TYPE}
+) AS counted GROUP BY 1, 2 ORDER BY 1, 2 LIMIT {MAX_ROWS + 1}
 """)
+
+REBUILD_EVENT_COUNTS = (
+    # In the order of all who write both.
+    "LOCK TABLE events IN ACCESS SHARE MODE",
+    # Who has counted what is not committed yet is waited for, and who writes meanwhile counts behind this.
+    "LOCK TABLE event_counts IN EXCLUSIVE MODE",
+    "DELETE FROM event_counts",
+    """
+INSERT INTO event_counts (slot, type, events)
+SELECT date_bin('15 minutes', occurred_at, timestamptz '0001-01-01 00:00:00+00'), type, count(*)
+FROM events GROUP BY 1, 2
+""",
+)
 
 
 async def count_events(
