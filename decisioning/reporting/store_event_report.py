@@ -21,18 +21,16 @@ _OF_TYPE = "(cast(:type AS text) IS NULL OR type = :type)"
 _IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
 _SLOT = "interval '15 minutes'"
 _LAST = "interval '14 minutes 59.999999 seconds'"
-# A slot lies in one day if clocks were not moved in it, and show the same day at its begin and its end.
+# A slot lies in one day if it begins and ends in it: nowhere have clocks shown another day in between.
 _COUNTS = text(f"""
 WITH counts AS MATERIALIZED (
     SELECT slot, type, events FROM event_counts
     WHERE slot > {_SINCE} - {_SLOT} AND slot < {_UNTIL} AND {_OF_TYPE}
-), clocks AS MATERIALIZED (
-    SELECT slot, slot {_IN_ZONE} AS first, (slot + {_LAST}) {_IN_ZONE} AS last
+), days AS MATERIALIZED (
+    SELECT slot, cast(slot {_IN_ZONE} AS date) AS day, cast((slot + {_LAST}) {_IN_ZONE} AS date) AS last
     FROM (SELECT DISTINCT slot FROM counts) AS s
 ), slots AS MATERIALIZED (
-    SELECT slot, cast(first AS date) AS day, slot >= {_SINCE} AND slot + {_SLOT} <= {_UNTIL}
-        AND last = first + {_LAST} AND cast(last AS date) = cast(first AS date) AS is_whole
-    FROM clocks
+    SELECT slot, day, day = last AND slot >= {_SINCE} AND slot + {_SLOT} <= {_UNTIL} AS is_whole FROM days
 )
 SELECT day, type, cast(sum(events) AS bigint) AS events FROM (
     SELECT day, type, events FROM counts JOIN slots USING (slot) WHERE is_whole

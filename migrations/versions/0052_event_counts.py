@@ -14,7 +14,7 @@ COUNT = (
 )
 ADDED = "SELECT occurred_at, type, 1 AS change FROM {0}"
 TAKEN = "SELECT occurred_at, type, -1 AS change FROM before_it"
-CLEAR = f" DELETE FROM event_counts AS c USING before_it AS e WHERE c.events = 0 AND c.type = e.type AND c.slot = {SLOT};"
+CLEAR = f" DELETE FROM event_counts AS c USING before_it AS e WHERE events = 0 AND (slot, c.type) = ({SLOT}, e.type);"
 # Whoever changes the table, processes of any version among them, changes the counts by what has really changed.
 TRIGGERS = {
     "INSERT": ("NEW TABLE AS after_it", COUNT.format(rows=ADDED.format("after_it"))),

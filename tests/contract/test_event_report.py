@@ -206,7 +206,7 @@ async def test_a_batch_that_is_repeated_counts_once(emptied: Nextbest) -> None:
         )
         for n in range(100)
     ]
-    archivers = [Archiver(emptied.settings.postgres_url) for _ in range(2)]
+    archivers = [Archiver(str(emptied.settings.postgres_url)) for _ in range(2)]
 
     async def write(archiver: Archiver, part: list[LoggedEvent]) -> None:
         written = False
@@ -229,11 +229,10 @@ async def test_who_counts_the_same_slots_at_the_same_time_is_not_locked_out(empt
     start = datetime(2026, 3, 2, tzinfo=UTC)
     happened = [(start + timedelta(minutes=15 * n), type_) for n in range(200) for type_ in ("call", "visit")]
     rng = random.Random(4)
-    orders = [rng.sample(happened, len(happened)) for _ in range(12)]
+    # Of different sizes: hash tables, in whose order an unordered statement would count, are so as well.
+    orders = [rng.choices(happened, k=rng.choice((300, 1000, 3000))) for _ in range(12)]
     await asyncio.gather(*(store(emptied, f"c{n}-", *order) for n, order in enumerate(orders)))
-    await assert_counted(emptied, 12 * len(happened))
-    async with emptied.api.state.engine.connect() as connection:
-        assert {*await connection.scalars(text("SELECT events FROM event_counts"))} == {12}
+    await assert_counted(emptied, sum(map(len, orders)))
 
     async def delete(customer_id: str) -> None:
         async with emptied.api.state.engine.begin() as connection:
@@ -243,7 +242,7 @@ async def test_who_counts_the_same_slots_at_the_same_time_is_not_locked_out(empt
     await asyncio.gather(
         *(delete(f"c{n}-") for n in range(11)), *(store(emptied, f"d{n}-", *orders[n]) for n in range(2))
     )
-    await assert_counted(emptied, 3 * len(happened))
+    await assert_counted(emptied, sum(map(len, (orders[11], *orders[:2]))))
 
 
 async def test_counts_follow_erasures_and_changes(emptied: Nextbest) -> None:
@@ -273,7 +272,7 @@ async def test_counts_go_with_the_events_that_are_too_old(emptied: Nextbest) -> 
         [],
         [LoggedEvent(0, StreamPosition("1-0"), Event("e", "c", "call", clock.to_ms(old), {}), 1)],
     )
-    archiver = Archiver(emptied.settings.postgres_url)
+    archiver = Archiver(str(emptied.settings.postgres_url))
     try:
         await archiver.make_partitions(NOW, batch)
         async with archiver.turn():

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,17 +167,24 @@ def test_invariant_1_roll_ups_are_a_fold_of_the_log(world: World) -> None:
     assert (
         world.api.feedback(late["decision_id"], late["offers"][0]["offer_id"], "accepted", value=4) == "late"
     )
+    world.api.ok("PUT", "/v1/event-types/call", {"name": "Call"})
+    world.api.ok("POST", "/v1/events", {"event_id": "1", "customer_id": "ann", "type": "call"})
     wait_caught_up(world.installation)
-    before = look(
-        world.installation, lambda found: found.rows("SELECT * FROM acceptance ORDER BY 1, 2, 3, 4, 5")
-    )
-    assert sum(row.late for row in before) == 1
-    assert sum(row.value for row in before) > 0
+
+    async def roll_ups(found: Stores) -> list[Sequence[Any]]:
+        return [
+            await found.rows("SELECT * FROM acceptance ORDER BY 1, 2, 3, 4, 5"),
+            await found.rows("SELECT * FROM event_counts"),
+        ]
+
+    before = look(world.installation, roll_ups)
+    assert sum(row.late for row in before[0]) == 1
+    assert sum(row.value for row in before[0]) > 0
+    assert [row.events for row in before[1]] == [1]
     look(world.installation, check_roll_ups)
-    look(world.installation, lambda _: execute(world.installation.postgres_url, "TRUNCATE acceptance"))
+    throw_away = "TRUNCATE acceptance, event_counts"
+    look(world.installation, lambda _: execute(world.installation.postgres_url, throw_away))
     world.installation.command("rebuild", "--reports")
-    after = look(
-        world.installation, lambda found: found.rows("SELECT * FROM acceptance ORDER BY 1, 2, 3, 4, 5")
-    )
+    after = look(world.installation, roll_ups)
     assert after == before
     look(world.installation, check_arms)

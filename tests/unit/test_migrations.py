@@ -331,6 +331,30 @@ def test_tables_are_written_while_their_indexes_are_made_and_a_failure_is_gone_o
     assert rows(url, attached) == [(3,)]
 
 
+def test_events_are_counted_from_before_an_upgrade_and_after_it_whoever_archives(url: str) -> None:
+    migrations.upgrade(url, "0051")
+    month = "CREATE TABLE events_2026_01 PARTITION OF events FOR VALUES FROM ('{} 00:00Z') TO ('{} 00:00Z')"
+    run(url, month.format("2026-01-01", "2026-02-01"))
+    times = ("2026-01-05 10:00Z", "2026-01-05 10:14:59.999999Z", "2026-01-05 10:15Z", "1999-12-31 23:59Z")
+    for n, at in enumerate(times):
+        run(url, EVENT.format(table="events", id=n, at=at))
+    migrations.upgrade(url)
+    counts = (
+        "SELECT to_char(slot AT TIME ZONE 'UTC', 'MM-DD HH24:MI'), events FROM event_counts ORDER BY slot"
+    )
+    assert rows(url, counts) == [("12-31 23:45", 1), ("01-05 10:00", 2), ("01-05 10:15", 1)]
+    again = " ON CONFLICT DO NOTHING"
+    for n, at in (*enumerate(times), (9, times[2])):
+        run(url, EVENT.format(table="events", id=n, at=at) + again)
+    run(url, "DELETE FROM events_default; DELETE FROM events WHERE event_id = '0'")
+    assert rows(url, counts) == [("01-05 10:00", 1), ("01-05 10:15", 2)]
+    migrations.downgrade(url, "0051")
+    run(url, "DELETE FROM events WHERE event_id = '1'")
+    run(url, EVENT.format(table="events", id=7, at=times[2]))
+    migrations.upgrade(url)
+    assert rows(url, counts) == [("01-05 10:15", 3)]
+
+
 def test_processes_that_migrate_at_the_same_time_do_it_one_after_the_other(url: str) -> None:
     migrations.upgrade(url, "0042")
     work = [sys.executable, "-c", "import sys, migrations; migrations.upgrade(sys.argv[1])", url]

@@ -28,7 +28,7 @@ const countEvents = async () => (await get(withQuery("/v1/reports/events", { sin
 
 export default function Triggers() {
   const loaded = useLoad(load);
-  // By themselves: millions of events take a moment to count, and triggers are shown meanwhile.
+  // By themselves: triggers are shown whatever becomes of this report.
   const counted = useLoad(countEvents);
   const reload = () => {
     loaded.reload();
