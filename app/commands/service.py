@@ -1,12 +1,15 @@
 """`nextbest up`, `serve`, `work` and `migrate`: the processes of an installation, and its database."""
 
+import multiprocessing
 import os
 import socket
 import sys
+from typing import Any
 
 import typer
 import uvicorn
 import uvloop
+from uvicorn import _subprocess
 
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
@@ -46,8 +49,10 @@ def up() -> None:
 def serve() -> None:
     """Serve the HTTP API until Ctrl-C, with as many processes as configured."""
     settings = get_settings()
-    if settings.workers == 1:  # else the modules are imported by processes of their own
+    if settings.workers == 1:
         spare_start()
+    else:
+        fork_processes()
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()
@@ -66,6 +71,14 @@ def serve() -> None:
             log_config=None,
             timeout_graceful_shutdown=10,
         )
+
+
+def fork_processes() -> None:
+    """Have uvicorn's processes forked from one that has their modules (``app.processes.preloaded``)."""
+    forking: Any = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["app.processes.preloaded"])
+    # There is no setting for it. Where uvicorn has no such name, each process imports the modules by itself.
+    _subprocess.spawn = forking
 
 
 def work() -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -149,6 +150,40 @@ def test_metrics_add_up_over_all_processes(served: Served, key: str) -> None:
     )
     processes = {path.stem.rpartition("_")[2] for path in served.metrics.glob("counter_*.db")}
     assert len(processes) >= 3  # two of the API and the worker
+
+
+def forked(served: Served) -> dict[int, psutil.Process]:
+    """The API processes, by their number: those that were forked from one that has their modules."""
+    ours = psutil.Process(served._process.pid).children(recursive=True)
+    return {p.pid: p for p in ours if is_forking(p) and is_forking(p.parent())}
+
+
+def is_forking(process: psutil.Process | None) -> bool:
+    """Whether it forks others, or was forked: both have the command line of the first."""
+    try:
+        return process is not None and any("forkserver" in part for part in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_process_that_is_lost_is_replaced_by_another_that_is_forked(served: Served, key: str) -> None:
+    def counted() -> float:
+        return metric(served, "nextbest_requests_total", route="/v1/offers", status="200")
+
+    assert everywhere(served, "/v1/offers", key, 200)
+    before, were = forked(served), counted()
+    assert len(before) == 2
+    assert len({process.ppid() for process in before.values()}) == 1
+    (lost, process), (stays, _) = before.items()
+    process.kill()
+
+    def is_replaced() -> bool:
+        now = forked(served).keys()
+        return len(now) == 2 and stays in now and lost not in now
+
+    wait_until(is_replaced, "a process in place of the one that was lost", explain=served.printed)
+    wait_until(lambda: everywhere(served, "/v1/offers", key, 200), "both processes to answer")
+    assert counted() >= were + 8, "what the lost one had counted is not lost"
 
 
 def test_metrics_have_no_labels_that_callers_make_up(served: Served, key: str) -> None:
