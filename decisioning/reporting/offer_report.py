@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,6 +102,7 @@ def _midnight(day: date, zone: str) -> datetime:
     return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
+@cache
 def _has_whole_hours(zone: str) -> bool:
     """Return whether a zone has been whole hours from UTC, looked at every fortnight of the last years and the next."""
     info = ZoneInfo(zone)
@@ -108,10 +111,10 @@ def _has_whole_hours(zone: str) -> bool:
     return all(offset is not None and offset.total_seconds() % 3600 == 0 for offset in offsets)
 
 
-def report_columns(
-    counted: Mapping[str, Sequence[Any]], by: Sequence[Dimension], against: str
-) -> dict[str, list[Any]]:
+def report_columns(counted: Mapping[str, Any], by: Sequence[Dimension], against: str) -> dict[str, list[Any]]:
     """Make the columns of a report, ``by`` and ``FIGURES``, of the columns of counts by ``by`` and by control group.
+
+    ``counted``: lists of dimensions, and ``COUNTS`` and ``SQUARES`` of shape ``(n,)``.
 
     Each row gets ``observed``, the rate accepted / observed with Wilson's 95 % interval, and its lift against the
     rows of the control group ``against`` that are alike in all else but the policy. Where ``by`` lacks the control
@@ -120,7 +123,7 @@ def report_columns(
     """
     groups = counted["control_group"]
     counts: dict[str, NDArray[Any]] = {
-        name: np.array(counted[name], np.float64 if name in _FLOATS else np.int64) for name in _SUMMED
+        name: np.asarray(counted[name], np.float64 if name in _FLOATS else np.int64) for name in _SUMMED
     }
     counts["observed"] = counts["accepted"] + counts["rejected"] + counts["ignored"]
     row_of, keys = _number([counted[name] for name in by], len(groups))
@@ -207,10 +210,10 @@ def lift_intervals(
     return ratio - 1, low, high
 
 
-def rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of columns, by their names."""
-    names = tuple(columns)
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True))
+def rows_of(columns: Mapping[str, Sequence[Any]]) -> Iterator[msgspec.Struct]:
+    """Yield the rows of columns, with fields of their names: made and written twice as fast as mappings."""
+    row = msgspec.defstruct("Row", [(name, Any) for name in columns], gc=False)
+    return map(row, *columns.values())
 
 
 def table_columns(

@@ -117,8 +117,6 @@ async def holdout_sides(
     if by is not None and by not in PERIODS:
         way_out += f", or leave out by={by}, for which first decisions are looked up in the log"
     async with bounded(engine, TIMEOUT_S, way_out) as connection:
-        # One snapshot: the rows of a day that has a mark must not be gone, or be another roll-up's, when they are read.
-        await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         values["days"] = await find_rolled_up(connection, values["start"], values["stop"])
         ranges = between_days(values["start"], values["stop"], values["days"])
         for place, (start, stop) in enumerate(ranges):

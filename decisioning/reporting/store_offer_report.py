@@ -19,21 +19,25 @@ from decisioning.log.store_sql import GROUP_OF, square_of
 from decisioning.model.deciders import HISTORY
 from decisioning.reporting.days.store_report_days import ReportDays, find_report_days
 from decisioning.reporting.offer_report import COUNTS, PERIODS, SQUARES, Dimension, ReportScope
-from decisioning.reporting.store_bounds import TIMEOUT_S, bounded
+from decisioning.reporting.store_bounds import PLANNING, TIMEOUT_S, bounded
 
 Rows = TypeVar("Rows")
 
 MAX_ROWS = 10_000
-_ROLLED_UP = """
-SELECT {at} AS at, placement, policy, offer_id, grp, decided AS chosen, presented_closed AS presented,
-    clicked_closed AS clicked, accepted_closed AS accepted, rejected_closed AS rejected, ignored, unobserved,
-    value_closed AS value, value_squares_closed AS value_squares, squared_closed AS squared
-FROM {table} WHERE {range}{filters}
-"""
 IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
 DAY_IN_ZONE = "cast(day AS timestamp)"
 """A time of a day that is read as a whole: wherever the zone is, some of the day of UTC is that day there."""
 IN_DAYS = "day = ANY(cast(:days AS date[]))"
+_ROLLED_UP = {
+    "chosen": "decided",
+    **{name: f"{name}_closed" for name in ("presented", "clicked", "accepted", "rejected")},
+    "ignored": "ignored",
+    "unobserved": "unobserved",
+    "value": "value_closed",
+    "value_squares": "value_squares_closed",
+    "squared": "squared_closed",
+}
+"""The columns of both roll-ups by the sums that are made of them."""
 _SPAN = """
 SELECT coalesce(cast(:since AS timestamptz), '-infinity') AS start,
     coalesce(cast(:until AS timestamptz), 'infinity') AS stop
@@ -73,7 +77,8 @@ _IN_SPAN = "x.decided_at >= (SELECT start FROM span) AND x.decided_at < (SELECT 
 _OFFERS = "unnest(cast(:offer_ids AS text[]), cast(:groups AS text[]), cast(:goals AS text[]))"
 PLACEMENTS = "unnest(cast(:placement_ids AS text[]), cast(:channels AS text[]))"
 _COLUMNS: Mapping[Dimension, str] = {
-    **{p: f"cast(date_trunc('{p}', r.at) AS date)" for p in PERIODS},
+    **{p: f"cast(date_trunc('{p}', {{at}}) AS date)" for p in PERIODS},
+    "day": "cast({at} AS date)",
     "offer": "r.offer_id",
     "group": "o.grp",
     "goal": "o.goal",
@@ -103,12 +108,12 @@ async def offer_counts(
     scope: ReportScope,
     offers: Mapping[str, tuple[str, str]],
     channels: Mapping[str, str],
-) -> Mapping[str, Sequence[Any]]:
+) -> Mapping[str, Any]:
     """Count what became of the decided offers within ``scope``, by ``by`` and always by ``control_group``.
 
-    ``offers``: group and goal by offer id. ``channels``: by placement. Returns columns: the dimensions by name,
-    ``COUNTS`` and ``SQUARES``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more than ``MAX_ROWS``
-    rows, and ``PostgresUnavailable``.
+    ``offers``: group and goal by offer id. ``channels``: by placement. Returns columns: lists of the dimensions by
+    name, arrays of ``COUNTS`` and ``SQUARES``. Raises ``Invalid`` if it takes longer than ``TIMEOUT_S`` or has more
+    than ``MAX_ROWS`` rows, and ``PostgresUnavailable``.
     """
     names = [*by] if "control_group" in by else [*by, "control_group"]
     values: dict[str, Any] = {
@@ -123,22 +128,27 @@ async def offer_counts(
         "placement_ids": [*channels],
         "channels": [*channels.values()],
     }
-    async with bounded_report(
-        engine, ", or leave out treatment and segment, which are read from the log"
-    ) as connection:
-        days = None if scope.needs_log(names) else await find_report_days(connection, scope, names)
+    from_log = scope.needs_log(names)
+    way_out = ", or leave out treatment and segment, which are read from the log"
+    async with bounded_report(engine, way_out, in_order=not from_log) as connection:
+        days = None if from_log else await find_report_days(connection, scope, names)
         values |= {} if days is None else days.values()
         columns = await run_report(connection, text(_statement(names, scope, days)), values, _read_columns)
     check_size(len(columns["control_group"]))
     return columns
 
 
-def bounded_report(engine: AsyncEngine, way_out: str = "") -> AbstractAsyncContextManager[AsyncConnection]:
+def bounded_report(
+    engine: AsyncEngine, way_out: str = "", *, in_order: bool = False
+) -> AbstractAsyncContextManager[AsyncConnection]:
     """Give a connection for a report. ``way_out``: besides naming less time.
+
+    ``in_order``: by one process, as sums of floats are the same to the last bit only if they are made in one order.
 
     Raises ``Invalid`` if a statement takes longer than ``TIMEOUT_S``, and ``PostgresUnavailable``.
     """
-    return bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}")
+    settings = PLANNING | ({"max_parallel_workers_per_gather": "0"} if in_order else {})
+    return bounded(engine, TIMEOUT_S, f"name less time with since and until{way_out}", settings=settings)
 
 
 async def run_report(
@@ -169,33 +179,40 @@ def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays 
     ``days``: what is rolled up; ``None`` if the log is to be read.
     """
     given = {name: column for name, column in _FILTERS.items() if getattr(scope, name) is not None}
-    if days is None:
-        common = f"WITH span AS MATERIALIZED ({_SPAN}), told AS ({TOLD.format(more='', decided=_IN_SPAN)}) "
-        in_log = {name: f"o.offer ->> {column!r}" for name, column in given.items()}
-        in_log |= {"placement": "d.placement"} if "placement" in given else {}
-        rows = _LOGGED.format(log_filters=_all_equal(in_log))
-    else:
-        common, filters = "", _all_equal(given)
-        rows = " UNION ALL ".join(
-            _ROLLED_UP.format(at=at, table=table, range=in_range, filters=filters)
-            for at, table, in_range in (
-                (DAY_IN_ZONE, "acceptance_days", IN_DAYS),
-                (f"hour {IN_ZONE}", "acceptance", days.left_over("hour")),
-            )
-        )
-    joins = [f"({rows}) AS r"]
+    joins = []
     if {"group", "goal"} & {*names}:
         joins.append(f"LEFT JOIN {_OFFERS} AS o (offer_id, grp, goal) ON o.offer_id = r.offer_id")
     if "channel" in names:
         joins.append(f"LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = r.placement")
     if "segment" in names:
         joins.append("LEFT JOIN LATERAL jsonb_array_elements_text(r.segments) AS s (segment) ON true")
-    columns = ", ".join(f'{_COLUMNS[name]} AS "{name}"' for name in names)
     ordinals = ", ".join(str(place) for place in range(1, len(names) + 1))
-    sums = ", ".join(f"sum({c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
+
+    def rows_of(source: str, at: str, counts: Sequence[str]) -> str:
+        columns = ", ".join(f'{_COLUMNS[name].format(at=at)} AS "{name}"' for name in names)
+        summed = ", ".join(f"{count} AS {name}" for name, count in zip(_SUMMED, counts, strict=True))
+        return f"SELECT {columns}, {summed} FROM {source} AS r {' '.join(joins)}"
+
+    if days is None:
+        common = f"WITH span AS MATERIALIZED ({_SPAN}), told AS ({TOLD.format(more='', decided=_IN_SPAN)}) "
+        in_log = {name: f"o.offer ->> {column!r}" for name, column in given.items()}
+        in_log |= {"placement": "d.placement"} if "placement" in given else {}
+        rows = rows_of(f"({_LOGGED.format(log_filters=_all_equal(in_log))})", "r.at", _SUMMED)
+    else:
+        common, filters = "", _all_equal({name: f"r.{column}" for name, column in given.items()})
+        # Sums of floats are exact for counts, and take a part of the time that those of whole numbers of 64 bits do.
+        counts = [f"cast(r.{_ROLLED_UP[name]} AS float)" for name in _SUMMED]
+        # Days are summed before hours come to them: through the union every row would be copied, in all its columns.
+        rows = (
+            f"{rows_of('acceptance_days', DAY_IN_ZONE, [f'sum({count})' for count in counts])}"
+            f" WHERE {IN_DAYS}{filters} GROUP BY {ordinals} UNION ALL"
+            f" {rows_of('acceptance', f'hour {IN_ZONE}', counts)} WHERE {days.left_over('hour')}{filters}"
+        )
+    columns = ", ".join(f'r."{name}"' for name in names)
+    sums = ", ".join(f"sum(r.{c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
     rows = (
-        f"SELECT {columns}, {sums} FROM {' '.join(joins)} GROUP BY {ordinals}"
-        f" HAVING sum(chosen) > 0 ORDER BY {ordinals} LIMIT :most"
+        f"SELECT {columns}, {sums} FROM ({rows}) AS r GROUP BY {ordinals}"
+        f" HAVING sum(r.chosen) > 0 ORDER BY {ordinals} LIMIT :most"
     )
     # The driver makes rows in the event loop, thousands of them for some time. A column it only hands on.
     columns = ", ".join(f'cast(json_agg(a."{name}") AS text) AS "{name}"' for name in names)
@@ -210,17 +227,16 @@ def _send(figure: str) -> str:
     return "float8send" if figure in _FLOATS else "int8send"
 
 
-def _read_columns(found: CursorResult[Any]) -> dict[str, list[Any]]:
+def _read_columns(found: CursorResult[Any]) -> dict[str, Any]:
     """Return the columns of the one row that has each as a whole: a figure as its bytes, a dimension as JSON."""
     return {name: _read_column(name, whole) for name, whole in found.one()._mapping.items()}
 
 
-def _read_column(name: str, whole: Any) -> list[Any]:
+def _read_column(name: str, whole: Any) -> Any:
     if whole is None:
         return []
     if name in _FIGURES:
-        values: list[Any] = np.frombuffer(whole, ">f8" if name in _FLOATS else ">i8").tolist()
-        return values
+        return np.frombuffer(whole, ">f8" if name in _FLOATS else ">i8")
     return msgspec.json.decode(whole, type=list[date] if name in PERIODS else list[str | None])
 
 

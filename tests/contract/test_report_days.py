@@ -1,18 +1,24 @@
 """Reports on offers and on calibration are the same from days that are rolled up as from hours and from the log."""
 
 import asyncio
-from datetime import date, datetime, timedelta
+import math
+import random
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from bandits.intervals import Z95
 from decisioning.log.store_sql import REBUILD_ACCEPTANCE
 from decisioning.reporting import store_calibration, store_offer_report
 from decisioning.reporting.days import store_roll_up
 from decisioning.reporting.days.store_report_days import find_report_days
 from decisioning.reporting.days.store_roll_up import REBUILD_REPORT_DAYS, DaysOfReports
+from decisioning.reporting.store_bounds import TIMEOUT_S
 from storage import clock
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
@@ -119,6 +125,78 @@ async def test_answers_are_the_same_and_read_what_is_rolled_up(filled: Nextbest)
     assert {query for query in QUERIES if changed[query] == before[query]} == {QUERIES[n] for n in (5, 7, 8)}
     await change(filled, *REBUILD_REPORT_DAYS)
     assert await answers(filled) == before
+
+
+CLOSED = ("accepted_closed", "rejected_closed", "ignored", "unobserved")
+COUNTED = ("decided", "presented_closed", "clicked_closed", *CLOSED)
+VALUES = ("value_closed", "value_squares_closed")
+COLUMN_OF = {"offer": "offer_id", "placement": "placement", "policy": "policy", "control_group": "grp"}
+
+
+def random_hours() -> list[dict[str, Any]]:
+    """Rows of the roll-up by hour: of 30 and 31 January 2019 and half of the next day."""
+    numbers, rows = random.Random(7), list[dict[str, Any]]()
+    keys = product(("gold", "silver", "gone"), ("quick", "branch"), ("a@1", "b@2"), ("champion", "control"))
+    for hour, key in product(range(60), [*keys]):
+        row: dict[str, Any] = {"hour": datetime(2019, 1, 30, tzinfo=UTC) + timedelta(hours=hour)}
+        row |= dict(zip(COLUMN_OF.values(), key, strict=True))
+        row |= {name: numbers.randrange(9) for name in COUNTED} | {name: numbers.random() for name in VALUES}
+        closed = sum(row[name] for name in CLOSED)
+        rows.append(row | {"decided": closed + numbers.randrange(3), "squared_closed": closed})
+    return rows
+
+
+async def test_days_and_hours_add_up_to_what_is_stored(filled: Nextbest) -> None:
+    rows = random_hours()
+    given = ", ".join(f":{name}" for name in rows[0])
+    async with filled.api.state.engine.begin() as connection:
+        await connection.execute(
+            text(f"INSERT INTO acceptance ({', '.join(rows[0])}) VALUES ({given})"), rows
+        )
+    try:
+        await DaysOfReports(filled.api.state.engine).roll_up(later())
+        await change(filled, "DELETE FROM report_days WHERE day = '2019-01-31'")  # it is read by hour
+        for by in ("month,offer", "day,placement,policy", "week,control_group", "offer,placement"):
+            path = f"{OFFERS}?by={by}&since=2019-01-01&until=2019-03-01"
+            found = (await filled.api.ok("GET", path))["rows"]
+            places = [tuple(row[name] for name in by.split(",")) for row in found]
+            expected = sums_of(rows, by.split(","))
+            assert places == sorted(expected)
+            for row, sums in zip(found, map(expected.__getitem__, places), strict=True):
+                counts = [
+                    row["decided"] + row["open"],
+                    *(row[n.removesuffix("_closed")] for n in COUNTED[1:]),
+                ]
+                assert counts == [sums[name] for name in COUNTED]
+                assert row["value"] == pytest.approx(sums["value_closed"], rel=1e-12)
+                mean, observed = row["value_mean"], row["observed"]
+                variance = max(sums["value_squares_closed"] - observed * mean**2, 0.0) / (observed - 1)
+                assert row["value_high"] == pytest.approx(
+                    mean + Z95 * math.sqrt(variance / observed), rel=1e-9
+                )
+    finally:
+        await change(filled, "DELETE FROM acceptance WHERE hour < '2019-06-01'", *REBUILD_REPORT_DAYS)
+
+
+def sums_of(rows: list[dict[str, Any]], by: list[str]) -> dict[tuple[str, ...], Counter[str]]:
+    """The sums of rows by dimensions, one row after the other."""
+    sums: dict[tuple[str, ...], Counter[str]] = {}
+    for row in rows:
+        day = row["hour"].date()
+        periods = {"day": day, "month": day.replace(day=1), "week": day - timedelta(days=day.weekday())}
+        place = tuple(str(periods[name]) if name in periods else row[COLUMN_OF[name]] for name in by)
+        sums.setdefault(place, Counter()).update({name: row[name] for name in (*COUNTED, *VALUES)})
+    return sums
+
+
+async def test_a_report_sums_in_one_order_what_one_transaction_sees(filled: Nextbest) -> None:
+    settings = (
+        "SELECT current_setting('transaction_isolation'), current_setting('max_parallel_workers_per_gather')"
+    )
+    async with store_offer_report.bounded_report(filled.api.state.engine, in_order=True) as connection:
+        assert (await connection.execute(text(settings))).one() == ("repeatable read", "0")
+        timeout = await connection.scalar(text("SELECT current_setting('statement_timeout')"))
+        assert timeout == f"{TIMEOUT_S}s"
 
 
 async def test_today_and_open_days_are_not_rolled_up(filled: Nextbest) -> None:

@@ -13,7 +13,7 @@ from storage.postgres import ROWS_AT_ONCE
 
 Item = TypeVar("Item")
 _ENCODER = msgspec.json.Encoder()
-Report = tuple[Mapping[str, Any], Iterable[Mapping[str, Any]]]
+Report = tuple[Mapping[str, Any], Iterable[Mapping[str, Any] | msgspec.Struct]]
 """A report without its rows, and these."""
 
 
@@ -25,7 +25,7 @@ async def json_answer(make: Callable[[], Report]) -> Response:
     return Response(await asyncio.to_thread(lambda: write_json(*make())), media_type="application/json")
 
 
-def write_json(report: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> bytes:
+def write_json(report: Mapping[str, Any], rows: Iterable[Mapping[str, Any] | msgspec.Struct]) -> bytes:
     """Write a report, which has at least one member, and its ``rows``, which come last."""
     parts = [_ENCODER.encode(some)[1:-1] for some in in_turns(rows)]
     return _ENCODER.encode(report)[:-1] + b',"rows":[' + b",".join(parts) + b"]}"

@@ -14,7 +14,6 @@ from decisioning.reporting.offer_report import PERIODS, ReportScope
 from decisioning.reporting.store_asked_days import between_days
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-_ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 _DONE = text("SELECT day FROM report_days WHERE done AND day >= :first AND day <= :last ORDER BY day")
 _LAST_MOMENT = DAY - timedelta(microseconds=1)
 
@@ -42,12 +41,11 @@ class ReportDays:
 
 
 async def find_report_days(connection: AsyncConnection, scope: ReportScope, by: Iterable[str]) -> ReportDays:
-    """Find what is rolled up of a report ``by`` dimensions, and fix what its transaction sees from here on.
+    """Find what is rolled up of a report ``by`` dimensions, in a transaction that sees one state of the tables.
 
-    A day of UTC that lies in two periods of the time zone is read by hour. Raises ``PostgresUnavailable``.
+    Otherwise the rows of a day that has a mark might be gone, or be another roll-up's, when they are read. A day of UTC
+    that lies in two periods of the time zone is read by hour. Raises ``PostgresUnavailable``.
     """
-    # The rows of a day that has a mark must not be gone, or be another roll-up's, when they are read.
-    await connection.execute(_ONE_SNAPSHOT)
     start = _EARLIEST if scope.since is None else scope.since.astimezone(UTC)
     stop = _LATEST if scope.until is None else scope.until.astimezone(UTC)
     found = await connection.scalars(_DONE, {"first": start.date(), "last": stop.date()})

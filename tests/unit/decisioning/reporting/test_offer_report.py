@@ -4,6 +4,7 @@ import math
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def counted(group: str, accepted: int, ignored: int, **dimensions: Any) -> dict[
 
 def report_rows(counts: list[dict[str, Any]], by: list[Any], against: str) -> list[dict[str, Any]]:
     """The rows of a report of rows of counts."""
-    return list(rows_of(report_columns(columns_of(counts), by, against)))
+    return [msgspec.structs.asdict(row) for row in rows_of(report_columns(columns_of(counts), by, against))]
 
 
 def columns_of(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -5,8 +5,10 @@ import json
 import random
 from typing import Any
 
+import numpy as np
+
 from app.api.reports.answers import Report, in_turns, json_answer, write_json
-from decisioning.reporting.offer_report import COUNTS, SQUARES, report_columns, rows_of
+from decisioning.reporting.offer_report import COUNTS, SQUARES, Dimension, report_columns, rows_of
 from storage.postgres import ROWS_AT_ONCE
 
 OFFERS = 5000
@@ -59,6 +61,24 @@ def test_what_is_written_is_the_report_with_its_rows() -> None:
     for some in (rows, rows[:1], []):
         written = write_json({"by": ["offer"], "open": 3}, iter(some))
         assert json.loads(written) == {"by": ["offer"], "open": 3, "rows": some}
+
+
+def test_rows_of_columns_are_written_as_mappings_are() -> None:
+    dimensions: tuple[list[Dimension], ...] = ([], ["offer"], ["offer", "control_group"])
+    for by in dimensions:
+        columns = report_columns(counts_of_offers(), by, "control")
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        assert write_json({"by": by}, rows_of(columns)) == write_json({"by": by}, iter(rows))
+
+
+def test_figures_may_come_as_arrays_of_another_byte_order() -> None:
+    counted = counts_of_offers()
+    arrays = {
+        name: np.array(counted[name], ">f8" if "value" in name else ">i8") for name in (*COUNTS, *SQUARES)
+    }
+    assert report_columns(counted | arrays, ["offer"], "control") == report_columns(
+        counted, ["offer"], "control"
+    )
 
 
 def test_all_items_come_in_their_order() -> None:
