@@ -89,6 +89,7 @@ def preview(
     plan = catalogue.rules.plan([expression])
     own = OwnHistory(plan.history, catalogue.numbers) if plan.history else None
     placement = Placement("preview", "preview")  # rules may speak of the placement, and a preview has none
+    now = to_datetime(now_ms)
     matching: list[str] = []
     missing: Counter[str] = Counter()
     customers = []
@@ -99,10 +100,10 @@ def preview(
         if own is not None:
             facts = {**facts, HISTORY: own.answers(subject.own_history, now_ms)}
         customers.append(facts["customer"])
-        evaluation = evaluate(plan, facts, to_datetime(now_ms))
+        evaluation = evaluate(plan, facts, now)
         if evaluation.holds(expression):
             matching.append(customer.customer_id)
-        missing += evaluation.missing
+        missing.update(evaluation.missing)
     rate, low, high = wilson_interval(len(matching), len(subjects))
     found, exact = len(matching), len(subjects) == total
     estimate = (found, found, found)

@@ -22,8 +22,11 @@ from profiles.events.population import NOBODY, Population
 from rules.errors import RuleError
 from storage.errors import RedisUnavailable
 
-Sample = Callable[[Mapping[str, int], int], Awaitable[tuple[list[Profile], int]]]
-"""Gives about so many customers, and how many there are. Raises ``ProfilesUnavailable``."""
+Sample = Callable[[Mapping[str, int] | None, int], Awaitable[tuple[list[Profile], int]]]
+"""Gives about so many customers, and how many there are; without the numbers of offers, what rules look at alone.
+
+Raises ``PostgresUnavailable``.
+"""
 
 HISTORY_BATCH_SIZE = 200
 MAX_MS = 30_000
@@ -71,7 +74,7 @@ class SimulationService:
         unknown = unknown_name(expression, catalogue.offers, catalogue.groups, catalogue.outcomes)
         if unknown is not None:
             raise InvalidRule("expression", unknown)
-        profiles, total = await self.sample(catalogue.numbers, size)
+        profiles, total = await self.sample(None, size)
         contacts = bool(catalogue.rules.plan([expression]).history)
         events = not catalogue.rules.depends_on(expression).isdisjoint((EVENTS, INTERESTS))
         subjects = await self.subjects(profiles, contacts=contacts, events=events)

@@ -42,7 +42,7 @@ async def find_unsent(
 
 async def read_samples(engine: AsyncEngine) -> tuple[Sample, Sample]:
     """Read the facts of some customers, and the contexts of the latest decisions. Raises ``PostgresUnavailable``."""
-    profiles, _ = await sample_profiles(engine, {}, SAMPLED)
+    profiles, _ = await sample_profiles(engine, None, SAMPLED)
     async with transaction(engine) as connection:
         rows = (await connection.execute(_CONTEXTS, {"size": SAMPLED})).all()
     customers = [customer_facts(profile.customer) for profile in profiles]

@@ -32,7 +32,7 @@ class InterestsService:
         Returns the totals, how many customers were looked at, and how many there are. Customers whose events cannot be
         read are not looked at. Raises ``Invalid`` if it takes too long.
         """
-        profiles, total = await self.simulations.sample(catalogue.numbers, size)
+        profiles, total = await self.simulations.sample(None, size)
         subjects = await self.simulations.subjects(profiles, contacts=False, events=True)
         known = [subject for subject in subjects if subject.events is not None]
         totals = await asyncio.to_thread(

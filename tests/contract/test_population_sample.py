@@ -1,5 +1,6 @@
 """Samples of many customers: a few pages are read, and the number of all is estimated."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -51,6 +52,27 @@ async def test_of_many_customers_some_pages_are_read(shop: Nextbest, monkeypatch
     assert [profile.customer.customer_id for profile in again] == ids
     others, _ = await sample_profiles(engine, {"gold": 0}, SIZE, seed=4)
     assert [profile.customer.customer_id for profile in others] != ids
+
+
+async def test_the_facts_of_a_sample_are_those_of_whole_profiles(shop: Nextbest) -> None:
+    engine = shop.api.state.engine
+    record = {
+        "attributes": {"age": 40},
+        "indicators": {"clv": 0.5},
+        "holdings": ["card"],
+        "interests": {"travel": 1},
+    }
+    await shop.api.ok("PUT", "/v1/customers/with-all", json=record | {"consents": {"marketing": ["web"]}})
+    whole, total = await sample_profiles(engine, {"gold": 0}, 2 * CUSTOMERS)
+    facts, counted = await sample_profiles(engine, None, 2 * CUSTOMERS)
+    assert (counted, len(facts)) == (total, len(whole))
+    by_id = {profile.customer.customer_id: profile for profile in facts}
+    assert any(profile.propensities.size for profile in whole)
+    for profile in whole:
+        found = by_id[profile.customer.customer_id]
+        assert found.customer == replace(profile.customer, consents={}, suppressions=())
+        assert not found.propensities.size
+    assert by_id["with-all"].customer.indicators == {"clv": 0.5}
 
 
 async def test_a_large_part_is_drawn_of_all(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:

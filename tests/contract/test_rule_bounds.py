@@ -164,7 +164,7 @@ async def test_a_preview_that_takes_too_long_is_stopped_and_decisions_go_on_mean
 ) -> None:
     customers = 3_000_000
 
-    async def many(numbers: Mapping[str, int], size: int) -> tuple[list[Profile], int]:
+    async def many(numbers: Mapping[str, int] | None, size: int) -> tuple[list[Profile], int]:
         return [Profile.unknown("somebody")] * customers, customers
 
     monkeypatch.setattr(api.state, "simulations", replace(api.state.simulations, sample=many, max_ms=1500))

@@ -20,7 +20,7 @@ class ContactLimitsService:
         Customers whose contacts cannot be read are not looked at. Raises ``Invalid`` if it takes too long,
         ``PostgresUnavailable``.
         """
-        profiles, total = await self.simulations.sample(catalogue.numbers, size)
+        profiles, total = await self.simulations.sample(None, size)
         subjects = await self.simulations.subjects(profiles, contacts=True, events=False)
         known = [subject for subject in subjects if not subject.unread]
         found = await asyncio.to_thread(

@@ -33,9 +33,10 @@ class World:
         self.changed_to = changed
         self.error = error
         self.read_of: list[str] = []
+        self.numbers: Mapping[str, int] | None = {"o1": 1}
 
-    async def sample(self, numbers: Mapping[str, int], size: int) -> tuple[list[Profile], int]:
-        assert numbers == {"o1": 1}
+    async def sample(self, numbers: Mapping[str, int] | None, size: int) -> tuple[list[Profile], int]:
+        assert numbers == self.numbers
         known = np.array([1], np.uint32), np.array([0.5], np.float32)
         made = [Customer(f"c{n}", {"age": n}, {}, (), {}, {}) for n in range(min(size, self.customers))]
         return [Profile(customer, *known) for customer in made], self.customers
@@ -73,7 +74,9 @@ async def simulated(world: World, live: Catalogue) -> dict[str, Any]:
 
 
 async def test_a_preview_counts_the_sample_and_estimates_the_rest() -> None:
-    found = await service(World(1000)).preview_rule(FREE, "customer.age >= 5", {}, 10)
+    world = World(1000)
+    world.numbers = None  # rules do not look at propensities
+    found = await service(world).preview_rule(FREE, "customer.age >= 5", {}, 10)
     assert (found["sample"], found["matching"], found["customers"]) == (10, 5, 1000)
     assert found["estimate"]["low"] < found["estimate"]["matching"] == 500 < found["estimate"]["high"]
 
