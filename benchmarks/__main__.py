@@ -19,7 +19,7 @@ from benchmarks import freshness, report, rules, world, wrk
 from benchmarks.machine import BenchError, Cores, describe, pin, require_wrk
 from benchmarks.measure import Bench
 from benchmarks.plan import FULL, OFFERS, QUICK, RESULTS, ROOT, Plan
-from benchmarks.processes import Site, api, fresh_servers, worker
+from benchmarks.processes import Site, api, fresh_servers, time_replacement, worker
 from benchmarks.report import Results
 from profiles.store import ProfileStore
 from storage.installation import read_installation
@@ -129,6 +129,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             say("freshness, while decisions are asked for")
             with bench.busy():
                 busy = freshness.measure(first, second, found.key, plan.samples // 3)
+        say("processes that take the place of others")
+        replaced_s = time_replacement(found)
         loads = bench.alternating()
         rows = {(mode, n): wrk.row(n, load.runs) for (mode, n), load in loads.items()}
         paced = bench.paced(rows["decide", plan.main_connections].rps / 2)
@@ -153,6 +155,7 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             report.PACED: paced.model_dump(),
             report.BATCH: round(batches, 1),
             report.START: f"{ready_s:.2f} s",
+            report.REPLACED: f"{replaced_s:.2f} s",
             report.WORKER: round(drained.per_cpu_s, 1),
             "worker_that_was_behind": asdict(drained),
             report.TWO_WORKERS: round(both.per_s / drained.per_s, 2),

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -105,6 +105,26 @@ def api(site: Site) -> Iterator[ApiProcess]:
         found = ApiProcess(port, psutil.Process(child.process.pid))
         _wait_ready(found.url, child, site.folder / "api.log")
         yield found
+
+
+def time_replacement(site: Site) -> float:
+    """Kill both API processes of ``nextbest serve``, and return the seconds until one is ready in their place."""
+    port = _free_port()
+    shared = replace(site, settings={**site.settings, "NEXTBEST_WORKERS": "2", "NEXTBEST_PORT": str(port)})
+    argv = (sys.executable, "-m", "app.cli", "serve")
+    with _running("serve", (site.cores.api,), argv, shared) as child:
+        assert child.process is not None
+        url, log = f"http://127.0.0.1:{port}", site.folder / "serve.log"
+        _wait_ready(url, child, log)
+        time.sleep(2.0)  # for the other one: uvicorn would wait for it to say that it has begun
+        ours = psutil.Process(child.process.pid).children(recursive=True)
+        forked = [process for process in ours if process.ppid() != child.process.pid]
+        started = time.perf_counter()
+        for process in forked:
+            process.kill()
+        psutil.wait_procs(forked)
+        _wait_ready(url, child, log)
+        return time.perf_counter() - started
 
 
 @contextmanager

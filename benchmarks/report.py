@@ -19,6 +19,7 @@ BATCH = "outcomes per second in feedback of 100 outcomes"
 WORKER = "records per second of a worker's processor time, archived and learned from"
 EVENTS = "freshness_of_events"
 START = "from the start of an API process until it is ready"
+REPLACED = "from the loss of both API processes of `nextbest serve` until one is ready again"
 TWO_WORKERS = (
     "two workers that were behind, the second on the API's core: records per second, over those of one"
 )
@@ -133,7 +134,9 @@ def _cells(row: Row) -> list[str]:
 
 def _figures(results: Results) -> list[tuple[str, str]]:
     more = [(name, f"{results.extra[name]:,.0f}") for name in (BATCH, WORKER) if name in results.extra]
-    more += [(name, f"{results.extra[name]}") for name in (TWO_WORKERS, START) if name in results.extra]
+    more += [
+        (name, f"{results.extra[name]}") for name in (TWO_WORKERS, START, REPLACED) if name in results.extra
+    ]
     return [
         ("decide over noop, requests per second at 16 connections", f"{results.ratio:.2f}"),
         ("CPU time per decision in the API process", f"{results.cpu_us_per_decision:.0f} µs"),
