@@ -117,8 +117,7 @@ def time_replacement(site: Site) -> float:
         url, log = f"http://127.0.0.1:{port}", site.folder / "serve.log"
         _wait_ready(url, child, log)
         time.sleep(2.0)  # for the other one: uvicorn would wait for it to say that it has begun
-        ours = psutil.Process(child.process.pid).children(recursive=True)
-        forked = [process for process in ours if process.ppid() != child.process.pid]
+        forked = psutil.Process(child.process.pid).children()
         started = time.perf_counter()
         for process in forked:
             process.kill()

@@ -157,14 +157,14 @@ def rebuild(reports: bool) -> None:
         engine = make_engine(str(state.settings.postgres_url), statement_s=PATIENT_S)
         try:
             if reports:
-                async with transaction(engine) as connection:
-                    for statement in (
-                        *REBUILD_ACCEPTANCE,
-                        *REBUILD_ASKED_DAYS,
-                        *REBUILD_REPORT_DAYS,
-                        *REBUILD_EVENT_COUNTS,
-                    ):
-                        await connection.exec_driver_sql(statement)
+                # Each by itself: archivers lock the two in either order.
+                for statements in (
+                    (*REBUILD_ACCEPTANCE, *REBUILD_ASKED_DAYS, *REBUILD_REPORT_DAYS),
+                    REBUILD_EVENT_COUNTS,
+                ):
+                    async with transaction(engine) as connection:
+                        for statement in statements:
+                            await connection.exec_driver_sql(statement)
             rebuilder = Rebuilder(
                 engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms
             )

@@ -1,15 +1,12 @@
 """`nextbest up`, `serve`, `work` and `migrate`: the processes of an installation, and its database."""
 
-import multiprocessing
 import os
 import socket
 import sys
-from typing import Any
 
 import typer
 import uvicorn
 import uvloop
-from uvicorn import _subprocess
 
 from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
@@ -52,6 +49,9 @@ def serve() -> None:
     if settings.workers == 1:
         spare_start()
     else:
+        # Here, since it is needed there alone.
+        from app.processes.forking import fork_processes
+
         fork_processes()
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
@@ -71,14 +71,6 @@ def serve() -> None:
             log_config=None,
             timeout_graceful_shutdown=10,
         )
-
-
-def fork_processes() -> None:
-    """Have uvicorn's processes forked from one that has their modules (``app.processes.preloaded``)."""
-    forking: Any = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["app.processes.preloaded"])
-    # There is no setting for it. Where uvicorn has no such name, each process imports the modules by itself.
-    _subprocess.spawn = forking
 
 
 def work() -> None:

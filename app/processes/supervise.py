@@ -65,7 +65,7 @@ class Child:
             env=None if self.command.env is None else dict(self.command.env),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # a terminal's Ctrl-C reaches it only through us
-            preexec_fn=_end_with_parent(),
+            preexec_fn=end_with_parent(),
         )
 
     @property
@@ -199,7 +199,7 @@ class Supervisor:
         self._received = number
 
 
-def _end_with_parent() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
     """Make what a new process does first: on Linux, ask for SIGTERM should its parent be killed."""
     if sys.platform != "linux":
         return None

@@ -1,6 +1,6 @@
 """The follower of policies' arms: loads them once, then applies the folds that learners push.
 
-One task reads the folds of all policies that it follows: each look costs as much as ten decisions' reads.
+One task reads the folds of all policies that it follows: a look for each would cost as much as what it finds.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 BLOCK_MS = 100
-"""How long a look waits: a policy whose arms were just loaded joins after that."""
+"""The longest wait of a look: a policy whose arms were just loaded joins with the next one."""
 CHECK_S = 1.0
 """After so long without folds it is looked whether arms are still what they were."""
 MAX_CHANGES = 500
@@ -155,6 +155,8 @@ class ArmFollower:
                 if found:
                     await pause(CHANGES_INTERVAL_S)
         except Exception as error:
+            if cancelled():
+                return  # a driver's answer to that
             for _, followed in self._waiting():
                 followed.lost.set_exception(error)
 

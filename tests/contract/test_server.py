@@ -1,5 +1,6 @@
 """The service over real connections: several processes, keys of the command line, metrics, and broken HTTP."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -19,7 +20,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.keys import ROLES
 from tests.support.served import Served
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_S, wait_until
 
 CATALOGUE = "nextbest: 1\ngroups:\n  remote:\n    name: Remote\n    goal: grow\n"
 IDLE_S = 6.0
@@ -153,17 +154,13 @@ def test_metrics_add_up_over_all_processes(served: Served, key: str) -> None:
 
 
 def forked(served: Served) -> dict[int, psutil.Process]:
-    """The API processes, by their number: those that were forked from one that has their modules."""
-    ours = psutil.Process(served._process.pid).children(recursive=True)
-    return {p.pid: p for p in ours if is_forking(p) and is_forking(p.parent())}
-
-
-def is_forking(process: psutil.Process | None) -> bool:
-    """Whether it forks others, or was forked: both have the command line of the first."""
-    try:
-        return process is not None and any("forkserver" in part for part in process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+    """The API processes, by their number: those that have the command line of their parent."""
+    found = {}
+    for process in psutil.Process(served._process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.cmdline() == psutil.Process(process.ppid()).cmdline() != []:
+                found[process.pid] = process
+    return found
 
 
 def test_a_process_that_is_lost_is_replaced_by_another_that_is_forked(served: Served, key: str) -> None:
@@ -184,6 +181,23 @@ def test_a_process_that_is_lost_is_replaced_by_another_that_is_forked(served: Se
     wait_until(is_replaced, "a process in place of the one that was lost", explain=served.printed)
     wait_until(lambda: everywhere(served, "/v1/offers", key, 200), "both processes to answer")
     assert counted() >= were + 8, "what the lost one had counted is not lost"
+
+
+def test_processes_end_with_the_one_that_forked_them(served: Served, key: str) -> None:
+    before = forked(served)
+    (parent,) = {process.ppid() for process in before.values()}
+    psutil.Process(parent).kill()
+    psutil.wait_procs(before.values(), DEADLINE_S)
+    assert not any(process.is_running() for process in before.values())
+    wait_until(lambda: len(forked(served)) == 2, "others in their place", explain=served.printed)
+
+    def is_answering() -> bool:
+        try:
+            return everywhere(served, "/v1/offers", key, 200)
+        except httpx.TransportError:
+            return False
+
+    wait_until(is_answering, "both processes to answer", explain=served.printed)
 
 
 def test_metrics_have_no_labels_that_callers_make_up(served: Served, key: str) -> None:

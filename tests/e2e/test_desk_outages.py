@@ -79,6 +79,23 @@ def test_what_an_agent_tells_while_redis_is_down_is_recorded_when_it_is_back(
     wait_until(lambda: told(world, customer) == ["presented"], "the outcome to be recorded, once")
 
 
+def test_a_no_after_which_offers_are_withheld_is_asked_with_again(
+    browser: Browser, world: World, servers: EmbeddedServers
+) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        call(page, "c130")
+        with redis_down(servers, "silent"):
+            page.keyboard.press("r")
+            expect(page.get_by_role("group", name="Why not?")).to_be_visible()
+            page.keyboard.press("1")
+            expect(page.get_by_text("No offer may be made until it is well again")).to_be_visible(
+                timeout=PATIENCE_MS
+            )
+        wait_until(lambda: offers_after_another_try(page), "offers, once the history can be read")
+        expect(page.get_by_test_id("difference")).to_contain_text("After")
+
+
 @pytest.mark.parametrize("how", ["gone", "silent"])
 def test_agents_go_on_while_postgres_is_down(
     browser: Browser, world: World, servers: EmbeddedServers, how: How

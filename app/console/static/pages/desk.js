@@ -16,6 +16,8 @@ const KEPT_PLACEMENT = "nextbest.desk";
 const MOODS = ["good", "neutral", "annoyed"];
 /** Reasons of a no where the catalogue declares none. */
 const REASONS = ["price", "has_it", "not_now", "no_need", "other"];
+/** Reasons of a degraded answer for which offers are withheld. */
+const WITHHOLDING = ["contact_history_unavailable", "profile_unavailable", "functions_unavailable", "deadline_exceeded"];
 /** So many reasons have a key. */
 export const KEYS = 9;
 /** Names of the context that have a control of their own. */
@@ -122,7 +124,7 @@ function Call({ placements, context, declared }) {
         if (mine !== turn.current) return;
         setBefore(rejected?.before ?? null);
         if (!rejected) setNo(null);
-        setAnswer(made);
+        setAnswer({ ...made, rejected });
         setCurrent(0);
         setRejecting(false);
         setCalls((old) => [{ ...made, customer: id, at: new Date().toISOString(), outcomes: {} }, ...old].slice(0, 20));
@@ -189,6 +191,7 @@ function Call({ placements, context, declared }) {
   );
 
   const reasons = reasonsOfNo(declared, context);
+  const isWithheld = answer?.offers.length === 0 && answer.degraded.some((reason) => WITHHOLDING.includes(reason));
   const offer = answer?.offers[current];
   // While one of several customers is chosen, keys would tell something of the one before.
   useKeys({ offer, answer: found ? null : answer, isAsking, current, setCurrent, rejecting, setRejecting, reasons, record });
@@ -233,11 +236,11 @@ function Call({ placements, context, declared }) {
       html`<section class="stack" aria-labelledby="offers-title" data-testid="answer">
         <h2 id="offers-title" tabindex="-1" ref=${heading}>${t("offersFor", { customer: asked })}</h2>
         ${answer.degraded.length > 0 &&
-        html`<div class="note warn" role="alert"><strong>${t(answer.offers.length > 0 ? "deskDegraded" : "deskWithheld")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
+        html`<div class="note warn" role="alert"><strong>${t(isWithheld ? "deskWithheld" : "deskDegraded")}</strong> ${answer.degraded.map((reason) => known(`degraded.${reason}`, reason)).join(", ")}</div>`}
         ${answer.signals && html`<div class="note warn" role="status" data-testid="signals">${t("deskSignal", { names: answer.signals.map(signalText).join(", ") })}</div>`}
         ${before && html`<${Difference} before=${before} now=${answer.offers} />`}
         ${answer.offers.length === 0 &&
-        (answer.degraded.length > 0 ? html`<p><button disabled=${isAsking} onClick=${() => ask(asked)}>${t("again")}</button></p>` : html`<p class="note">${t("nothingNow")}</p>`)}
+        (isWithheld ? html`<p><button disabled=${isAsking} onClick=${() => ask(asked, answer.rejected)}>${t("again")}</button></p>` : html`<p class="note">${t("nothingNow")}</p>`)}
         ${answer.offers.map(
           (o, i) => html`<${OfferCard}
             key=${o.offer_id}

@@ -247,6 +247,29 @@ async def test_a_policy_that_is_wanted_again_at_once_is_followed(
     assert (store.reading, replica.epoch(KEY)) == (1, 6)
 
 
+async def test_an_error_of_a_look_that_was_given_up_concerns_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Pushed):
+        async def changes(
+            self, epochs: Mapping[str, int], *, count: int, block_ms: int | None
+        ) -> dict[str, Iterator[ArmChange]]:
+            try:
+                return await super().changes(epochs, count=count, block_ms=block_ms)
+            except asyncio.CancelledError:
+                raise RedisUnavailable("the connection was closed") from None
+
+    monkeypatch.setattr(store_follow, "RETRY_S", 0.0)
+    store, replica = Failing(), ArmReplica(BOTH)
+    tasks = TaskSet(ArmFollower(cast(ArmStore, store), replica).follow)
+    tasks.want([KEY])
+    await settle()
+    tasks.want([OTHER])  # the look of the one that leaves is given up while this one joins
+    await settle()
+    store.found.put_nowait({OTHER: [change(6)]})
+    await settle()
+    assert (replica.epoch(OTHER), store.loads) == (6, [KEY, OTHER])
+    await asyncio.wait_for(tasks.close(), DEADLINE_S)
+
+
 def test_garbage_is_collected_again_once_all_who_put_it_off_are_done() -> None:
     with garbage_collection.put_off():
         with pytest.raises(ValueError, match="inside"), garbage_collection.put_off():
