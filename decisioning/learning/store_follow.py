@@ -6,6 +6,7 @@ One task reads the folds of all policies that it follows: a look for each would 
 import asyncio
 import gc
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,10 +57,15 @@ garbage_collection = GarbageCollection()
 
 @dataclass(slots=True)
 class _Followed:
-    """A policy whose folds are read. ``lost``: tells its task that one is missing, or why it cannot be read."""
+    """A policy whose folds are read. ``lost``: tells its task that one is missing, or why it cannot be read.
+
+    ``heard_s``: when there were some, or it was looked whether its arms are still what they were; ``due_s``: when there
+    may be more. Times are the event loop's seconds.
+    """
 
     lost: "asyncio.Future[None]"
     heard_s: float
+    due_s: float
 
 
 class ArmFollower:
@@ -130,7 +136,7 @@ class ArmFollower:
         Raises what kept them from being read or applied.
         """
         loop = asyncio.get_running_loop()
-        mine = self._followed[key] = _Followed(loop.create_future(), loop.time())
+        mine = self._followed[key] = _Followed(loop.create_future(), loop.time(), loop.time())
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read())
         try:
@@ -145,15 +151,18 @@ class ArmFollower:
     async def _read(self) -> None:
         """Read and apply the folds of all policies that are followed, for as long as there are any."""
         try:
-            while not cancelled() and (epochs := self._epochs()):
-                found = await self._arms.changes(epochs, count=MAX_CHANGES, block_ms=BLOCK_MS)
+            while not cancelled() and self._waiting():
+                epochs, rest_s = self._due()
+                if not epochs:
+                    await pause(rest_s)
+                    continue
+                block_ms = math.ceil(min(rest_s * 1000, BLOCK_MS))
+                found = await self._arms.changes(epochs, count=MAX_CHANGES, block_ms=block_ms)
                 if cancelled():
                     return  # another one may read by now
                 for key, changes in found.items():
                     self._apply(key, changes)
                 await self._check_silent()
-                if found:
-                    await pause(CHANGES_INTERVAL_S)
         except Exception as error:
             if cancelled():
                 return  # a driver's answer to that
@@ -163,21 +172,28 @@ class ArmFollower:
     def _waiting(self) -> list[tuple[str, _Followed]]:
         return [(key, followed) for key, followed in self._followed.items() if not followed.lost.done()]
 
-    def _epochs(self) -> dict[str, int]:
-        epochs: dict[str, int] = {}
+    def _due(self) -> tuple[dict[str, int], float]:
+        """Return the epochs of the policies whose folds may be read, and how long the next one of the others rests.
+
+        Those whose arms are gone are told so.
+        """
+        now_s, epochs, rest_s = asyncio.get_running_loop().time(), dict[str, int](), math.inf
         for key, followed in self._waiting():
             table = self._replica.table(key)
             if table is None:
                 followed.lost.set_result(None)
+            elif followed.due_s > now_s:
+                rest_s = min(rest_s, followed.due_s - now_s)
             else:
                 epochs[key] = table.epoch
-        return epochs
+        return epochs, rest_s if epochs or rest_s < math.inf else 0.0
 
     def _apply(self, key: str, changes: Iterable[ArmChange]) -> None:
         followed = self._followed.get(key)
         if followed is None or followed.lost.done():
             return
         followed.heard_s = asyncio.get_running_loop().time()
+        followed.due_s = followed.heard_s + CHANGES_INTERVAL_S
         try:
             for change in changes:
                 if change.reset or not self._replica.apply(key, change.epoch, change.fields.items()):
