@@ -135,6 +135,8 @@ class ArmFollower:
 
         Raises what kept them from being read or applied.
         """
+        if cancelled():
+            return  # the request got lost while arms were loaded, and does not come again
         loop = asyncio.get_running_loop()
         mine = self._followed[key] = _Followed(loop.create_future(), loop.time(), loop.time())
         if self._reader is None or self._reader.done():

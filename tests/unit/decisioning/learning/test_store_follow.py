@@ -1,6 +1,7 @@
 """The follower of arms: what it loads, applies and loads again, of arms that are told by hand."""
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from itertools import pairwise
@@ -245,6 +246,23 @@ async def test_a_policy_that_is_wanted_again_at_once_is_followed(
     store.found.put_nowait({KEY: [change(6)]})
     await settle()
     assert (store.reading, replica.epoch(KEY)) == (1, 6)
+
+
+async def test_a_follower_ends_also_if_its_cancellation_gets_lost_while_arms_are_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Swallowing(Pushed):
+        async def load(self, policy: str) -> Arms | None:
+            with contextlib.suppress(asyncio.CancelledError):  # as a driver whose reply comes at the same moment
+                await asyncio.Event().wait()
+            return await super().load(policy)
+
+    store, replica = Swallowing(), ArmReplica(BOTH)
+    tasks = TaskSet(ArmFollower(cast(ArmStore, store), replica).follow)
+    tasks.want([KEY])
+    await settle()
+    await asyncio.wait_for(tasks.close(), 5.0)
+    assert (store.loads, replica.epoch(KEY)) == ([KEY], None)
 
 
 async def test_an_error_of_a_look_that_was_given_up_concerns_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
