@@ -39,7 +39,8 @@ async def young(shop: Nextbest) -> Nextbest:
     )
     await shop.worker.shadow()
     for number in range(DECISIONS):
-        answer = await decide(shop.api, f"slow-{number}", "slow")
+        # By the id offers are drawn: other ones each time would now and then be a sample that misses the truth.
+        answer = await decide(shop.api, f"slow-{number}", "slow", decision_id=f"slow-{number}")
         if number % round(1 / RATE) == 0:
             await tell(shop.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
     await shop.worker.drain()
@@ -52,7 +53,7 @@ async def grown(young: Nextbest) -> Nextbest:
     """The same, five days later, with one decision more."""
     await young.worker.expire(ahead_s=WINDOW_S + 60)
     await young.worker.drain()
-    answer = await decide(young.api, "slow-last", "slow")
+    answer = await decide(young.api, "slow-last", "slow", decision_id="slow-last")
     await tell(young.api, answer["decision_id"], answer["offers"][0]["offer_id"], "accepted")
     await young.worker.drain()
     await young.worker.shadow()
