@@ -253,7 +253,9 @@ async def test_a_follower_ends_also_if_its_cancellation_gets_lost_while_arms_are
 ) -> None:
     class Swallowing(Pushed):
         async def load(self, policy: str) -> Arms | None:
-            with contextlib.suppress(asyncio.CancelledError):  # as a driver whose reply comes at the same moment
+            with contextlib.suppress(
+                asyncio.CancelledError
+            ):  # as a driver whose reply comes at the same moment
                 await asyncio.Event().wait()
             return await super().load(policy)
 
