@@ -375,6 +375,16 @@ static int takes(Py_ssize_t given, Py_ssize_t wanted) {
     return 0;
 }
 
+/* The number of columns of the array of doubles that was taken last, which has so many rows; -1 with an exception set if
+ * its items are not as many. */
+static Py_ssize_t count_columns(const Buffers *held, Py_ssize_t rows, const char *name) {
+    Py_ssize_t items = held->views[held->count - 1].len / 8, columns = rows ? items / rows : 0;
+    if (columns * rows == items)
+        return columns;
+    PyErr_Format(PyExc_ValueError, "%s has %zd items, which are not %zd rows", name, items, rows);
+    return -1;
+}
+
 static Py_ssize_t length(PyObject *array) { return PyObject_Length(array); }
 
 static PyObject *propensity_columns(PyObject *self, PyObject *const *args, Py_ssize_t given) {
@@ -447,10 +457,10 @@ static PyObject *apply_factors(PyObject *self, PyObject *const *args, Py_ssize_t
     Py_ssize_t d = length(args[0]), k = length(args[1]), n = 0;
     const double *factors, *common, *own = NULL;
     double *out;
-    if (d < 0 || k < 0 || !(out = take_any(&held, args[3], 'd', 1, "product")))
+    if (d < 0 || k < 0 || !(out = take_any(&held, args[3], 'd', 1, "product")) ||
+        (n = count_columns(&held, d, "product")) < 0)
         return release(&held), NULL;
-    n = d ? held.views[0].len / 8 / d : 0;
-    if (k > d || (k < d) == (args[2] == Py_None) || held.views[0].len != d * n * 8) {
+    if (k > d || (k < d) == (args[2] == Py_None)) {
         PyErr_SetString(PyExc_ValueError, "columns are not as many as there are parameters");
         return release(&held), NULL;
     }
@@ -471,10 +481,8 @@ static PyObject *apply_transposed_factors(PyObject *self, PyObject *const *args,
     Py_ssize_t d = length(args[0]), n = 0;
     const double *factors, *y;
     double *out;
-    if (d < 0 || !(out = take_any(&held, args[2], 'd', 1, "product")))
-        return release(&held), NULL;
-    n = d ? held.views[0].len / 8 / d : 0;
-    if (!take(&held, args[2], d * n, 'd', 1, "product") ||
+    if (d < 0 || !(out = take_any(&held, args[2], 'd', 1, "product")) ||
+        (n = count_columns(&held, d, "product")) < 0 ||
         !(factors = take(&held, args[0], d * d * n, 'd', 0, "factors")) ||
         !(y = take(&held, args[1], d * n, 'd', 0, "rows")))
         return release(&held), NULL;
@@ -490,9 +498,9 @@ static PyObject *multiply(PyObject *self, PyObject *const *args, Py_ssize_t give
     Py_ssize_t k = length(args[0]), m = length(args[1]), l = 0;
     const double *a, *b;
     double *out;
-    if (k < 0 || m < 0 || !(b = take_any(&held, args[1], 'd', 0, "the second matrix")))
+    if (k < 0 || m < 0 || !(b = take_any(&held, args[1], 'd', 0, "the second matrix")) ||
+        (l = count_columns(&held, m, "the second matrix")) < 0)
         return release(&held), NULL;
-    l = m ? held.views[0].len / 8 / m : 0;
     if (!m) {
         PyErr_SetString(PyExc_ValueError, "the second matrix has no rows");
         return release(&held), NULL;

@@ -1,6 +1,6 @@
 """The follower of policies' arms: loads them once, then applies the folds that learners push.
 
-One task reads the folds of all policies that it follows: a look for each would cost as much as what it finds.
+One task looks for the folds of all policies, with one read of Redis where it can: a look costs more than what it finds.
 """
 
 import asyncio

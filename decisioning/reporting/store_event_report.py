@@ -64,7 +64,7 @@ async def count_events(
     ``PostgresUnavailable``.
     """
     values = {"zone": scope.zone, "since": scope.since, "until": scope.until, "type": event_type}
-    # A plan for any bounds would read all events of the slots that they cut.
+    # A plan that is made for any bounds reads many more events than lie in the slots that these bounds cut.
     settings = PLANNING | {"plan_cache_mode": "force_custom_plan"}
     way_out = "name less time with since and until"
     async with bounded(engine, TIMEOUT_S, way_out, settings=settings) as connection:
