@@ -1,6 +1,7 @@
 """The report on offers in Postgres: counts of closed reward windows, from the roll-ups, or from the log.
 
-Days that are rolled up are read by day, other times by hour; the log is read for what roll-ups do not tell apart.
+Days that are rolled up are read by day, or up to eight of them at once, other times by hour; the log is read for what
+roll-ups do not tell apart.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from decisioning.errors import Invalid
 from decisioning.log.store_sql import GROUP_OF, square_of
 from decisioning.model.deciders import HISTORY
-from decisioning.reporting.days.store_report_days import ReportDays, find_report_days
+from decisioning.reporting.days.store_report_days import ReportDays, find_report_days, find_report_spans
 from decisioning.reporting.offer_report import COUNTS, PERIODS, SQUARES, Dimension, ReportScope
 from decisioning.reporting.store_bounds import PLANNING, TIMEOUT_S, bounded
 
@@ -28,6 +29,7 @@ IN_ZONE = "AT TIME ZONE cast(:zone AS text)"
 DAY_IN_ZONE = "cast(day AS timestamp)"
 """A time of a day that is read as a whole: wherever the zone is, some of the day of UTC is that day there."""
 IN_DAYS = "day = ANY(cast(:days AS date[]))"
+_IN_SPANS = "day = ANY(cast(:spans AS date[]))"
 _ROLLED_UP = {
     "chosen": "decided",
     **{name: f"{name}_closed" for name in ("presented", "clicked", "accepted", "rejected")},
@@ -131,11 +133,18 @@ async def offer_counts(
     from_log = scope.needs_log(names)
     way_out = ", or leave out treatment and segment, which are read from the log"
     async with bounded_report(engine, way_out, in_order=not from_log) as connection:
-        days = None if from_log else await find_report_days(connection, scope, names)
+        days = None if from_log else await _find_days_and_spans(connection, scope, names)
         values |= {} if days is None else days.values()
         columns = await run_report(connection, text(_statement(names, scope, days)), values, _read_columns)
     check_size(len(columns["control_group"]))
     return columns
+
+
+async def _find_days_and_spans(
+    connection: AsyncConnection, scope: ReportScope, names: Sequence[Dimension]
+) -> ReportDays:
+    days = await find_report_days(connection, scope, names)
+    return await find_report_spans(connection, days, scope.zone, names)
 
 
 def bounded_report(
@@ -203,15 +212,16 @@ def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays 
         # Sums of floats are exact for counts, and take a part of the time that those of whole numbers of 64 bits do.
         counts = [f"cast(r.{_ROLLED_UP[name]} AS float)" for name in _SUMMED]
         # Days are summed before hours come to them: through the union every row would be copied, in all its columns.
-        rows = (
-            f"{rows_of('acceptance_days', DAY_IN_ZONE, [f'sum({count})' for count in counts])}"
-            f" WHERE {IN_DAYS}{filters} GROUP BY {ordinals} UNION ALL"
-            f" {rows_of('acceptance', f'hour {IN_ZONE}', counts)} WHERE {days.left_over('hour')}{filters}"
+        sums = [f"sum({count})" for count in counts]
+        rows = "".join(
+            f"{rows_of(source, DAY_IN_ZONE, sums)} WHERE {within}{filters} GROUP BY {ordinals} UNION ALL "
+            for source, within in (("acceptance_spans", _IN_SPANS), ("acceptance_days", IN_DAYS))
         )
+        rows += f"{rows_of('acceptance', f'hour {IN_ZONE}', counts)} WHERE {days.left_over('hour')}{filters}"
     columns = ", ".join(f'r."{name}"' for name in names)
-    sums = ", ".join(f"sum(r.{c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
+    summed = ", ".join(f"sum(r.{c})::{'float' if c in _FLOATS else 'bigint'} AS {c}" for c in _SUMMED)
     rows = (
-        f"SELECT {columns}, {sums} FROM ({rows}) AS r GROUP BY {ordinals}"
+        f"SELECT {columns}, {summed} FROM ({rows}) AS r GROUP BY {ordinals}"
         f" HAVING sum(r.chosen) > 0 ORDER BY {ordinals} LIMIT :most"
     )
     # The driver makes rows in the event loop, thousands of them for some time. A column it only hands on.

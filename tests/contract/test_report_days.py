@@ -2,10 +2,7 @@
 
 import asyncio
 import math
-import random
-from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from itertools import product
 from typing import Any
 
 import pytest
@@ -23,6 +20,7 @@ from storage import clock
 from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
 from tests.support.api import CSV, Nextbest, decide, problem_of, tell
+from tests.support.hours import COUNTED, insert_hours, random_hours, sums_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -127,32 +125,9 @@ async def test_answers_are_the_same_and_read_what_is_rolled_up(filled: Nextbest)
     assert await answers(filled) == before
 
 
-CLOSED = ("accepted_closed", "rejected_closed", "ignored", "unobserved")
-COUNTED = ("decided", "presented_closed", "clicked_closed", *CLOSED)
-VALUES = ("value_closed", "value_squares_closed")
-COLUMN_OF = {"offer": "offer_id", "placement": "placement", "policy": "policy", "control_group": "grp"}
-
-
-def random_hours() -> list[dict[str, Any]]:
-    """Rows of the roll-up by hour: of 30 and 31 January 2019 and half of the next day."""
-    numbers, rows = random.Random(7), list[dict[str, Any]]()
-    keys = product(("gold", "silver", "gone"), ("quick", "branch"), ("a@1", "b@2"), ("champion", "control"))
-    for hour, key in product(range(60), [*keys]):
-        row: dict[str, Any] = {"hour": datetime(2019, 1, 30, tzinfo=UTC) + timedelta(hours=hour)}
-        row |= dict(zip(COLUMN_OF.values(), key, strict=True))
-        row |= {name: numbers.randrange(9) for name in COUNTED} | {name: numbers.random() for name in VALUES}
-        closed = sum(row[name] for name in CLOSED)
-        rows.append(row | {"decided": closed + numbers.randrange(3), "squared_closed": closed})
-    return rows
-
-
 async def test_days_and_hours_add_up_to_what_is_stored(filled: Nextbest) -> None:
-    rows = random_hours()
-    given = ", ".join(f":{name}" for name in rows[0])
-    async with filled.api.state.engine.begin() as connection:
-        await connection.execute(
-            text(f"INSERT INTO acceptance ({', '.join(rows[0])}) VALUES ({given})"), rows
-        )
+    rows = random_hours(datetime(2019, 1, 30, tzinfo=UTC), 60)
+    await insert_hours(filled.api.state.engine, rows)
     try:
         await DaysOfReports(filled.api.state.engine).roll_up(later())
         await change(filled, "DELETE FROM report_days WHERE day = '2019-01-31'")  # it is read by hour
@@ -176,17 +151,6 @@ async def test_days_and_hours_add_up_to_what_is_stored(filled: Nextbest) -> None
                 )
     finally:
         await change(filled, "DELETE FROM acceptance WHERE hour < '2019-06-01'", *REBUILD_REPORT_DAYS)
-
-
-def sums_of(rows: list[dict[str, Any]], by: list[str]) -> dict[tuple[str, ...], Counter[str]]:
-    """The sums of rows by dimensions, one row after the other."""
-    sums: dict[tuple[str, ...], Counter[str]] = {}
-    for row in rows:
-        day = row["hour"].date()
-        periods = {"day": day, "month": day.replace(day=1), "week": day - timedelta(days=day.weekday())}
-        place = tuple(str(periods[name]) if name in periods else row[COLUMN_OF[name]] for name in by)
-        sums.setdefault(place, Counter()).update({name: row[name] for name in (*COUNTED, *VALUES)})
-    return sums
 
 
 async def test_a_report_sums_in_one_order_what_one_transaction_sees(filled: Nextbest) -> None:

@@ -1,4 +1,4 @@
-"""Which days of a report are rolled up, and which times are left to be read by hour, or from the log."""
+"""Which days of a report are rolled up, which are added up once more, and which times are left to be read otherwise."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,29 @@ from decisioning.reporting.store_asked_days import between_days
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _DONE = text("SELECT day FROM report_days WHERE done AND day >= :first AND day <= :last ORDER BY day")
+_SPANS = text("SELECT day, days FROM report_spans WHERE day >= :first AND day <= :last ORDER BY day")
 _LAST_MOMENT = DAY - timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportDays:
-    """The time of a report: ``days`` (UTC) that are rolled up, and ``ranges`` that are not: ``(from, to before)``."""
+    """The time of a report: ``days`` (UTC) that are rolled up, and ``ranges`` that are not: ``(from, to before)``.
+
+    ``spans``: further days, added up once more; each has the name of its first day.
+    """
 
     days: Sequence[date]
     ranges: Sequence[tuple[datetime, datetime]]
+    spans: Sequence[date] = ()
 
     def values(self) -> dict[str, Any]:
-        """Return the parameters of a statement with ``day = ANY(:days)`` and ``left_over``."""
+        """Return the parameters of a statement with ``ANY(:days)``, ``ANY(:spans)`` and ``left_over``."""
         bounds = {
             f"{name}{n}": at
             for n, some in enumerate(self.ranges)
             for name, at in zip(("start", "stop"), some, strict=True)
         }
-        return {"days": list(self.days)} | bounds
+        return {"days": [*self.days], "spans": [*self.spans]} | bounds
 
     def left_over(self, column: str) -> str:
         """Write the condition that the time ``column`` is in one of ``ranges``."""
@@ -54,16 +59,39 @@ async def find_report_days(connection: AsyncConnection, scope: ReportScope, by: 
     return ReportDays(days, between_days(start, stop, days))
 
 
+async def find_report_spans(
+    connection: AsyncConnection, days: ReportDays, zone: str, by: Iterable[str]
+) -> ReportDays:
+    """Find those of the ``days`` that are added up once more, in spans that lie in one period each.
+
+    In the transaction in which they were found. Raises ``PostgresUnavailable``.
+    """
+    if not days.days:
+        return days
+    whole, periods, info = {*days.days}, _periods(by), ZoneInfo(zone)
+    spans = [
+        span
+        for span in await connection.execute(_SPANS, {"first": days.days[0], "last": days.days[-1]})
+        if whole.issuperset(span.days)
+        and all(_lie_in_one(name, span.days[0], span.days[-1], info) for name in periods)
+    ]
+    left = whole.difference(*(span.days for span in spans))
+    return ReportDays(sorted(left), days.ranges, [span.day for span in spans])
+
+
 def whole_days(days: Sequence[date], zone: str, by: Iterable[str]) -> list[date]:
     """Return those days of UTC that lie in one period of the time zone, of those that a report is ``by``."""
-    names = [name for name in PERIODS if name in {*by}]
-    info = ZoneInfo(zone)
-    return [day for day in days if all(_lies_in_one(name, start_of(day), info) for name in names)]
+    periods, info = _periods(by), ZoneInfo(zone)
+    return [day for day in days if all(_lie_in_one(name, day, day, info) for name in periods)]
 
 
-def _lies_in_one(period: str, start: datetime, zone: ZoneInfo) -> bool:
-    first, last = (at.astimezone(zone).date() for at in (start, start + _LAST_MOMENT))
-    return _begin_of(period, first) == _begin_of(period, last)
+def _periods(by: Iterable[str]) -> list[str]:
+    return [name for name in PERIODS if name in {*by}]
+
+
+def _lie_in_one(period: str, first: date, last: date, zone: ZoneInfo) -> bool:
+    begin, end = (at.astimezone(zone).date() for at in (start_of(first), start_of(last) + _LAST_MOMENT))
+    return _begin_of(period, begin) == _begin_of(period, end)
 
 
 def _begin_of(period: str, day: date) -> date:

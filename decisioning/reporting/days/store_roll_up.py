@@ -2,6 +2,9 @@
 
 A day (UTC) is rolled up once all of its reward windows are closed. Whatever changes the roll-up by hour afterwards
 takes its mark away, by triggers of the table, and it is rolled up anew; until then it is read by hour.
+
+The days of a report on offers are added up once more: those of a month that are rolled up, from its 1st, 9th, 17th and
+25th on. The mark of such a span says which days it has, and goes with the mark of any of them.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -61,12 +64,18 @@ _CLEAR = (
     text("DELETE FROM acceptance_days WHERE day = :day"),
     text("DELETE FROM calibration_days WHERE day = :day"),
 )
-_FILL = (
-    text(f"""
-INSERT INTO acceptance_days (day, placement, policy, offer_id, grp, {", ".join(_COUNTS)})
+
+
+def _add_up(into: str, of: str, where: str) -> str:
+    return f"""
+INSERT INTO {into} (day, placement, policy, offer_id, grp, {", ".join(_COUNTS)})
 SELECT cast(:day AS date), placement, policy, offer_id, grp, {", ".join(f"sum({name})" for name in _COUNTS)}
-FROM acceptance WHERE {_IN_DAY.format("hour")} GROUP BY placement, policy, offer_id, grp
-"""),
+FROM {of} WHERE {where} GROUP BY placement, policy, offer_id, grp
+"""
+
+
+_FILL = (
+    text(_add_up("acceptance_days", "acceptance", _IN_DAY.format("hour"))),
     text(f"""
 INSERT INTO calibration_days (day, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others)
 SELECT cast(:day AS date), placement, policy, offer_id, count(*), sum(accepted), sum(estimate),
@@ -78,9 +87,30 @@ FROM ({predictions(_IN_DAY.format("x.decided_at"))}) AS p GROUP BY placement, po
 )
 _END = text("UPDATE report_days SET done = true WHERE day = :day AND NOT done")
 
+_SPAN = (
+    "cast(date_trunc('month', day) AS date) + 8 * least((cast(extract(day FROM day) AS integer) - 1) / 8, 3)"
+)
+_SPANS_DUE = text(f"""
+SELECT d.span FROM (
+    SELECT {_SPAN} AS span, array_agg(day ORDER BY day) AS days FROM report_days WHERE done GROUP BY 1
+) AS d LEFT JOIN report_spans AS r ON r.day = d.days[1]
+WHERE cardinality(d.days) > 1 AND r.days IS DISTINCT FROM d.days ORDER BY 1 DESC
+""")
+_IN_SPAN = "day >= :first AND day <= :last"
+_CLEAR_SPAN = (
+    text(f"DELETE FROM report_spans WHERE {_IN_SPAN}"),
+    text(f"DELETE FROM acceptance_spans WHERE {_IN_SPAN}"),
+)
+# Whoever takes the mark of one of them away waits until that of the span can be seen. None is waited for here: they
+# may take those of several days away, in any order.
+_HOLD_DAYS = text(f"SELECT day FROM report_days WHERE done AND {_IN_SPAN} ORDER BY day FOR SHARE SKIP LOCKED")
+_FILL_SPAN = text(_add_up("acceptance_spans", "acceptance_days", "day = ANY(cast(:days AS date[]))"))
+_MARK_SPAN = text("INSERT INTO report_spans VALUES (:day, cast(:days AS date[]))")
+
 # Rows are deleted, not truncated: a report that has read the marks before goes on to see what they are of.
 REBUILD_REPORT_DAYS = tuple(
-    f"DELETE FROM {name}" for name in ("report_days", "acceptance_days", "calibration_days")
+    f"DELETE FROM {name}"
+    for name in ("report_days", "report_spans", "acceptance_days", "calibration_days", "acceptance_spans")
 )
 """Workers roll up anew what hours and the log tell."""
 
@@ -98,7 +128,9 @@ class DaysOfReports:
         async def roll_up_day(day: date) -> bool:
             return await self._roll_up_day(day, today)
 
-        return await roll_up_each(self._engine, REPORT_DAYS_LOCK, _DUE, today, roll_up_day, "by hour")
+        days = await roll_up_each(self._engine, REPORT_DAYS_LOCK, _DUE, today, roll_up_day, "by hour")
+        await roll_up_each(self._engine, REPORT_DAYS_LOCK, _SPANS_DUE, today, self._roll_up_span, "by day")
+        return days
 
     async def _roll_up_day(self, day: date, today: date) -> bool:
         values = {"day": day}
@@ -122,3 +154,21 @@ class DaysOfReports:
                 for statement in _CLEAR:
                     await connection.execute(statement, values)
         return done
+
+    async def _roll_up_span(self, first: date) -> bool:
+        span = {"first": first, "last": _last_of_span(first)}
+        async with transaction(self._engine) as connection:
+            for statement in _CLEAR_SPAN:
+                await connection.execute(statement, span)
+            days = (await connection.scalars(_HOLD_DAYS, span)).all()
+            if len(days) < 2:  # others of them change just now
+                return False
+            for statement in (_FILL_SPAN, _MARK_SPAN):
+                await connection.execute(statement, {"day": days[0], "days": days})
+        return True
+
+
+def _last_of_span(first: date) -> date:
+    if first.day < 25:
+        return first + 7 * DAY
+    return (first + 7 * DAY).replace(day=1) - DAY
