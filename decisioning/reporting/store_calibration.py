@@ -41,27 +41,27 @@ WHERE t.estimate IS NOT NULL AND NOT coalesce(t.withdrawn, false) AND (t.accepte
 
 
 _NOTHING = "cast('' AS bytea)"
+_CHANNELS = f" LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement"
 # The predictions themselves come with the sums, since bins have as many offers each, which no sums tell.
+_SUMS = f"""
+cast(sum(c.observed) AS bigint) AS observed, cast(sum(c.accepted) AS bigint) AS accepted, sum(c.predicted) AS predicted,
+    sum(c.squared) AS squared, string_agg(c.taken, {_NOTHING}) AS taken, string_agg(c.others, {_NOTHING}) AS others
+"""
+# Days are summed before the log comes to them: through the union every row would be copied.
 _COUNT = f"""
-SELECT {{columns}}, cast(sum(c.observed) AS bigint) AS observed, cast(sum(c.accepted) AS bigint) AS accepted,
-    sum(c.predicted) AS predicted, sum(c.squared) AS squared, string_agg(c.taken, {_NOTHING}) AS taken,
-    string_agg(c.others, {_NOTHING}) AS others
-FROM (
-    SELECT {DAY_IN_ZONE} AS at, placement, policy, offer_id, observed, accepted, predicted, squared, taken, others
-    FROM calibration_days WHERE {IN_DAYS}
+SELECT {{names}}, {_SUMS} FROM (
+    SELECT {{of_days}}, {_SUMS} FROM calibration_days AS c{{joins}} WHERE {IN_DAYS}{{filters}} GROUP BY {{places}}
     UNION ALL
-    SELECT at {IN_ZONE}, placement, policy, offer_id, 1, accepted, estimate, (estimate - accepted) ^ 2,
-        CASE WHEN accepted = 1 THEN float8send(estimate) ELSE {_NOTHING} END,
-        CASE WHEN accepted = 1 THEN {_NOTHING} ELSE float8send(estimate) END
-    FROM ({{logged}}) AS l
-) AS c LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement
-WHERE true{{filters}} GROUP BY {{names}} ORDER BY {{names}} LIMIT :most
+    SELECT {{of_log}}, 1, c.accepted, c.estimate, (c.estimate - c.accepted) ^ 2,
+        CASE WHEN c.accepted = 1 THEN float8send(c.estimate) ELSE {_NOTHING} END,
+        CASE WHEN c.accepted = 1 THEN {_NOTHING} ELSE float8send(c.estimate) END
+    FROM ({{logged}}) AS c{{joins}} WHERE true{{filters}}
+) AS c GROUP BY {{places}} ORDER BY {{places}} LIMIT :most
 """
 _SIZE = f"""
-SELECT coalesce(sum(c.observed), 0) FROM calibration_days AS c
-LEFT JOIN {PLACEMENTS} AS p (placement, channel) ON p.placement = c.placement WHERE c.{IN_DAYS}{{filters}}
+SELECT coalesce(sum(c.observed), 0) FROM calibration_days AS c{{joins}} WHERE {IN_DAYS}{{filters}}
 """
-_COLUMNS: dict[str, str] = {p: f"cast(date_trunc('{p}', c.at) AS date)" for p in PERIODS}
+_COLUMNS: dict[str, str] = {p: f"cast(date_trunc('{p}', {{at}}) AS date)" for p in PERIODS}
 _COLUMNS |= {"offer": "c.offer_id", "channel": "p.channel"}
 
 
@@ -92,19 +92,27 @@ async def calibration_counts(
         "placement_ids": [*channels],
         "channels": [*channels.values()],
     }
+    joins = _CHANNELS if channel is not None or "channel" in by else ""
     async with bounded_report(engine) as connection:
         days = await find_report_days(connection, scope, by)
         values |= days.values()
-        await _check_predictions(connection, _SIZE.format(filters=filters), values)
+        await _check_predictions(connection, _SIZE.format(joins=joins, filters=filters), values)
         statement = _COUNT.format(
-            columns=", ".join(f'{_COLUMNS.get(name, f"c.{name}")} AS "{name}"' for name in by),
+            names=", ".join(f'c."{name}"' for name in by),
+            of_days=_columns(by, DAY_IN_ZONE),
+            of_log=_columns(by, f"c.at {IN_ZONE}"),
+            joins=joins,
             logged=predictions(days.left_over("x.decided_at")),
             filters=filters,
-            names=", ".join(str(place) for place in range(1, len(by) + 1)),
+            places=", ".join(str(place) for place in range(1, len(by) + 1)),
         )
         groups = await run_report(connection, text(statement), values, to_dicts)
     check_size(len(groups))
     return await asyncio.to_thread(_with_bins, groups, bins)
+
+
+def _columns(by: Sequence[CalibrationDimension], at: str) -> str:
+    return ", ".join(f'{_COLUMNS.get(name, f"c.{name}").format(at=at)} AS "{name}"' for name in by)
 
 
 async def _check_predictions(connection: AsyncConnection, size: str, values: Mapping[str, Any]) -> None:
