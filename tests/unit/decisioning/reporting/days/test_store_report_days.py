@@ -35,6 +35,7 @@ def test_what_is_left_over_is_named_by_its_ends() -> None:
     )
     assert days.values() == {
         "days": [],
+        "spans": [],
         "start0": ends[0],
         "stop0": ends[1],
         "start1": ends[2],
