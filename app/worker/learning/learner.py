@@ -27,6 +27,8 @@ ENTRIES_BATCH_SIZE = 500
 BLOCK_MS = 1000
 BLOCK_AMONG_OTHERS_MS = 250
 """The longest wait where there are other workers: one may have gone, and left its buckets to this one."""
+READ_INTERVAL_S = 0.008
+"""Entries that come faster are folded together: each fold stores whole arms, and tells all API processes of them."""
 MOVE_INTERVAL_S = 1.0
 """Positions move so often at most where nothing was learned: every fold is kept for replays."""
 MAX_FIELDS_PER_FOLD = 1000
@@ -69,7 +71,7 @@ class Learner:
         self._linearisation: Linearisation | None = None
 
     async def round(self) -> float:
-        """Read what came, fold it; return at once so that the next round reads on. Raises ``Unavailable``."""
+        """Read what came, fold it; return how long to rest before the next round reads on. Raises ``Unavailable``."""
         if self._own != self._shares.own:
             self._own, self._positions = self._shares.own, None  # others have moved those of new buckets
         if not self._own:
@@ -98,12 +100,13 @@ class Learner:
                 decisions=False,
                 buckets=self._own,
             )
+            began_s = time.monotonic()
             await self._fold(batch)
         except BaseException:
             self._positions = None  # whether the fold was done is not known: ask the arms
             raise
         await self._shares.renew()
-        return 0.0
+        return 0.0 if batch.is_full else max(began_s + READ_INTERVAL_S - time.monotonic(), 0.0)
 
     async def leave(self) -> None:
         """Give the buckets to other workers; if Redis is away, they take them by themselves."""
