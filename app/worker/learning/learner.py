@@ -106,7 +106,9 @@ class Learner:
             self._positions = None  # whether the fold was done is not known: ask the arms
             raise
         await self._shares.renew()
-        return 0.0 if batch.is_full else max(began_s + READ_INTERVAL_S - time.monotonic(), 0.0)
+        if batch.is_full or not batch.last:
+            return 0.0
+        return max(began_s + READ_INTERVAL_S - time.monotonic(), 0.0)
 
     async def leave(self) -> None:
         """Give the buckets to other workers; if Redis is away, they take them by themselves."""

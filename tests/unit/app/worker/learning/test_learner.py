@@ -40,6 +40,7 @@ class Redis:
         self.epoch = 0
         self.fields: dict[str, bytes] = {}
         self.added_here = 0
+        self.is_full = False
 
     async def load(self, key: str) -> Arms:
         return Arms(self.epoch, dict(self.positions), dict(self.fields))
@@ -47,7 +48,7 @@ class Redis:
     async def read(self, positions: Mapping[int, StreamPosition], **how: Any) -> Batch:
         self.asked.append(dict(positions))
         batch = self.batches.pop(0)
-        return Batch() if batch is None else Batch({0: at(batch[0])}, [], batch[1])
+        return Batch() if batch is None else Batch({0: at(batch[0])}, [], batch[1], is_full=self.is_full)
 
     async def fold(self, key: str, generation: int, moves: Moves, deltas: Mapping[str, FloatArray]) -> bool:
         if any(self.positions.get(bucket, StreamPosition.START) != old for bucket, old, _ in moves):
@@ -94,6 +95,16 @@ async def test_entries_that_teach_nothing_make_no_fold_of_their_own(monkeypatch:
         ([(0, at(1), at(5))], True),
     ]
     assert redis.asked[1:] == [{0: at(1)}, {0: at(2)}, {0: at(3)}, {0: at(4)}]
+
+
+async def test_what_comes_fast_is_read_together_and_a_backlog_at_once() -> None:
+    redis = Redis((1, [TEACHES]), (2, [TEACHES]), None)
+    arms = cast(Any, redis)
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
+    assert 0.0 < await learner.round() <= module.READ_INTERVAL_S
+    redis.is_full = True
+    assert await learner.round() == 0.0
+    assert await learner.round() == 0.0  # nothing came for as long as it waited
 
 
 async def test_positions_move_when_nothing_more_comes_and_after_a_while(
