@@ -6,7 +6,7 @@ Each kind of contact has one letter; contacts with transactional offers have cap
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from decisioning.model.decision import Decision
+from decisioning.model.decision import Contact, Decision
 from decisioning.model.outcome import ENDINGS
 from decisioning.model.position import StreamPosition
 
@@ -23,18 +23,6 @@ DECLARED = "o"
 """The letter of a contact by an outcome that the catalogue declares: the outcome stands in the place of its channel."""
 SUPPRESSION = "s"
 """The letter of a contact that suppresses: its channel is the cause, or ``<cause>@<channel>``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """One earlier contact: the offer's number, group and goal then, the time (Unix ms), the letter of its kind."""
-
-    offer: int
-    at_ms: int
-    group: str = ""
-    goal: str = ""
-    kind: str = "d"
-    channel: str = ""
 
 
 def letters_of(kinds: Iterable[str], *, all_offers: bool = False) -> str:

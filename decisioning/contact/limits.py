@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.policy import BoolArray
-from decisioning.contact.history import SUPPRESSION, Contact, letters_of
+from decisioning.contact.history import SUPPRESSION, letters_of
+from decisioning.model.decision import Contact
 from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Per, Scope
 from decisioning.model.outcome import Suppress
 from profiles.customer import Customer

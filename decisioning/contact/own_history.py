@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from decisioning.contact.history import DECLARED, KIND_LETTERS, Contact, letters_of
+from decisioning.contact.history import DECLARED, KIND_LETTERS, letters_of
+from decisioning.model.decision import Contact
 from decisioning.model.entities import GOALS
 from decisioning.model.outcome import BUILT_IN
 from rules.errors import RuleError

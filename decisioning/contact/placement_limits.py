@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from bandits.policy import BoolArray
-from decisioning.contact.history import SUPPRESSION, Contact
+from decisioning.contact.history import SUPPRESSION
 from decisioning.contact.limits import (
     NEVER_AGAIN_MS,
     LimitCheck,
@@ -22,7 +22,7 @@ from decisioning.contact.quiet_hours import (
     wall_clock,
 )
 from decisioning.contact.signals import PreparedSignal, Unread
-from decisioning.model.decision import DecisionContacts, OfferContact
+from decisioning.model.decision import Contact, DecisionContacts, OfferContact
 from decisioning.model.entities import ContactPolicy, Group, Offer, Placement, QuietHours
 from decisioning.model.outcome import Suppress
 from decisioning.model.stop import Stop

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.policy import BoolArray
-from decisioning.contact.history import SUPPRESSION, Contact, signal_cause
+from decisioning.contact.history import SUPPRESSION, signal_cause
 from decisioning.contact.limits import LimitCheck
 from decisioning.errors import Invalid, MissingThing
-from decisioning.model.decision import LoggedSignal
+from decisioning.model.decision import Contact, LoggedSignal
 from decisioning.model.entities import GOALS, Offer
 from decisioning.model.outcome import Reason
 from decisioning.model.stop import Stop

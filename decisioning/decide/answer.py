@@ -12,7 +12,6 @@ from msgspec.structs import astuple
 
 from bandits.policy import BoolArray
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.contact.limits import PREFERENCES
 from decisioning.contact.signals import logged_signals
 from decisioning.decide.context import DecisionContext, EvaluatedRequest
@@ -30,7 +29,6 @@ from decisioning.model.decision import (
     LoggedPolicy,
     LoggedSignal,
     RenderedTreatment,
-    SnapshotContact,
     SnapshotSuppression,
     SnapshotWithheld,
 )
@@ -268,7 +266,7 @@ def customer_snapshot(
         holdings=customer.holdings if "holdings" in wanted else None,
         consents=customer.consents if view.consents else {},
         # None says that it could not be read, and is kept apart from nothing: the explanation tells them apart.
-        history=_snapshot_contacts(relevant),
+        history=None if relevant is None else tuple(relevant),
         suppressions=None
         if suppressions is None
         else tuple(SnapshotSuppression(*s.written) for s in suppressions),
@@ -277,14 +275,8 @@ def customer_snapshot(
         withheld=tuple(SnapshotWithheld(*one) for one in withheld),
         events=_values_below(EVENTS, view, values),
         interests_told=_values_below(INTERESTS, view, values),
-        household=_snapshot_contacts(together),
+        household=None if together is None else tuple(together),
     )
-
-
-def _snapshot_contacts(contacts: Sequence[Contact] | None) -> tuple[SnapshotContact, ...] | None:
-    if contacts is None:
-        return None
-    return tuple(SnapshotContact(c.offer, c.at_ms, c.group, c.goal, c.kind, c.channel) for c in contacts)
 
 
 def _values_below(root: str, view: PlacementView, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,8 +298,3 @@ def customer_of(customer_id: str, snapshot: CustomerSnapshot) -> Customer:
         bool(snapshot.known),
         None if suppressions is None else tuple(Suppression.read(*astuple(entry)) for entry in suppressions),
     )
-
-
-def history_of(found: Sequence[SnapshotContact] | None) -> list[Contact] | None:
-    """Return contacts of a snapshot as they were read; ``None`` if they could not be."""
-    return None if found is None else [Contact(*astuple(contact)) for contact in found]

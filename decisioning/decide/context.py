@@ -9,13 +9,12 @@ import numpy as np
 from bandits.policy import BoolArray, Facts
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.policy_runner import Assignment, PolicyResult
 from decisioning.decide.ranking import Units
 from decisioning.decide.told import NOTHING_TOLD, Told
 from decisioning.log.ports import DecideReply
-from decisioning.model.decision import Decision
+from decisioning.model.decision import Contact, Decision
 from decisioning.model.degraded import DegradedReason
 from profiles.customer import Profile
 from rules.evaluation import Evaluation

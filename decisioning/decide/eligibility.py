@@ -13,9 +13,9 @@ from bandits.policy import BoolArray
 from decisioning.capacity.matching import stop_of
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.contact.signals import PreparedSignal, holding, signal_stop
 from decisioning.decide.facts import offer_facts
+from decisioning.model.decision import Contact
 from decisioning.model.entities import FOREVER_MS, Tier
 from decisioning.model.stop import StageName, Stop
 from profiles.customer import Profile

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import json
 
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.told import EVENTS, INTERESTS, NOTHING_TOLD, Told
+from decisioning.model.decision import Contact
 from decisioning.model.entities import Placement
 from profiles.customer import Customer, Profile
 from rules.evaluation import Evaluation, Facts, Results, evaluate

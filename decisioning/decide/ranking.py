@@ -14,8 +14,8 @@ from bandits.policy import NO_FACTS, BoolArray, Candidates, Distribution, Facts,
 from bandits.sampling import draw_slots, with_floor
 from bandits.sequential_policy import is_learner
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.decide.facts import offer_facts
+from decisioning.model.decision import Contact
 from decisioning.model.selection import Choice, Factors, Selection, UnitPrice, Withheld
 from decisioning.model.weights import Weights, switched_off
 from profiles.customer import Customer

@@ -15,7 +15,6 @@ from msgspec import structs
 
 from decisioning.capacity.store_leases import NoCapacity
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import Contact
 from decisioning.decide.answer import decision_record, default_offers, defaults_record
 from decisioning.decide.context import (
     CustomerState,
@@ -44,7 +43,7 @@ from decisioning.errors import Invalid, NotFound
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.codec import answer_of
 from decisioning.log.ports import Archive, DecisionLog, ReadReply
-from decisioning.model.decision import Decision
+from decisioning.model.decision import Contact, Decision
 from decisioning.model.degraded import DegradedReason
 from decisioning.policies.roster import Roster
 from profiles.customer import Customer, Profile, decode_cached

@@ -14,7 +14,7 @@ from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
 from decisioning.catalog.store import CatalogueStore
-from decisioning.decide.answer import customer_of, history_of
+from decisioning.decide.answer import customer_of
 from decisioning.decide.eligibility import EligibilityInputs
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of, history_facts
@@ -171,9 +171,9 @@ def _logged_limits(decision: Decision) -> SharedLimits | None:
         return None
     return SharedLimits(
         customer_of(decision.customer_id, snapshot),
-        history_of(snapshot.history) or (),
+        snapshot.history or (),
         decision.units,
-        history_of(snapshot.household) or (),
+        snapshot.household or (),
     )
 
 
@@ -182,7 +182,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
     decision, now_ms = logged.decision, logged.decision.decided_at_ms
     snapshot = decision.customer_snapshot or CustomerSnapshot()
     customer = customer_of(decision.customer_id, snapshot)
-    history = history_of(snapshot.history)
+    history = snapshot.history
     facts = {
         **facts_of(customer, decision.context, view.placement, told_of(snapshot)),
         **history_facts(view, (), {}, history, now_ms),
@@ -197,7 +197,7 @@ def logged_inputs(catalogue: Catalogue, view: PlacementView, logged: LoggedDecis
         now_ms=now_ms,
         eligibility_only=decision.group == "eligibility_only",
         holdouts=decision.holdouts or (),
-        household=history_of(snapshot.household),
+        household=snapshot.household,
     )
 
 

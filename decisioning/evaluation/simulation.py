@@ -13,7 +13,6 @@ from bandits.sequential_policy import LearnedState
 from bandits.state import ArmTable
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.compared import compared_warnings, unseen_warnings
-from decisioning.contact.history import Contact
 from decisioning.contact.own_history import OwnHistory
 from decisioning.decide.eligibility import STAGES, EligibilityInputs
 from decisioning.decide.facts import facts_of, history_facts, learnable
@@ -21,6 +20,7 @@ from decisioning.decide.policy_runner import adjust_weights_for_group, assign, a
 from decisioning.decide.ranking import NO_UNITS, SelectionContext, SharedLimits, select, weigh
 from decisioning.decide.told import NOTHING_TOLD, Told, told_by
 from decisioning.learning.replica import prepare
+from decisioning.model.decision import Contact
 from decisioning.model.entities import TIERS, Placement
 from decisioning.model.selection import Selection
 from decisioning.policies.roster import Roster

@@ -6,11 +6,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import KIND_LETTERS, Contact
+from decisioning.contact.history import KIND_LETTERS
 from decisioning.errors import Invalid
 from decisioning.events.store_events import HORIZON_MS, EventEffects, EventLog, Status, kept_ms
 from decisioning.log.codec import event_mark, history_member
 from decisioning.log.feedback_service import SKEW_MS
+from decisioning.model.decision import Contact
 from profiles.events.event import Event
 from profiles.events.event_type import EventContact, EventType, PropertyCheck, known_properties
 from profiles.events.fold import increments_of

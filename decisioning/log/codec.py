@@ -32,9 +32,8 @@ import numpy as np
 from pydantic_core import from_json, to_json
 
 from bandits.policy import NO_FACTS, Facts
-from decisioning.contact.history import Contact
 from decisioning.errors import LogCodecError
-from decisioning.model.decision import Decision, LoggedDecision, LoggedSignal, OfferContact
+from decisioning.model.decision import Contact, Decision, LoggedDecision, LoggedSignal, OfferContact
 from decisioning.model.logged_event import LoggedEvent, event_of_fields
 from decisioning.model.outcome import Outcome, parse_earned
 from decisioning.model.position import StreamPosition
@@ -411,10 +410,10 @@ def parse_history(reply: Sequence[bytes], but_of: tuple[str, int] | None = None)
     found = []
     for name, score in zip(reply[::2], reply[1::2], strict=True):
         # At most five splits: ids of decisions, which come last, may hold colons themselves.
-        number, *parts = name.decode().split(":", 5)
-        if len(parts) == 5:
-            group, goal, kind, channel, decision_id = parts
-            if but_of is not None and decision_id == but_of[0] and int(float(score)) >= but_of[1]:
-                continue
-            found.append(Contact(int(number), int(float(score)), group, goal, kind, channel))
+        parts = name.decode().split(":", 5)
+        if len(parts) == 6:
+            number, group, goal, kind, channel, decision_id = parts
+            at_ms = int(float(score))
+            if but_of is None or decision_id != but_of[0] or at_ms < but_of[1]:
+                found.append(Contact(int(number), at_ms, group, goal, kind, channel))
     return found

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, TypeVar
 
-from decisioning.contact.history import Contact, outcome_contact, suppressing
+from decisioning.contact.history import outcome_contact, suppressing
 from decisioning.errors import REFUSALS, Conflict, Invalid, NotFound, Refusal
 from decisioning.log.codec import history_member, outcome_fields
 from decisioning.log.ports import NO_CONTACTS, Archive, Contacts, DecisionLog, TellOutcome
-from decisioning.model.decision import LoggedDecision
+from decisioning.model.decision import Contact, LoggedDecision
 from decisioning.model.entities import FOREVER_MS
 from decisioning.model.outcome import BUILT_IN, NO_RULES, Consequences, Outcome, OutcomeRules
 from decisioning.model.position import StreamPosition

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
-from decisioning.model.decision import Decision, LoggedDecision
+from decisioning.model.decision import Contact, Decision, LoggedDecision
 from decisioning.model.outcome import NOTHING_FOLLOWS, Consequences, Outcome
 from decisioning.model.selection import Selection
 from profiles.customer import Customer

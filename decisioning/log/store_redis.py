@@ -11,7 +11,6 @@ from typing import Any
 
 from bandits.policy import NO_FACTS
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.log.codec import (
     base_propensity_text,
     candidate_bytes,
@@ -34,7 +33,7 @@ from decisioning.log.ports import (
     TellOutcome,
 )
 from decisioning.log.store_feedback import OutcomeWriter
-from decisioning.model.decision import Decision, OfferContact
+from decisioning.model.decision import Contact, Decision, OfferContact
 from decisioning.model.selection import Selection
 from profiles.customer import Customer
 from profiles.limits import VISITOR_PREFIX

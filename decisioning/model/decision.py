@@ -119,8 +119,8 @@ class DecisionContacts(msgspec.Struct, frozen=True, gc=False):
     offers: tuple[OfferContact, ...]
 
 
-class SnapshotContact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An earlier contact that the decision looked at; see ``contact.history.Contact``."""
+class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One earlier contact: the offer's number, group and goal then, the time (Unix ms), the letter of its kind."""
 
     offer: int
     at_ms: int
@@ -178,14 +178,14 @@ class CustomerSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     interests: dict[str, float] | None = None
     holdings: tuple[str, ...] | None = None
     consents: dict[str, tuple[str, ...]] = {}
-    history: tuple[SnapshotContact, ...] | None = ()
+    history: tuple[Contact, ...] | None = ()
     suppressions: tuple[SnapshotSuppression, ...] | None = ()
     exhausted: tuple[int, ...] = ()
     unlikely: tuple[tuple[int, float], ...] = ()
     withheld: tuple[SnapshotWithheld, ...] = ()
     events: dict[str, str | float | int | bool] = {}
     interests_told: dict[str, float] = {}
-    household: tuple[SnapshotContact, ...] | None = ()
+    household: tuple[Contact, ...] | None = ()
 
 
 class Overrun(msgspec.Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from decisioning.contact.history import Contact
+from decisioning.model.decision import Contact
 from tests.support import contact_world as world
 from tests.support.waiting import MAX_WAIT_S
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.contact.history import KIND_LETTERS, Contact
+from decisioning.contact.history import KIND_LETTERS
 from decisioning.contact.limits import blocked_until
 from decisioning.contact.placement_limits import PlacementLimits
 from decisioning.log.codec import history_member
 from decisioning.log.store_redis import RedisLog
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactKind, ContactPolicy, QuietHours
 from profiles.customer import Suppression
 from storage.functions import OURS

@@ -6,10 +6,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.contact.history import Contact, outcome_contact
+from decisioning.contact.history import outcome_contact
 from decisioning.contact.own_history import OwnHistory
-from decisioning.decide.answer import customer_snapshot, history_of
+from decisioning.decide.answer import customer_snapshot
 from decisioning.decide.eligibility import allowed
+from decisioning.model.decision import Contact
 from decisioning.model.entities import Rule
 from decisioning.model.outcome import DeclaredOutcome
 from rules.history import MAX_WITHIN_S, VERBS, HistoryCall, parse_call
@@ -153,6 +154,6 @@ def test_a_rule_decides_by_the_history_and_again_by_the_record_of_the_decision(
     catalogue = catalogue_with(offers, outcomes={name: DeclaredOutcome(name) for name in DECLARED})
     first = inputs_of(catalogue, history=contacts_of(events))
     assert allowed(first).tolist()[:2] == [True, False]
-    again = inputs_of(catalogue, history=history_of(customer_snapshot(first).history))
+    again = inputs_of(catalogue, history=customer_snapshot(first).history)
     assert again.evaluation.values == first.evaluation.values
     assert allowed(again).tolist() == allowed(first).tolist()

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import Contact
 from decisioning.log.feedback_service import SKEW_MS
 from decisioning.log.households import store_contacts
 from decisioning.log.households.store_reservations import Reservations
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import LogReader
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactPolicy
 from profiles.customer import Customer
 from storage.redis import make_redis

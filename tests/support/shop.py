@@ -7,10 +7,10 @@ import numpy as np
 
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.placement_view import PlacementView
-from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs, allowed
 from decisioning.decide.facts import facts_of, history_facts
 from decisioning.decide.ranking import SelectionContext, weigh
+from decisioning.model.decision import Contact
 from decisioning.model.deployment import Deployment
 from decisioning.model.entities import Group, Offer, Placement, Treatment
 from profiles.customer import Customer, Profile

@@ -9,8 +9,8 @@ that were decided are in the household's history, and those that were not leave 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from decisioning.contact.history import Contact
 from decisioning.log.codec import parse_history
+from decisioning.model.decision import Contact
 from storage.errors import RedisUnavailable
 from storage.keys import Keys, bucket_of_generated
 from storage.redis_pipe import Pipe, RedisReplyError

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import Contact
 from decisioning.contact.limits import LimitCheck, policy_check, preference_checks
 from decisioning.evaluation.simulation import CheckTime, Subject
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactPolicy
 
 ValueOf = Callable[[Contact], str | None]

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from decisioning.contact.history import Contact
 from decisioning.log.codec import parse_history
 from decisioning.log.feedback_service import Feedback, FeedbackService
-from decisioning.model.decision import LoggedDecision
+from decisioning.model.decision import Contact, LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from storage.clock import DAY_MS

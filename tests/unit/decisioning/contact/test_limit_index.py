@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decisioning.contact.history import Contact
 from decisioning.contact.limits import LimitIndex
+from decisioning.model.decision import Contact
 from decisioning.model.entities import AfterRejection, ContactPolicy, NotAfter, Offer, Scope
 from tests.support import contact_world as world
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisioning.contact.history import Contact
 from decisioning.contact.limits import (
     blocked_until,
     limit_checks,
@@ -18,6 +17,7 @@ from decisioning.contact.limits import (
     preference_checks,
     rejection_check,
 )
+from decisioning.model.decision import Contact
 from decisioning.model.entities import AfterRejection, ContactLimit, ContactPolicy, NotAfter, Offer, Scope
 from storage.clock import DAY_MS
 from tests.support import contact_world as world

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from decisioning.catalog.catalogue import Catalogue
-from decisioning.contact.history import Contact
 from decisioning.contact.own_history import (
     OwnHistory,
     feature_warnings,
     unknown_subject,
 )
-from decisioning.decide.answer import customer_snapshot, history_of
+from decisioning.decide.answer import customer_snapshot
 from decisioning.decide.eligibility import allowed, stops_of
 from decisioning.errors import InvalidRule
+from decisioning.model.decision import Contact
 from decisioning.model.entities import Placement, Rule
 from decisioning.model.outcome import DeclaredOutcome
 from rules.history import parse_call
@@ -122,13 +122,9 @@ def test_a_record_holds_what_the_answers_came_from_and_nothing_else() -> None:
     catalogue = ruled("history.shown('o2', '5d')")
     history = [at(9, "d", 2), at(4, "d", 2), at(3, "c", 2), at(2, "d", 1)]
     inputs = inputs_of(catalogue, history=history)
-    assert history_of(customer_snapshot(inputs).history) == [history[1]]
-    assert (
-        history_of(
-            customer_snapshot(inputs_of(catalogue_with([offer(1), offer(2)]), history=history)).history
-        )
-        == []
-    )
+    assert customer_snapshot(inputs).history == (history[1],)
+    without_rules = inputs_of(catalogue_with([offer(1), offer(2)]), history=history)
+    assert customer_snapshot(without_rules).history == ()
 
 
 def test_the_longest_window_of_a_rule_is_how_long_contacts_are_kept() -> None:
@@ -191,8 +187,8 @@ def test_a_rule_about_a_declared_outcome_is_answered_explained_and_recorded_with
     assert allowed(inputs).tolist() == [False, True]
     (stop,) = stops_of(inputs, 0)
     assert stop.observed == {"history.had('quoted', 'o1', '7d')": True}
-    again = history_of(customer_snapshot(inputs).history)
-    assert again == history[1:]
+    again = customer_snapshot(inputs).history
+    assert again == tuple(history[1:])
     assert allowed(inputs_of(catalogue, history=again)).tolist() == [False, True]
 
 

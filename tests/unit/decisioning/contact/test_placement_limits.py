@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from decisioning.contact.history import Contact
 from decisioning.contact.placement_limits import PlacementLimits
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactPolicy, Offer
 from profiles.customer import Scalar, Suppression
 from storage.clock import DAY_MS

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from app.catalog_check import check_entry
 from decisioning.catalog.catalogue import Catalogue, build_catalogue
 from decisioning.catalog.yaml_document import from_yaml
-from decisioning.contact.history import Contact, contacts_of_decision, signal_contact
+from decisioning.contact.history import contacts_of_decision, signal_contact
 from decisioning.contact.signals import Signal, lasting_signals, logged_signals
 from decisioning.decide.eligibility import allowed, eligible_defaults, held_signals, stops_of
 from decisioning.errors import Invalid
 from decisioning.log.codec import decode_decision, encode_decision, history_member, parse_history
+from decisioning.model.decision import Contact
 from decisioning.model.entities import Group, Placement, Treatment
 from decisioning.model.outcome import Reason
 from profiles.customer import OfferScope, Profile, Suppression

@@ -6,9 +6,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import STAGES, allowed, eligible_defaults, stops_of
 from decisioning.holdouts.holdout import Holdout
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactLimit, GoalDemands, Group, Rule
 from decisioning.model.stop import StageName
 from profiles.customer import Suppression

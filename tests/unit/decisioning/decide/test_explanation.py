@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from bandits.registry import BUILT_IN, build_policy
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kinds import ContextWeight, Override, Segment
-from decisioning.contact.history import Contact
 from decisioning.decide.eligibility import EligibilityInputs, allowed, stops_of
 from decisioning.decide.explanation import Situation, explain
 from decisioning.decide.facts import facts_of
 from decisioning.decide.ranking import SelectionContext, select, weigh
+from decisioning.model.decision import Contact
 from decisioning.model.entities import (
     AfterRejection,
     ContactLimit,

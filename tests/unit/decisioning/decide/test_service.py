@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from decisioning.capacity.lease import NO_RESERVATION, Reservation
-from decisioning.contact.history import Contact
 from decisioning.decide.policy_runner import assign_holdouts
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.errors import Conflict, Invalid, NotFound
@@ -16,7 +15,7 @@ from decisioning.holdouts.holdout import Holdout
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.owners import owner_note
 from decisioning.log.ports import DecideReply, ReadReply
-from decisioning.model.decision import Decision
+from decisioning.model.decision import Contact, Decision
 from decisioning.model.deployment import Deployment
 from decisioning.model.entities import ContactLimit
 from decisioning.model.selection import Choice

@@ -9,11 +9,11 @@ import pytest
 from decisioning.catalog.catalogue import Catalogue
 from decisioning.catalog.kind import Entry
 from decisioning.catalog.store import CatalogueStore
-from decisioning.contact.history import Contact
 from decisioning.errors import Invalid, InvalidRule
 from decisioning.evaluation.simulation_service import HISTORY_BATCH_SIZE, SimulationService
 from decisioning.learning.replica import ArmReplica
 from decisioning.log.ports import DecisionLog, ReadReply
+from decisioning.model.decision import Contact
 from decisioning.model.entities import ContactLimit
 from decisioning.policies.roster import Roster
 from profiles.customer import Customer, Profile

@@ -26,6 +26,7 @@ from decisioning.log.codec import (
 from decisioning.log.store_sql import decision_row
 from decisioning.model.decision import (
     CapacityUnit,
+    Contact,
     CustomerSnapshot,
     DecidedOffer,
     Decision,
@@ -40,7 +41,6 @@ from decisioning.model.decision import (
     RenderedScript,
     RenderedStep,
     RenderedTreatment,
-    SnapshotContact,
     SnapshotSuppression,
     SnapshotWithheld,
 )
@@ -103,7 +103,7 @@ SNAPSHOTS = st.builds(
     interests=st.none() | st.dictionaries(NAMES, FLOATS, max_size=3),
     holdings=st.none() | several(NAMES),
     consents=st.dictionaries(NAMES, several(NAMES), max_size=2),
-    history=st.none() | several(st.builds(SnapshotContact, NUMBERS, TIMES, NAMES, NAMES, NAMES, NAMES)),
+    history=st.none() | several(st.builds(Contact, NUMBERS, TIMES, NAMES, NAMES, NAMES, NAMES)),
     suppressions=st.none() | several(st.builds(SnapshotSuppression, NAMES, TEXTS, st.none() | TIMES, TIMES)),
     exhausted=several(NUMBERS),
     unlikely=several(st.tuples(NUMBERS, FLOATS)),

@@ -14,7 +14,7 @@ from decisioning.log.owners import GRACE_MS
 from decisioning.log.store_archive import Archiver, ArchiveReader
 from decisioning.log.store_redis import RedisLog
 from decisioning.log.store_stream import Batch, LogReader
-from decisioning.model.decision import LoggedDecision, OfferContact, SnapshotContact
+from decisioning.model.decision import Contact, LoggedDecision, OfferContact
 from decisioning.model.outcome import Outcome
 from decisioning.model.position import StreamPosition
 from decisioning.recovery.store_restore import DecisionRestorer
@@ -181,9 +181,7 @@ def test_entries_of_streams_are_read() -> None:
         OfferContact("service", "serve", False),
     )
     assert decision.customer_snapshot is not None
-    assert decision.customer_snapshot.history == (
-        SnapshotContact(1, NOW_MS - 5000, "cards", "grow", "d", "web"),
-    )
+    assert decision.customer_snapshot.history == (Contact(1, NOW_MS - 5000, "cards", "grow", "d", "web"),)
     assert encode_decision(decision) == earlier.HEADER  # nothing is lost, in the same order
     assert [(o.offer_id, o.reward, o.estimate, o.facts) for o in parsed(earlier.EXPIRED)] == [
         ("gold", None, 0.5, {"customer.age": 40}),

@@ -4,6 +4,7 @@ from typing import Any
 
 from decisioning.log.codec import decode_decision, encode_decision
 from decisioning.model.decision import (
+    Contact,
     CustomerSnapshot,
     DecidedOffer,
     Decision,
@@ -13,7 +14,6 @@ from decisioning.model.decision import (
     RenderedScript,
     RenderedStep,
     RenderedTreatment,
-    SnapshotContact,
     SnapshotSuppression,
 )
 from decisioning.privacy.pseudonym import pseudonymise, pseudonymise_unreadable
@@ -23,7 +23,7 @@ SCRIPT = RenderedScript((RenderedStep("why", SECRET),), (RenderedObjection(SECRE
 TREATMENT = RenderedTreatment(
     "banner", "web", "en", SECRET, SECRET, SECRET, SCRIPT, SECRET, SECRET, SECRET, {"a": SECRET}
 )
-CONTACT = SnapshotContact(3, 7, "cards", "grow", "d", "web")
+CONTACT = Contact(3, 7, "cards", "grow", "d", "web")
 
 
 def decision(**fields: Any) -> Decision:
