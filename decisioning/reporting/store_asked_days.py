@@ -110,7 +110,8 @@ class AskedDays:
     async def roll_up(self, now: datetime) -> int:
         """Roll up all days before today (UTC) whose reward windows are closed; return how many were."""
         today = now.astimezone(UTC).date()
-        return await roll_up_each(self._engine, ROLL_UP_LOCK, _DUE, today, self._roll_up_day, "from the log")
+        if_not = "is not rolled up, and reports read it from the log"
+        return await roll_up_each(self._engine, ROLL_UP_LOCK, _DUE, today, self._roll_up_day, if_not)
 
     async def _roll_up_day(self, day: date) -> bool:
         values = {"day": day, "start": start_of(day), "stop": start_of(day + DAY)}

@@ -213,9 +213,14 @@ def _statement(names: Sequence[Dimension], scope: ReportScope, days: ReportDays 
         counts = [f"cast(r.{_ROLLED_UP[name]} AS float)" for name in _SUMMED]
         # Days are summed before hours come to them: through the union every row would be copied, in all its columns.
         sums = [f"sum({count})" for count in counts]
+        rolled_up = (
+            ("acceptance_spans", _IN_SPANS, days.spans),
+            ("acceptance_days", IN_DAYS, days.days),
+        )
         rows = "".join(
             f"{rows_of(source, DAY_IN_ZONE, sums)} WHERE {within}{filters} GROUP BY {ordinals} UNION ALL "
-            for source, within in (("acceptance_spans", _IN_SPANS), ("acceptance_days", IN_DAYS))
+            for source, within, some in rolled_up
+            if some
         )
         rows += f"{rows_of('acceptance', f'hour {IN_ZONE}', counts)} WHERE {days.left_over('hour')}{filters}"
     columns = ", ".join(f'r."{name}"' for name in names)

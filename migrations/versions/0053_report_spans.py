@@ -7,8 +7,9 @@ down_revision = "0052"
 
 
 def upgrade() -> None:
-    # ``day``: the first that a span may have. ``days``: those that are in it.
-    op.execute("CREATE TABLE IF NOT EXISTS report_spans (day date PRIMARY KEY, days date[] NOT NULL)")
+    # ``span``: the 1st, 9th, 17th or 25th of a month, from which on days may be in it. ``days``: those that are.
+    op.execute("CREATE TABLE IF NOT EXISTS report_spans (span date PRIMARY KEY, days date[] NOT NULL)")
+    # ``day``: the first of those.
     op.execute("CREATE TABLE IF NOT EXISTS acceptance_spans (LIKE acceptance_days INCLUDING ALL)")
     # Whoever takes the mark of a day away takes that of its span away.
     op.execute(

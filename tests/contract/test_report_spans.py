@@ -13,6 +13,7 @@ from sqlalchemy import text
 from decisioning.reporting.days import store_roll_up
 from decisioning.reporting.days.store_roll_up import REBUILD_REPORT_DAYS, DaysOfReports
 from storage import clock
+from storage.errors import PostgresUnavailable
 from storage.locks import ARCHIVER_LOCK
 from storage.postgres import transaction
 from tests.support.api import Nextbest
@@ -56,7 +57,7 @@ async def change(nextbest: Nextbest, *statements: str) -> None:
 async def spans(nextbest: Nextbest) -> dict[str, int]:
     async with nextbest.api.state.engine.connect() as connection:
         found = await connection.execute(
-            text("SELECT day::text, cardinality(days) AS held FROM report_spans")
+            text("SELECT days[1]::text AS day, cardinality(days) AS held FROM report_spans")
         )
         return {row.day: row.held for row in found}
 
@@ -148,14 +149,14 @@ async def test_a_span_grows_as_its_days_are_rolled_up(filled: Nextbest, rolled_u
 
 
 MADE_SLOWLY = """
-INSERT INTO report_spans SELECT cast(:day AS date), cast(:days AS date[]) FROM (SELECT pg_sleep(0.5)) AS s
+INSERT INTO report_spans SELECT cast(:first AS date), cast(:days AS date[]) FROM (SELECT pg_sleep(0.5)) AS s
 """
 
 
 async def test_whoever_takes_a_mark_away_waits_until_its_span_is_made(
     filled: Nextbest, rolled_up: DaysOfReports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await change(filled, "DELETE FROM report_spans WHERE day = '2019-02-09'")
+    await change(filled, "DELETE FROM report_spans WHERE span = '2019-02-09'")
     monkeypatch.setattr(store_roll_up, "_MARK_SPAN", text(MADE_SLOWLY))
     making = asyncio.create_task(rolled_up.roll_up(now()))
     await asyncio.sleep(0.2)
@@ -176,6 +177,26 @@ async def test_a_day_that_changes_just_now_is_left_out_and_not_waited_for(
             await rolled_up.roll_up(now())
         assert await spans(filled) == {day: n for day, n in SPANS.items() if n > 3} | {"2019-02-09": 7}
         await check(filled, "week,offer")
+    await rolled_up.roll_up(now())
+    assert await spans(filled) == SPANS
+
+
+async def test_of_two_workers_that_make_a_span_at_once_one_does(
+    filled: Nextbest, rolled_up: DaysOfReports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await change(filled, "DELETE FROM report_spans WHERE span = '2019-02-09'", "DELETE FROM acceptance_spans")
+    monkeypatch.setattr(store_roll_up, "_MARK_SPAN", text(MADE_SLOWLY))
+    async with filled.api.state.engine.connect() as archiver:  # rolled back at its end
+        await archiver.execute(text("DELETE FROM report_days WHERE day = '2019-02-09'"))
+        first = asyncio.create_task(rolled_up._roll_up_span(date(2019, 2, 9)))
+        await asyncio.sleep(0.2)
+    second = asyncio.create_task(rolled_up._roll_up_span(date(2019, 2, 9)))
+    with pytest.raises(PostgresUnavailable, match="UniqueViolation"):
+        await asyncio.gather(first, second)
+    await asyncio.wait([first, second])
+    monkeypatch.undo()
+    await change(filled, "DELETE FROM report_spans WHERE span <> '2019-02-09'")
+    await check(filled, "offer")
     await rolled_up.roll_up(now())
     assert await spans(filled) == SPANS
 
@@ -228,8 +249,8 @@ async def test_spans_are_those_of_their_days_whoever_changes_days_beside(
 async def check_spans(nextbest: Nextbest) -> None:
     """Each span that has a mark has the sums of the hours of its days."""
     wrong = """
-    SELECT s.day FROM report_spans AS s WHERE
-        (SELECT sum(clicked_closed) FROM acceptance_spans AS a WHERE a.day = s.day)
+    SELECT s.span FROM report_spans AS s WHERE
+        (SELECT sum(clicked_closed) FROM acceptance_spans AS a WHERE a.day = s.days[1])
         IS DISTINCT FROM
         (SELECT sum(clicked_closed) FROM acceptance AS a WHERE cast(a.hour AT TIME ZONE 'UTC' AS date) = ANY(s.days))
     """
@@ -240,6 +261,8 @@ async def check_spans(nextbest: Nextbest) -> None:
 async def test_a_rebuild_makes_spans_anew(filled: Nextbest, rolled_up: DaysOfReports) -> None:
     await change(filled, "UPDATE acceptance_spans SET ignored = ignored + 1", *REBUILD_REPORT_DAYS)
     assert await spans(filled) == {}
+    async with filled.api.state.engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM acceptance_spans")) == 0
     await check(filled, "month,offer")
     await rolled_up.roll_up(now())
     assert await spans(filled) == SPANS

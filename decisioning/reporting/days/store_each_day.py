@@ -26,12 +26,12 @@ async def roll_up_each(
     due: TextClause,
     today: date,
     roll_up_day: Callable[[date], Awaitable[bool]],
-    otherwise: str,
+    if_not: str,
 ) -> int:
     """Roll up the days that are ``due``, unless another worker is at it; return how many were.
 
-    ``due``: a query of days before ``:today``, the time at which that begins. ``lock``: held meanwhile. ``otherwise``:
-    where reports read a day that could not be rolled up, which keeps no other from it. Raises ``PostgresUnavailable``.
+    ``due``: a query of days before ``:today``, the time at which that begins. ``lock``: held meanwhile. ``if_not``:
+    what is said of a day that could not be rolled up, which keeps no other from it. Raises ``PostgresUnavailable``.
     """
     async with transaction(engine) as connection:
         if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}):
@@ -43,5 +43,5 @@ async def roll_up_each(
             except PostgresUnavailable as error:
                 # It raises if Postgres is away, or the lock is lost. Otherwise it is the day, and others are not.
                 await connection.execute(text("SELECT 1"))
-                log.warning("the day %s is not rolled up, and reports read it %s: %s", day, otherwise, error)
+                log.warning("the day %s %s: %s", day, if_not, error)
         return done

@@ -1,6 +1,6 @@
 """Which days of a report are rolled up, which are added up once more, and which times are left to be read otherwise."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from decisioning.reporting.store_asked_days import between_days
 
 _EARLIEST, _LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _DONE = text("SELECT day FROM report_days WHERE done AND day >= :first AND day <= :last ORDER BY day")
-_SPANS = text("SELECT day, days FROM report_spans WHERE day >= :first AND day <= :last ORDER BY day")
+_SPANS = text("SELECT days FROM report_spans WHERE days[1] >= :first AND days[1] <= :last ORDER BY span")
 _LAST_MOMENT = DAY - timedelta(microseconds=1)
 
 
@@ -60,23 +60,22 @@ async def find_report_days(connection: AsyncConnection, scope: ReportScope, by: 
 
 
 async def find_report_spans(
-    connection: AsyncConnection, days: ReportDays, zone: str, by: Iterable[str]
+    connection: AsyncConnection, days: ReportDays, zone: str, by: Collection[str]
 ) -> ReportDays:
     """Find those of the ``days`` that are added up once more, in spans that lie in one period each.
 
     In the transaction in which they were found. Raises ``PostgresUnavailable``.
     """
-    if not days.days:
+    if not days.days or "day" in by:
         return days
     whole, periods, info = {*days.days}, _periods(by), ZoneInfo(zone)
+    found = await connection.scalars(_SPANS, {"first": days.days[0], "last": days.days[-1]})
     spans = [
         span
-        for span in await connection.execute(_SPANS, {"first": days.days[0], "last": days.days[-1]})
-        if whole.issuperset(span.days)
-        and all(_lie_in_one(name, span.days[0], span.days[-1], info) for name in periods)
+        for span in found
+        if whole.issuperset(span) and all(_lie_in_one(name, span[0], span[-1], info) for name in periods)
     ]
-    left = whole.difference(*(span.days for span in spans))
-    return ReportDays(sorted(left), days.ranges, [span.day for span in spans])
+    return ReportDays(sorted(whole.difference(*spans)), days.ranges, [span[0] for span in spans])
 
 
 def whole_days(days: Sequence[date], zone: str, by: Iterable[str]) -> list[date]:

@@ -85,6 +85,8 @@ SELECT cast(:day AS date), placement, policy, offer_id, count(*), sum(accepted),
 FROM ({predictions(_IN_DAY.format("x.decided_at"))}) AS p GROUP BY placement, policy, offer_id
 """),
 )
+_READ_BY_HOUR = "is not rolled up, and reports read it by hour"
+_READ_BY_DAY = "and those after it are not added up once more, and reports read them by day"
 _END = text("UPDATE report_days SET done = true WHERE day = :day AND NOT done")
 
 _SPAN = (
@@ -93,19 +95,19 @@ _SPAN = (
 _SPANS_DUE = text(f"""
 SELECT d.span FROM (
     SELECT {_SPAN} AS span, array_agg(day ORDER BY day) AS days FROM report_days WHERE done GROUP BY 1
-) AS d LEFT JOIN report_spans AS r ON r.day = d.days[1]
+) AS d LEFT JOIN report_spans AS r USING (span)
 WHERE cardinality(d.days) > 1 AND r.days IS DISTINCT FROM d.days ORDER BY 1 DESC
 """)
 _IN_SPAN = "day >= :first AND day <= :last"
 _CLEAR_SPAN = (
-    text(f"DELETE FROM report_spans WHERE {_IN_SPAN}"),
+    text("DELETE FROM report_spans WHERE span = :first"),
     text(f"DELETE FROM acceptance_spans WHERE {_IN_SPAN}"),
 )
 # Whoever takes the mark of one of them away waits until that of the span can be seen. None is waited for here: they
 # may take those of several days away, in any order.
 _HOLD_DAYS = text(f"SELECT day FROM report_days WHERE done AND {_IN_SPAN} ORDER BY day FOR SHARE SKIP LOCKED")
 _FILL_SPAN = text(_add_up("acceptance_spans", "acceptance_days", "day = ANY(cast(:days AS date[]))"))
-_MARK_SPAN = text("INSERT INTO report_spans VALUES (:day, cast(:days AS date[]))")
+_MARK_SPAN = text("INSERT INTO report_spans VALUES (:first, cast(:days AS date[]))")
 
 # Rows are deleted, not truncated: a report that has read the marks before goes on to see what they are of.
 REBUILD_REPORT_DAYS = tuple(
@@ -128,9 +130,11 @@ class DaysOfReports:
         async def roll_up_day(day: date) -> bool:
             return await self._roll_up_day(day, today)
 
-        days = await roll_up_each(self._engine, REPORT_DAYS_LOCK, _DUE, today, roll_up_day, "by hour")
-        await roll_up_each(self._engine, REPORT_DAYS_LOCK, _SPANS_DUE, today, self._roll_up_span, "by day")
-        return days
+        done = await roll_up_each(self._engine, REPORT_DAYS_LOCK, _DUE, today, roll_up_day, _READ_BY_HOUR)
+        await roll_up_each(
+            self._engine, REPORT_DAYS_LOCK, _SPANS_DUE, today, self._roll_up_span, _READ_BY_DAY
+        )
+        return done
 
     async def _roll_up_day(self, day: date, today: date) -> bool:
         values = {"day": day}
@@ -163,8 +167,8 @@ class DaysOfReports:
             days = (await connection.scalars(_HOLD_DAYS, span)).all()
             if len(days) < 2:  # others of them change just now
                 return False
-            for statement in (_FILL_SPAN, _MARK_SPAN):
-                await connection.execute(statement, {"day": days[0], "days": days})
+            await connection.execute(_FILL_SPAN, {"day": days[0], "days": days})
+            await connection.execute(_MARK_SPAN, {"first": first, "days": days})
         return True
 
 
