@@ -18,7 +18,7 @@ from decisioning.exporting.decision_rows import fact_rows, offer_rows, outcome_r
 from decisioning.exporting.export_service import Batch, Day, Row, Source, start_of
 from decisioning.exporting.schema import ExportKind
 from decisioning.learning.store_arms import ArmStore
-from decisioning.log.store_sql import IS_CLOSED, decision_of_row, outcome_of_row
+from decisioning.log.store_sql import IN_LOG_ORDER, IS_CLOSED, decision_of_row, outcome_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Outcome
 from decisioning.policies.roster import Roster
@@ -48,9 +48,9 @@ FROM decisions AS d
 WHERE d.decided_at >= :start AND d.decided_at < :end AND (d.decided_at, d.decision_id) > (:at, :id)
 ORDER BY d.decided_at, d.decision_id
 """
-_OUTCOMES_OF = """
+_OUTCOMES_OF = f"""
 SELECT * FROM outcomes
-WHERE decision_id = ANY(:ids) AND decided_at >= :start AND decided_at < :end ORDER BY recorded_ms
+WHERE decision_id = ANY(:ids) AND decided_at >= :start AND decided_at < :end ORDER BY {IN_LOG_ORDER}
 """
 _OUTCOMES = """
 SELECT * FROM outcomes

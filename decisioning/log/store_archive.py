@@ -13,7 +13,7 @@ from decisioning.errors import LogCodecError
 from decisioning.log.checkpoints import FIND_BASE, FIND_PACKED_MOVES, Checkpoint, unpack_moves
 from decisioning.log.store_archiver import Archiver
 from decisioning.log.store_partitions import in_months
-from decisioning.log.store_sql import decision_of_row, outcome_of_row
+from decisioning.log.store_sql import IN_LOG_ORDER, decision_of_row, outcome_of_row
 from decisioning.model.decision import LoggedDecision
 from decisioning.model.outcome import Identity, Outcome
 from decisioning.model.position import StreamPosition
@@ -129,7 +129,7 @@ class ArchiveReader:
 
     async def _find_outcomes(self, decision_id: str, decided_at_ms: int | None) -> list[Outcome]:
         condition = "" if decided_at_ms is None else in_months(decided_at_ms, decided_at_ms)
-        query = f"SELECT * FROM outcomes WHERE decision_id = :id{condition} ORDER BY recorded_ms, outcome"
+        query = f"SELECT * FROM outcomes WHERE decision_id = :id{condition} ORDER BY {IN_LOG_ORDER}"
         return [outcome_of_row(row) for row in await self._rows(query, id=decision_id)]
 
     async def observations(

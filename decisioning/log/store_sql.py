@@ -83,6 +83,10 @@ DECIDER_OF = (
     " ELSE coalesce(d.header -> 'failed' ->> 'policy', d.policy) END"
 )
 """The policy that was to make a decision ``d``, also if it failed; where the caller chose, a policy only scored."""
+IN_LOG_ORDER = (
+    "recorded_ms, split_part(position, '-', 1)::bigint, split_part(position, '-', 2)::bigint, outcome"
+)
+"""The order of a decision's outcomes: as they were recorded, several of one millisecond as the log has them."""
 IS_CLOSED = (
     f"(d.policy = '{HISTORY}' OR EXISTS (SELECT FROM outcomes AS x WHERE x.decision_id = d.decision_id"
     " AND x.decided_at = d.decided_at AND x.outcome IN ('expired', 'closed', 'withdrawn'))"

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from decisioning.log.store_partitions import in_months
+from decisioning.log.store_sql import IN_LOG_ORDER
 from decisioning.model.position import StreamPosition
 from decisioning.privacy.entries import StreamEntry, pick_entries, plain_numbers, show_entry
 from decisioning.privacy.store_set_aside import SetAside
@@ -28,10 +29,10 @@ SELECT decision_id, decided_at, header::text AS header, candidates, priors, fact
 WHERE customer_id = ANY(:names) {before} ORDER BY decided_at DESC, decision_id DESC LIMIT :most
 """
 _BEFORE = "AND (decided_at, decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
-_OUTCOMES = """
+_OUTCOMES = f"""
 SELECT decision_id, decided_at, offer_id, outcome, value, at_ms, recorded_ms, late, reward, prior, estimate, worth,
     earned, facts, policy, placement
-FROM outcomes WHERE decision_id = ANY(:ids) {months} ORDER BY recorded_ms, outcome
+FROM outcomes WHERE decision_id = ANY(:ids) {{months}} ORDER BY {IN_LOG_ORDER}
 """
 _TESTS = """
 SELECT t.test_id, t.placement, t.policy, t.started_at FROM canary_tests AS t JOIN canary_customers USING (test_id)

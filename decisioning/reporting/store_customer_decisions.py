@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from decisioning.log.store_sql import GROUP_OF
+from decisioning.log.store_sql import GROUP_OF, IN_LOG_ORDER
 from storage.clock import to_datetime, to_ms
 from storage.postgres import transaction
 
@@ -22,10 +22,10 @@ WHERE d.customer_id = :customer_id {{before}}
 ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT :most
 """
 _BEFORE = "AND (d.decided_at, d.decision_id) < (cast(:at AS timestamptz), cast(:id AS text))"
-_OUTCOMES = text("""
+_OUTCOMES = text(f"""
 SELECT decision_id, decided_at, offer_id, outcome, value, reason, at_ms, recorded_ms, late FROM outcomes
 WHERE decision_id = ANY(:ids) AND decided_at = ANY(cast(:times AS timestamptz[])) AND outcome <> ALL(:not_told)
-ORDER BY recorded_ms, outcome
+ORDER BY {IN_LOG_ORDER}
 """)
 
 

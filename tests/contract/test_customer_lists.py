@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.api import CSV, Instance, Nextbest, decide, problem_of, tell
 
@@ -56,6 +57,21 @@ async def test_a_customer_s_decisions_are_listed_the_newest_first(shop: Nextbest
         ("presented", None, False),
         ("accepted", 2.5, False),
     ]
+
+
+async def test_outcomes_of_one_millisecond_are_listed_as_they_were_told(shop: Nextbest) -> None:
+    decision = await decide(shop.api, "quick", "home")
+    for outcome in ("presented", "clicked", "accepted"):
+        await tell(shop.api, decision["decision_id"], decision["offers"][0]["offer_id"], outcome)
+    await shop.worker.drain()
+    async with shop.api.state.engine.begin() as connection:
+        at_once = text("UPDATE outcomes SET recorded_ms = 1767225600000 WHERE decision_id = :id")
+        assert (await connection.execute(at_once, {"id": decision["decision_id"]})).rowcount >= 3
+    listed = await shop.api.ok("GET", "/v1/customers/quick/decisions")
+    read = await shop.api.ok("GET", f"/v1/decisions/{decision['decision_id']}")
+    for outcomes in (listed["decisions"][0]["offers"][0]["outcomes"], read["outcomes"]):
+        found = [o["outcome"] for o in outcomes if o["outcome"] in ("presented", "clicked", "accepted")]
+        assert found == ["presented", "clicked", "accepted"]
 
 
 async def test_who_has_no_decisions_has_an_empty_list(shop: Nextbest) -> None:

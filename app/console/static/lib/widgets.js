@@ -161,20 +161,22 @@ export function Confirm({ title, text, withReason, reasonHint = t("reasonHint"),
 }
 
 const TOLD = "told";
-/** Tells something for a few seconds, to screen readers too. */
+let tellings = 0;
+/** Tells something for a few seconds, to screen readers too: once, and anew if it is told again. */
 export const tell = (text, kind = "good") => dispatchEvent(new CustomEvent(TOLD, { detail: { text, kind } }));
 
 export function Told() {
   const [shown, setShown] = useState([]);
   useEffect(() => {
-    const add = ({ detail }) => {
-      setShown((old) => [...old.slice(-2), detail]);
+    const add = ({ detail: told }) => {
+      const detail = { ...told, key: ++tellings };
+      setShown((old) => [...old.filter((x) => x.text !== detail.text).slice(-2), detail]);
       setTimeout(() => setShown((old) => old.filter((x) => x !== detail)), 6000);
     };
     addEventListener(TOLD, add);
     return () => removeEventListener(TOLD, add);
   }, []);
   return html`<div class="told" role="status" aria-live="polite">
-    ${shown.map((x) => html`<div class=${`note ${x.kind}`}>${x.text}</div>`)}
+    ${shown.map((x) => html`<div key=${x.key} class=${`note ${x.kind}`}>${x.text}</div>`)}
   </div>`;
 }
