@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from statistics import median
 
@@ -26,6 +26,8 @@ from storage.installation import read_installation
 from storage.keys import Keys
 from storage.postgres import make_engine
 from storage.redis import make_redis
+
+FEATURES_EVERY = "NEXTBEST_AUTO_FEATURES_INTERVAL_S"
 
 BUCKETS = 64
 
@@ -84,7 +86,8 @@ def site(plan: Plan, cores: Cores, say: Say) -> Iterator[Site]:
     with fresh_servers() as (folder, urls):
         say(f"loading {OFFERS} offers and {plan.customers:,} customers")
         key, keys = asyncio.run(make_key(urls))
-        found = Site(folder, urls, key, cores)
+        # Otherwise the default would get features of what is told while it is measured, and cost more from then on.
+        found = Site(folder, urls, key, cores, {FEATURES_EVERY: "0"})
         with worker(found), api(found) as first:
             world.publish_catalogue(first, key)
         asyncio.run(furnish(urls, keys, plan))
@@ -100,6 +103,15 @@ async def furnish(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
         await world.check_cache(urls, keys, ProfileStore(engine, client, keys.profile), plan)
     finally:
         await client.aclose()
+        await engine.dispose()
+
+
+async def refill_cache(urls: ServerUrls, plan: Plan) -> None:
+    """Write the profiles of all customers to the cache."""
+    engine = make_engine(urls.postgres_url)
+    try:
+        await world.fill_cache(urls, Keys((await read_installation(engine, BUCKETS)).buckets), plan)
+    finally:
         await engine.dispose()
 
 
@@ -140,6 +152,11 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
         with worker(found, "second worker", (found.cores.api,)) as other:
             both = bench.worker_drain(busy_worker, other)
         cold = bench.cold()
+    say("loading profiles again")
+    asyncio.run(refill_cache(found.urls, plan))
+    choosing = replace(found, settings={FEATURES_EVERY: "2"})
+    with worker(choosing), api(choosing) as first:
+        featured, featured_us = Bench(choosing, first, plan, say).featured()
     return Results(
         noop=[rows["noop", n] for n in plan.connections],
         decide=[rows["decide", n] for n in plan.connections],
@@ -163,6 +180,8 @@ def measure(found: Site, plan: Plan, say: Say) -> Results:
             report.LARGE: large.model_dump(),
             report.THREE_SLOTS: three.model_dump(),
             report.NOT_CACHED: cold.model_dump(),
+            report.FEATURED: featured.model_dump(),
+            "cpu_us_per_decision_with_features": round(featured_us, 1),
             "cpu_us_per_noop": round(median(loads["noop", plan.main_connections].cpu_us), 1),
             "freshness": asdict(fresh),
             "freshness_while_deciding": asdict(busy),

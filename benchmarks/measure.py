@@ -192,6 +192,24 @@ class Bench:
             run = self._wrk("decide", self._plan.main_connections, self._plan.seconds, ONE_SLOT)
         return wrk.row(self._plan.main_connections, [run])
 
+    def featured(self) -> tuple[Row, float]:
+        """Decide by the version of the default that has features; also the processor time of that, in microseconds.
+
+        Raises ``BenchError`` if it does not decide within ``MAX_WARM_START_S``.
+        """
+        self._say("the default chooses features")
+        path, deadline = f"/placements/{ONE_SLOT}/policies", time.monotonic() + MAX_WARM_START_S
+        with Caller(self._api, self._site.key) as client:
+            while client.send("GET", path)["champion"] == KEY:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"{KEY} decides after {MAX_WARM_START_S:.0f} s as it did before")
+                time.sleep(0.5)
+        drain(self._site)
+        self._say("decide, with features")
+        load = Load()
+        self._once(load, "decide", self._plan.main_connections, ONE_SLOT)
+        return wrk.row(self._plan.main_connections, load.runs), load.cpu_us[0]
+
     def feedback(self) -> list[float]:
         """Single feedbacks per second, each a fresh outcome of an offer that was decided just before.
 

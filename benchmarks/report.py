@@ -13,6 +13,7 @@ NOISE = 0.05
 THREE_SLOTS = "decide, 3 slots"
 LARGE = "decide, context of 16 KB"
 NOT_CACHED = "decide, profiles not cached"
+FEATURED = "decide, with features that the default chose"
 PACED = "decide, open loop at half of that rate"
 """Its connections are the most that were in use at once."""
 BATCH = "outcomes per second in feedback of 100 outcomes"
@@ -121,7 +122,7 @@ def rewrite(readme: Path, results: Results) -> bool:
 
 def _rows(results: Results) -> list[tuple[str, Row]]:
     rows = [("noop", row) for row in results.noop] + [("decide", row) for row in results.decide]
-    for name in (PACED, LARGE, THREE_SLOTS, NOT_CACHED):
+    for name in (PACED, LARGE, THREE_SLOTS, NOT_CACHED, FEATURED):
         if name in results.extra:
             rows.append((name, Row.model_validate(results.extra[name])))
     return rows

@@ -130,16 +130,25 @@ def catalogue_requests() -> Iterator[tuple[str, dict[str, Any]]]:
 async def fill_stores(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
     """Copy customers and propensities into Postgres, and write their profiles to the cache."""
     connection = await asyncpg.connect(urls.postgres_url)
-    cache = redis.Redis.from_url(urls.redis_url)
     try:
-        numbers = dict(await connection.fetch("SELECT offer_id, offer_no FROM offers"))
         for crowd in draw_crowds(plan.customers):
             await _copy(connection, crowd)
-            _warm(cache, keys, numbers, crowd)
         await connection.execute("ANALYZE customers, propensities")
     finally:
-        cache.close()
         await connection.close()
+    await fill_cache(urls, keys, plan)
+
+
+async def fill_cache(urls: ServerUrls, keys: Keys, plan: Plan) -> None:
+    """Write the profiles of all customers to the cache."""
+    connection = await asyncpg.connect(urls.postgres_url)
+    try:
+        numbers = dict(await connection.fetch("SELECT offer_id, offer_no FROM offers"))
+    finally:
+        await connection.close()
+    with redis.Redis.from_url(urls.redis_url) as cache:
+        for crowd in draw_crowds(plan.customers):
+            _warm(cache, keys, numbers, crowd)
 
 
 async def _copy(connection: asyncpg.Connection, crowd: Crowd) -> None:

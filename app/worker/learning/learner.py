@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -29,6 +30,9 @@ BLOCK_AMONG_OTHERS_MS = 250
 """The longest wait where there are other workers: one may have gone, and left its buckets to this one."""
 READ_INTERVAL_S = 0.008
 """Entries that come faster are folded together: each fold stores whole arms, and tells all API processes of them."""
+IDLE_READ_INTERVAL_S = 0.1
+IDLE_AFTER_S = 10.0
+"""A policy that decided nothing for so long, whose learner reads what others decided, rests longer."""
 MOVE_INTERVAL_S = 1.0
 """Positions move so often at most where nothing was learned: every fold is kept for replays."""
 MAX_FIELDS_PER_FOLD = 1000
@@ -67,6 +71,7 @@ class Learner:
         self._table: ArmTable | None = None
         self._read: dict[int, StreamPosition] = {}
         self._moved_s = 0.0
+        self._decided_s = -math.inf
         self._generation: int | None = None
         self._linearisation: Linearisation | None = None
 
@@ -108,7 +113,12 @@ class Learner:
         await self._shares.renew()
         if batch.is_full or not batch.last:
             return 0.0
-        return max(began_s + READ_INTERVAL_S - time.monotonic(), 0.0)
+        return max(began_s + self._interval_s(batch, began_s) - time.monotonic(), 0.0)
+
+    def _interval_s(self, batch: Batch, now_s: float) -> float:
+        if any(outcome.policy == self.key for outcome in batch.outcomes):
+            self._decided_s = now_s
+        return READ_INTERVAL_S if now_s - self._decided_s < IDLE_AFTER_S else IDLE_READ_INTERVAL_S
 
     async def leave(self) -> None:
         """Give the buckets to other workers; if Redis is away, they take them by themselves."""

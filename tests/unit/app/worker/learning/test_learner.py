@@ -110,6 +110,23 @@ async def test_what_comes_fast_is_read_together_and_a_backlog_at_once(
     assert await learner.round() == 0.0  # nothing came for as long as it waited
 
 
+async def test_a_policy_that_decides_nothing_learns_what_others_decided_with_longer_rests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "READ_INTERVAL_S", 1000.0)
+    monkeypatch.setattr(module, "IDLE_READ_INTERVAL_S", 9000.0)
+    of_others = structs.replace(TEACHES, policy="calibrated@1")
+    redis = Redis((1, [of_others]), (2, [of_others, TEACHES]), (3, [of_others]), (4, [of_others]))
+    arms = cast(Any, redis)
+    learner = Learner(KEY, Roster(), arms, arms, cast(Any, None), cast(Any, None), SHARES)
+    assert await learner.round() == pytest.approx(9000.0, abs=100.0)
+    assert await learner.round() == pytest.approx(1000.0, abs=100.0)
+    assert await learner.round() == pytest.approx(1000.0, abs=100.0)  # not long ago
+    monkeypatch.setattr(module, "IDLE_AFTER_S", 0.0)
+    assert await learner.round() == pytest.approx(9000.0, abs=100.0)
+    assert [learned for _, learned in redis.folds] == [True] * 4
+
+
 async def test_positions_move_when_nothing_more_comes_and_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
