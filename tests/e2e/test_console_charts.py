@@ -377,6 +377,7 @@ def test_an_alert_is_made_of_a_report(browser: Browser, world: World, look: tupl
         assert (item["kind"], item["id"]) == ("alert", f"{alert_id}-later")
 
         page.get_by_role("button", name=button).click()
+        expect(dialog).to_be_visible()
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
     assert world.http.get(f"/v1/alert-rules/{alert_id}").json() == made
