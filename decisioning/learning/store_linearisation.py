@@ -1,4 +1,4 @@
-"""Linearisations in Postgres: those of generations of arms, the runs that look for better ones, and their occasions."""
+"""Generations of arms in Postgres: their numbers and linearisations, the runs that look for better ones, and why."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,10 +41,24 @@ class LinearisationRun:
 
 
 class LinearisationStore:
-    """Keeps linearisations. All methods raise ``PostgresUnavailable``."""
+    """Keeps linearisations, and the numbers of generations. All methods raise ``PostgresUnavailable``."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+
+    async def claim_generation(self, key: str, behind: int) -> int:
+        """Give out the number of a new generation: higher than ``behind``, and than any that was given out before.
+
+        Before there are arms of it: Redis may lose them before their first fold is archived, and others may have
+        seen their epochs.
+        """
+        query = (
+            "INSERT INTO arm_generations AS newest (policy, generation) VALUES (:policy, :behind + 1)"
+            " ON CONFLICT (policy) DO UPDATE"
+            " SET generation = greatest(newest.generation + 1, excluded.generation) RETURNING generation"
+        )
+        async with transaction(self._engine) as connection:
+            return int(await connection.scalar(text(query), {"policy": key, "behind": behind}))
 
     async def put(self, key: str, generation: int, linearisation: Linearisation) -> None:
         """Keep the linearisation of a generation, before any arms have it."""

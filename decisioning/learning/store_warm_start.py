@@ -186,12 +186,7 @@ class WarmStarter:
         return Folded(key, fields, folded.read + read, folded.taught + taught, folded.linearisation)
 
     async def _reset(self, folded: Folded, positions: Mapping[int, StreamPosition]) -> bool:
-        if folded.linearisation is not None:
-            # Before there are arms that need it. If they never come, those of a later generation begin with it.
-            _, generation = await _next_generation(self._arms, self._archive, folded.key)
-            await self.linearisations.put(folded.key, generation, folded.linearisation)
-            return await reset_arms(self._arms, self._archive, self._keys, folded, positions, generation)
-        return await reset_arms(self._arms, self._archive, self._keys, folded, positions)
+        return await reset_arms(self._arms, self._archive, self.linearisations, self._keys, folded, positions)
 
 
 async def _nobody(read: int) -> None: ...
@@ -286,28 +281,26 @@ async def relinearise_archive(
         read_before += read
 
 
-async def _next_generation(arms: ArmStore, archive: ArchiveReader, key: str) -> tuple[int | None, int]:
-    """Return the epoch of a policy's arms, and the number of a generation that none ever had."""
-    last_fold = await archive.last_fold(key)
-    newest = await archive.linearisation(key, NEWEST)
-    epoch = await arms.load_epoch(key)
-    # Above the archived folds too: Redis may have lost epochs that others have seen.
-    return epoch, 1 + max(max(epoch or 0, last_fold) // GENERATION, newest[0] if newest else 0)
-
-
 async def reset_arms(
     arms: ArmStore,
     archive: ArchiveReader,
+    store: LinearisationStore,
     keys: Keys,
     folded: Folded,
     positions: Mapping[int, StreamPosition],
-    generation: int | None = None,
 ) -> bool:
     """Put arms in place that go on at ``positions``, as a new generation. False if somebody has changed them meanwhile.
 
-    ``generation``: its number, if that is settled already. Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
+    Raises ``RedisUnavailable`` or ``PostgresUnavailable``.
     """
-    epoch, free = await _next_generation(arms, archive, folded.key)
-    number = free if generation is None else generation
+    key = folded.key
+    last_fold = await archive.last_fold(key)
+    newest = await archive.linearisation(key, NEWEST)
+    epoch = await arms.load_epoch(key)
+    behind = max(max(epoch or 0, last_fold) // GENERATION, newest[0] if newest else 0)
+    generation = await store.claim_generation(key, behind)
+    if folded.linearisation is not None:
+        # Before there are arms that need it. If they never come, those of a later generation begin with it.
+        await store.put(key, generation, folded.linearisation)
     everywhere = {bucket: positions.get(bucket, StreamPosition.START) for bucket in range(keys.buckets)}
-    return await arms.reset(folded.key, epoch, Arms(number * GENERATION, everywhere, folded.fields))
+    return await arms.reset(key, epoch, Arms(generation * GENERATION, everywhere, folded.fields))

@@ -22,6 +22,7 @@ from decisioning.catalog.store import CatalogueStore
 from decisioning.events.store_archive import EventArchive
 from decisioning.events.store_events import kept_ms
 from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_linearisation import LinearisationStore
 from decisioning.learning.store_warm_start import fold_archive, reset_arms
 from decisioning.log.codec import Said
 from decisioning.log.store_archive import ArchiveReader
@@ -88,6 +89,7 @@ class Rebuilder:
         self._reader = LogReader(redis, keys)
         self._arms = ArmStore(redis, keys)
         self._archive = ArchiveReader(engine)
+        self._linearisations = LinearisationStore(engine)
         self._events = EventArchive(engine)
         self._decisions = DecisionRestorer(engine, redis, keys)
         self._aliases = AliasRestorer(AliasStore(engine), redis, keys, clock_ms)
@@ -249,7 +251,9 @@ class Rebuilder:
 
     async def _rebuild_arms(self, key: str, archived: Mapping[int, StreamPosition]) -> int:
         folded = await fold_archive(self._archive, self._roster, key, archived)
-        while not await reset_arms(self._arms, self._archive, self._keys, folded, archived):
+        while not await reset_arms(
+            self._arms, self._archive, self._linearisations, self._keys, folded, archived
+        ):
             pass  # somebody has folded meanwhile, so the arms are ahead of these positions
         return folded.taught
 

@@ -15,7 +15,7 @@ from bandits.state import ArmTable
 from decisioning.evaluation.replay_service import replay
 from decisioning.learning import store_warm_start as warming
 from decisioning.learning.fold import fold_outcomes
-from decisioning.learning.store_arms import ArmStore
+from decisioning.learning.store_arms import GENERATION, ArmStore
 from decisioning.learning.store_warm_start import fold_archive
 from decisioning.log import store_archive as archive
 from decisioning.policies.store import PolicyStore
@@ -218,6 +218,22 @@ async def test_what_the_caller_chose_survives_the_archive(shop: Nextbest) -> Non
     rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
     await rebuilder.rebuild()
     assert await arms_of(shop, "pupil@1") == found
+
+
+async def test_no_generation_comes_twice_though_none_of_its_folds_was_archived(shop: Nextbest) -> None:
+    """Others may have seen its epochs: with other sums, their decisions could not be replayed."""
+    state = shop.api.state
+    key = await register(shop, "lost")
+    await shop.worker.warm()
+    arms = ArmStore(state.redis, state.keys)
+    rebuilder = Rebuilder(state.engine, state.redis, state.keys, state.roster, state.catalogues, clock.now_ms)
+    epochs = [await arms.load_epoch(key)]
+    assert await state.archive.last_fold(key) == 0
+    for _ in range(2):
+        await state.redis.delete(state.keys.arms(key), state.keys.changes(key))
+        await rebuilder.rebuild()
+        epochs.append(await arms.load_epoch(key))
+    assert epochs == [GENERATION, 2 * GENERATION, 3 * GENERATION]
 
 
 async def test_the_log_is_read_in_parts(shop: Nextbest, monkeypatch: pytest.MonkeyPatch) -> None:
