@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import psutil
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks import wrk
+from benchmarks import paced, wrk
 from benchmarks.caller import Caller
 from benchmarks.machine import BenchError, Cores, pin, require_wrk
 from benchmarks.plan import ONE_SLOT, QUICK, ROOT, THREE_SLOTS
@@ -35,6 +35,10 @@ MODES = {
 }
 TOLD = {"outcomes singly": 1, "outcomes in hundreds": 100, "outcomes in thousands": 1000}
 """By the number of outcomes in a request; with one, wrk tells them on all connections."""
+OPEN_LOOP = "decide, open loop"
+RATES = ("/s", 0), (" us of CPU", 0)
+TIMES = (" ms (p50)", 2), (" ms (p99)", 1)
+"""The two figures of a run: their units, and digits behind the point."""
 SETTLE_S = 1.0
 """Between decisions and outcomes: the process has changes of arms to follow that decisions led to."""
 
@@ -48,6 +52,23 @@ class Side:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a side is asked in each run: from which core, and by how many connections, or at which rate."""
+
+    cores: Cores
+    connections: int
+    seconds: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:g} a second" if self.rate else f"{self.connections} connections"
+
+    def ask(self, side: Side, arguments: Sequence[str]) -> wrk.Measured:
+        """Ask on all connections until the time is up."""
+        return wrk.run(self.cores.load, self.connections, self.seconds, side.api.url, arguments)
+
+
 def main() -> int:
     """Compare; the exit status is 2 if that cannot be done here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ab", description="Compare with a commit.")
@@ -56,7 +77,16 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=8, help="so often is each asked (at least 2)")
     parser.add_argument("--seconds", type=int, default=3, help="of each run")
     parser.add_argument("--feedback", action="store_true", help="compare feedback, not decisions")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.0,
+        help="compare times of answers, in an open loop of so many decisions a second",
+    )
     options = parser.parse_args()
+    modes: Iterable[str] = TOLD if options.feedback else MODES
+    if options.rate:
+        modes = [OPEN_LOOP]
     try:
         require_wrk()
         with tempfile.TemporaryDirectory(prefix="nextbest-ab-") as folder, ExitStack() as stack:
@@ -66,60 +96,60 @@ def main() -> int:
                 stack.enter_context(_served("this tree", ROOT)),
             )
             cores = pin()  # not before: those who serve choose cores themselves
-            for mode in TOLD if options.feedback else MODES:
-                found = compare(sides, mode, cores, options.connections, options.pairs, options.seconds)
-                print(found, flush=True)
+            load = Load(cores, options.connections, options.seconds, options.rate)
+            for mode in modes:
+                print(compare(sides, mode, load, options.pairs), flush=True)
     except BenchError as error:
         print(f"benchmarks.ab: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def compare(
-    sides: Sequence[Side], mode: str, cores: Cores, connections: int, pairs: int, seconds: int
-) -> str:
-    """Load both sides in turns, and describe rates and processor times, with their ratios, in a line."""
+def compare(sides: Sequence[Side], mode: str, load: Load, pairs: int) -> str:
+    """Load both sides in turns, and describe the two figures of their runs, with their ratios, in a line."""
     seeds = random.Random(7)
-    rates, cpu = np.zeros((pairs + 1, 2)), np.zeros((pairs + 1, 2))
+    figures = np.zeros((2, pairs + 1, 2))
     for pair in range(pairs + 1):
-        seed = str(seeds.randrange(2**31))
+        seed = seeds.randrange(2**31)
         # Who is first alternates, and the first pair warms up.
         for place in (0, 1) if pair % 2 else (1, 0):
-            side = sides[place]
-            load = (mode, cores, connections, seconds, seed)
-            rates[pair, place], cpu[pair, place] = _tell(side, *load) if mode in TOLD else _ask(side, *load)
+            run = _wait_for if mode == OPEN_LOOP else _tell if mode in TOLD else _ask
+            figures[:, pair, place] = run(sides[place], mode, load, seed)
     told = []
-    for name, values, digits in (("/s", rates[1:], 0), (" us of CPU", cpu[1:], 0)):
+    for values, (unit, digits) in zip(figures[:, 1:], TIMES if mode == OPEN_LOOP else RATES, strict=True):
         base, here = np.median(values, axis=0)
-        told.append(f"{base:.{digits}f} -> {here:.{digits}f}{name} ({_ratio(values)})")
-    return f"{mode}, {connections} connections: " + "; ".join(told)
+        told.append(f"{base:.{digits}f} -> {here:.{digits}f}{unit} ({_ratio(values)})")
+    return f"{mode}, {load}: " + "; ".join(told)
 
 
-def _ask(
-    side: Side, mode: str, cores: Cores, connections: int, seconds: int, seed: str
-) -> tuple[float, float]:
+def _wait_for(side: Side, mode: str, load: Load, seed: int) -> tuple[float, float]:
+    """Return the median and the 99th percentile of the times of answers, in milliseconds."""
+    asked = paced.questions("127.0.0.1", side.key, QUICK.customers, ONE_SLOT, seed)
+    row = paced.measure(side.api.port, asked, load.rate, load.seconds, seed)
+    return row.p50_ms, row.p99_ms
+
+
+def _ask(side: Side, mode: str, load: Load, seed: int) -> tuple[float, float]:
     """Return requests a second, and the processor time of one in microseconds."""
     what, placement = MODES[mode]
-    arguments = (what, side.key, str(QUICK.customers), placement, seed)
+    arguments = (what, side.key, str(QUICK.customers), placement, str(seed))
     before = side.api.cpu_s()
-    run = wrk.run(cores.load, connections, seconds, side.api.url, arguments)
+    run = load.ask(side, arguments)
     return run.rps, (side.api.cpu_s() - before) / run.requests * 1e6
 
 
-def _tell(
-    side: Side, mode: str, cores: Cores, connections: int, seconds: int, seed: str
-) -> tuple[float, float]:
+def _tell(side: Side, mode: str, load: Load, seed: int) -> tuple[float, float]:
     """Decide for a while, and tell an outcome of each offer: outcomes a second, and the processor time of one (us)."""
     with tempfile.NamedTemporaryFile("r", prefix="nextbest-ab-") as file:
         collect, tell = (
-            (what, side.key, str(QUICK.customers), THREE_SLOTS, seed, file.name)
+            (what, side.key, str(QUICK.customers), THREE_SLOTS, str(seed), file.name)
             for what in ("collect", "feedback")
         )
-        wrk.run(cores.load, connections, seconds, side.api.url, collect)
+        load.ask(side, collect)
         time.sleep(SETTLE_S)
         if TOLD[mode] == 1:
             before = side.api.cpu_s()
-            run = wrk.run(cores.load, connections, seconds, side.api.url, tell)
+            run = load.ask(side, tell)
             return run.rps, (side.api.cpu_s() - before) / run.requests * 1e6
         names = [line.split() for line in file]
     items = [{"decision_id": decision, "offer_id": offer, "outcome": "accepted"} for decision, offer in names]

@@ -12,6 +12,7 @@ from app.commands.interrupts import between_steps
 from app.config import ConfigError, Settings, get_settings
 from app.embedded.server_urls import ServerUrls
 from app.processes.collector import spare_start
+from app.processes.priority import give_way
 from app.processes.supervise import Command, Supervisor
 from app.servers import server_urls, watched_servers
 from app.telemetry import configure_logs, prepare_metrics
@@ -81,6 +82,7 @@ def work() -> None:
     prepare_metrics(settings.data_dir)
     with server_urls(settings) as urls:
         urls.export()
+        give_way(settings.worker_nice)
         # Only now: the worker's modules make their metrics when they are imported.
         from app.worker.run import run_worker
 

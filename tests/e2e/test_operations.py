@@ -1,6 +1,7 @@
 """An outage as an operator sees it: on the worker's own port, and in logs that stay short."""
 
 import asyncio
+import os
 
 import httpx
 import pytest
@@ -39,6 +40,8 @@ def test_an_outage_is_seen_at_the_worker_and_takes_few_lines(
         publish(api, ["gold"])
         place(api)
         wait_until(lambda: answer(http)[0] == 200, "the worker to be ready", explain=worker.printed)
+        serving, working = (os.getpriority(os.PRIO_PROCESS, one.pid) for one in (api.process, worker))
+        assert working == max(serving, 5)  # the worker gives way
         assert http.get("/metrics").text.count("# TYPE nextbest_") == api.http.get("/metrics").text.count(
             "# TYPE nextbest_"
         )
