@@ -70,6 +70,12 @@ class Problem(HTTPException):
         self.field = field
 
 
+def problem_of(error: Problem) -> JSONResponse:
+    """Build the document of a ``Problem``, which names its field if it has one."""
+    errors = [{"field": error.field, "reason": error.detail}] if error.field else []
+    return problem(error.status_code, str(error.detail), errors)
+
+
 def problem(status: int, detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
     """Build a problem document; ``errors`` names fields and reasons."""
     title = TITLES.get(status, "Error")
@@ -101,8 +107,7 @@ def _handle_mistakes(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
-        errors = [{"field": error.field, "reason": error.detail}] if error.field else []
-        answer = problem(error.status_code, error.detail, errors)
+        answer = problem_of(error)
         answer.headers.update(error.headers or {})
         return answer
 

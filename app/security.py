@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.bodies import WaitingBodies
-from app.errors import Problem, problem
+from app.errors import Problem, problem, problem_of
 from app.keys import ApiKey, Role, hash_key
 
 PROTECTED = "/v1/"
@@ -74,7 +74,7 @@ class KeyCheck:
             try:
                 key = await sessions.key_of(found, scope["method"], keys)
             except Problem as error:
-                await problem(error.status_code, str(error.detail))(scope, receive, send)
+                await problem_of(error)(scope, receive, send)
                 return
         if key is None:
             detail = "send a valid API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.support.console_pages import opened, serious_violations, visit
+from app.keys import Role
+from tests.support.console_pages import ask_for, opened, serious_violations, visit
 from tests.support.console_world import World
 
 OFFER = "/v1/offers/fibre-600"
@@ -233,3 +234,33 @@ def test_a_file_is_not_applied_on_what_was_not_looked_at(page: Page, world: Worl
     dialog.get_by_role("button", name="Confirm").click()
     expect(page.get_by_text("The catalogue is now at version")).to_be_visible()
     assert newest(world, "/v1/groups/stay")["lever"] == 25
+
+
+def sign_in_in_another_tab(page: Page, world: World, role: Role) -> None:
+    """The cookie of the browser is of another session from then on."""
+    assert page.context.request.post("/console/session", data={"key": world.keys[role]}).ok
+
+
+def test_what_is_saved_after_another_tab_signed_in_is_saved_at_the_second_try(
+    page: Page, world: World
+) -> None:
+    path = "/v1/offers/tv-pack"
+    visit(page, "/console/offers/tv-pack")
+    page.get_by_label("Value", exact=True).fill("17")
+    sign_in_in_another_tab(page, world, "admin")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Another tab has signed in, as test admin.")).to_be_visible()
+    assert newest(world, path)["value"] != 17
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("is saved")).to_be_visible()
+    assert newest(world, path)["value"] == 17
+
+
+def test_the_desk_goes_on_after_another_tab_signed_in(browser: Browser, world: World) -> None:
+    with opened(browser, world, "agent") as page:
+        visit(page, "/console/desk")
+        ask_for(page, "c96")
+        sign_in_in_another_tab(page, world, "agent")
+        with page.expect_response(lambda answer: "/v1/feedback" in answer.url and answer.status == 200):
+            page.keyboard.press("p")
+        expect(page.get_by_role("article").first).to_contain_text("presented")

@@ -5,7 +5,7 @@ import { keepLanguage, preferredLanguage, t, useLanguage } from "./lib/i18n.js";
 import { may, setRole } from "./lib/roles.js";
 import { go, match, onChange } from "./lib/router.js";
 import { applyTheme } from "./lib/theme.js";
-import { Failure, Told } from "./lib/widgets.js";
+import { Failure, Told, tell } from "./lib/widgets.js";
 import { PAGES } from "./pages.js";
 import { Shell } from "./shell.js";
 import { SignIn } from "./pages/sign_in.js";
@@ -31,8 +31,18 @@ function Console() {
     };
     get("/console/session").then(first, () => adopt({ signed_in: false }));
     const out = () => adopt({ signed_in: false, ended: true, provider });
+    const renew = async () => {
+      const found = await get("/console/session").catch(() => null);
+      if (found === null) return;
+      adopt(found);
+      if (found.signed_in) tell(t("signedInAnew", { name: found.name }), "bad");
+    };
     addEventListener("signed-out", out);
-    return () => removeEventListener("signed-out", out);
+    addEventListener("signed-in-anew", renew);
+    return () => {
+      removeEventListener("signed-out", out);
+      removeEventListener("signed-in-anew", renew);
+    };
   }, [adopt]);
   if (session === null) return null;
   if (!session.signed_in) {

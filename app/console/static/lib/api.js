@@ -32,8 +32,11 @@ async function send(method, path, body, headers, { asText = false, signal } = {}
     throw new ApiError(0, { detail: "the service cannot be reached" });
   }
   if (!response.ok) {
-    if (response.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
-    throw new ApiError(response.status, isJson ? answer : {});
+    const error = new ApiError(response.status, isJson ? answer : {});
+    if (error.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
+    // Another tab has signed in anew, so the cookie is of another session than the token.
+    if (error.status === 403 && error.errors.some(({ field }) => field === "X-CSRF-Token")) dispatchEvent(new Event("signed-in-anew"));
+    throw error;
   }
   return { answer, etag: response.headers.get("ETag") };
 }

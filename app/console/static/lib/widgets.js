@@ -1,5 +1,5 @@
 // What all pages are made of.
-import { html, useEffect, useRef, useState } from "./ui.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 import { known, t } from "./i18n.js";
 import { share } from "./format.js";
 
@@ -126,7 +126,8 @@ export function Confirm({ title, text, withReason, reasonHint = t("reasonHint"),
   const [written, setWritten] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
-  useEffect(() => dialog.current.showModal(), []);
+  // Before it is painted, so that no key is pressed at a dialog that is not open yet.
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);

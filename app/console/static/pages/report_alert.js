@@ -1,5 +1,5 @@
 // An alert from a report: on acceptance, within what the report is about, after saying what it will do.
-import { html, useEffect, useRef, useState } from "../lib/ui.js";
+import { html, useLayoutEffect, useRef, useState } from "../lib/ui.js";
 import { part, put } from "../lib/api.js";
 import { AddTo } from "../lib/changesets.js";
 import { duration, number, share } from "../lib/format.js";
@@ -46,7 +46,8 @@ function AlertForm({ placement, offer, since, until, onClose }) {
   const [reason, setReason] = useState("");
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
-  useEffect(() => dialog.current.showModal(), []);
+  // Before it is painted, so that no key is pressed at a dialog that is not open yet.
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const alertId = id ?? idOf(watches, placement, offer);
   const path = `/v1/alert-rules/${part(alertId)}`;
   const body = {
