@@ -1,9 +1,10 @@
--- Requests for wrk. Arguments: mode (noop | decide | large | collect | feedback), API key, customers, placement, seed, file.
+-- Requests for wrk. Arguments: mode (noop | decide | large | collect | feedback | batches), API key, customers, placement, seed, file.
 --   large     decides with a context of some 16 KB
 --   collect   decides, and writes "<decision> <offer>" to the file for each offer that was decided
 --   feedback  reads such a file, and tells of each an outcome
+--   batches   the same, so many outcomes in a request as the argument "placement" says
 -- All ids have a fixed length, so every request of a mode has the same Content-Length. The first few answers that are no
--- success are printed, after an exclamation mark. A run of feedback ends early when all outcomes have been told.
+-- success are printed, after an exclamation mark. A run of feedback, or batches, ends early when all outcomes have been told.
 
 local mode, customers, placement, file
 local head, items, at
@@ -49,6 +50,14 @@ local function outcome()
     outcomes[math.random(2)])
 end
 
+local each = 1
+
+local function batch()
+  local told = {}
+  for number = 1, each do told[number] = outcome() end
+  return '{"items":[' .. table.concat(told, ',') .. ']}'
+end
+
 local body
 
 function init(args)
@@ -75,8 +84,9 @@ function init(args)
         out:flush()
       end
     end
-  elseif mode == 'feedback' then
+  elseif mode == 'feedback' or mode == 'batches' then
     path, body, items, at = '/v1/feedback', outcome, {}, 0
+    if mode == 'batches' then path, body, each = '/v1/feedback/batch', batch, tonumber(placement) end
     for line in io.lines(file) do
       local decision, offer = string.match(line, '^(%S+) (%S+)$')
       if decision then items[#items + 1] = { decision, offer } end
@@ -87,7 +97,7 @@ function init(args)
 end
 
 function request()
-  if items and at >= #items then
+  if items and at + each > #items then
     -- What other connections still send before this takes effect must tell nothing twice.
     exhausted = 1
     wrk.thread:stop()

@@ -31,6 +31,7 @@ MAX_CHOOSING_S = 600.0
 """It is folded from all that was measured before."""
 COLD = ("registered", "folding")
 BATCH_ITEMS = 100
+BATCH_CONNECTIONS = 4
 KEY = f"{POLICY}@1"
 
 
@@ -117,28 +118,15 @@ class Bench:
             return paced.measure(self._api.port, requests, rate, self._plan.seconds)
 
     def feedback_batches(self) -> float:
-        """Outcomes per second in feedback of many outcomes, one request after the other.
-
-        Raises
-        ------
-        BenchError
-            If one was not recorded.
-        """
+        """Outcomes per second in feedback of many outcomes. Raises ``BenchError`` as ``feedback``."""
         self._say("feedback, in batches")
-        file = self._site.folder / "batches.txt"
+        file = str(self._site.folder / "batches.txt")
         with self._degrading("decide, collecting"):
-            self._wrk("collect", self._plan.main_connections, self._plan.seconds, THREE_SLOTS, str(file))
+            self._wrk("collect", self._plan.main_connections, self._plan.seconds + 2, THREE_SLOTS, file)
         drain(self._site)
-        names = [line.split() for line in file.read_text().splitlines()]
-        items = [{"decision_id": d, "offer_id": o, "outcome": "accepted"} for d, o in names]
-        started = time.perf_counter()
-        with Caller(self._api, self._site.key) as client:
-            for at in range(0, len(items), BATCH_ITEMS):
-                answer = client.send("POST", "/feedback/batch", {"items": items[at : at + BATCH_ITEMS]})
-                statuses = {item["status"] for item in answer["items"]}
-                if statuses != {"recorded"}:
-                    raise BenchError(f"not every outcome was recorded: {statuses}")
-        return len(items) / (time.perf_counter() - started)
+        with self._only_fresh():
+            run = self._wrk("batches", BATCH_CONNECTIONS, self._plan.seconds + 2, str(BATCH_ITEMS), file)
+        return run.rps * BATCH_ITEMS
 
     def worker_drain(self, *workers: psutil.Process) -> Drained:
         """Let workers stand still while decisions and outcomes are logged, then measure how they catch up."""
@@ -227,14 +215,20 @@ class Bench:
             with self._degrading("decide, collecting"):
                 self._wrk("collect", self._plan.main_connections, self._plan.seconds + 2, THREE_SLOTS, file)
             drain(self._site)
-            before = self._api.counted("nextbest_feedback", "status")
-            run = self._wrk("feedback", self._plan.main_connections, self._plan.seconds, "-", file)
-            after = self._api.counted("nextbest_feedback", "status")
-            grown = {status for status, count in after.items() if count > before.get(status, 0.0)}
-            if grown != {"recorded"}:
-                raise BenchError(f"not every feedback was fresh: {grown}")
+            with self._only_fresh():
+                run = self._wrk("feedback", self._plan.main_connections, self._plan.seconds, "-", file)
             rates.append(run.rps)
         return rates
+
+    @contextmanager
+    def _only_fresh(self) -> Iterator[None]:
+        """Look whether outcomes that are told in the block are recorded. Raises ``BenchError`` if one was not."""
+        before = self._api.counted("nextbest_feedback", "status")
+        yield
+        after = self._api.counted("nextbest_feedback", "status")
+        grown = {status for status, count in after.items() if count > before.get(status, 0.0)}
+        if grown != {"recorded"}:
+            raise BenchError(f"not every feedback was fresh: {grown}")
 
     @contextmanager
     def busy(self) -> Iterator[None]:
