@@ -37,8 +37,9 @@ TOLD = {"outcomes singly": 1, "outcomes in hundreds": 100, "outcomes in thousand
 """By the number of outcomes in a request; with one, wrk tells them on all connections."""
 OPEN_LOOP = "decide, open loop"
 RATES = ("/s", 0), (" us of CPU", 0)
-TIMES = (" ms (p50)", 2), (" ms (p99)", 1)
 """The two figures of a run: their units, and digits behind the point."""
+TIMES = (" ms (p50)", 2), (" ms (p99)", 1)
+"""The same of a run in an open loop."""
 SETTLE_S = 1.0
 """Between decisions and outcomes: the process has changes of arms to follow that decisions led to."""
 
@@ -59,10 +60,10 @@ class Load:
     cores: Cores
     connections: int
     seconds: int
-    rate: float
+    rate: int
 
     def __str__(self) -> str:
-        return f"{self.rate:g} a second" if self.rate else f"{self.connections} connections"
+        return f"{self.rate} a second" if self.rate else f"{self.connections} connections"
 
     def ask(self, side: Side, arguments: Sequence[str]) -> wrk.Measured:
         """Ask on all connections until the time is up."""
@@ -76,11 +77,12 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=8, help="so often is each asked (at least 2)")
     parser.add_argument("--seconds", type=int, default=3, help="of each run")
-    parser.add_argument("--feedback", action="store_true", help="compare feedback, not decisions")
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--feedback", action="store_true", help="compare feedback, not decisions")
+    other.add_argument(
         "--rate",
-        type=float,
-        default=0.0,
+        type=int,
+        default=0,
         help="compare times of answers, in an open loop of so many decisions a second",
     )
     options = parser.parse_args()

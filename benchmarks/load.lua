@@ -53,9 +53,9 @@ end
 local each = 1
 
 local function batch()
-  local told = {}
-  for number = 1, each do told[number] = outcome() end
-  return '{"items":[' .. table.concat(told, ',') .. ']}'
+  local found = {}
+  for number = 1, each do found[number] = outcome() end
+  return '{"items":[' .. table.concat(found, ',') .. ']}'
 end
 
 local body
@@ -91,6 +91,7 @@ function init(args)
       local decision, offer = string.match(line, '^(%S+) (%S+)$')
       if decision then items[#items + 1] = { decision, offer } end
     end
+    if #items < each then error('there are too few decided offers in the file') end
   end
   head = string.format('POST %s HTTP/1.1\r\nHost: localhost\r\nX-API-Key: %s\r\nContent-Type: application/json\r\n' ..
     'Content-Length: %d\r\n\r\n', path, key, #body())

@@ -3,6 +3,9 @@
 Decisions among 200 offers, three each, and an outcome of each offer are logged while no worker runs. In this process
 they are then learned by one policy, learned by another, and archived, one after the other; and another backlog by all
 at once, as in a worker, where what the jobs share is parsed once.
+
+Each decision, and each outcome that was told, is a record of the log. A decision is more rows of the archive: one of
+its own, and one for each offer, which was shown.
 """
 
 import argparse
@@ -15,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
+import uvloop
 from prometheus_client import REGISTRY
 from rich.console import Console
 
@@ -50,7 +54,7 @@ MAX_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job did: ``count`` lessons, or records of the log, in seconds of processor time."""
+    """What a job did: ``count`` lessons, or rows of the archive, in seconds of processor time."""
 
     count: int
     cpu_s: float
@@ -109,7 +113,7 @@ class Jobs:
 
 
 def _count(name: str) -> int:
-    """Read how much a job has done by now: records of the log, or lessons."""
+    """Read how much a job has done by now: rows of the archive, or lessons."""
     if name == ARCHIVER:
         kinds = ("decided", "outcome")
         found = [REGISTRY.get_sample_value("nextbest_archived_total", {"type": kind}) for kind in kinds]
@@ -118,12 +122,18 @@ def _count(name: str) -> int:
     return int(sum(count or 0.0 for count in found))
 
 
-def log_backlog(found: Site, process: ApiProcess, seconds: int, draw: random.Random) -> None:
-    """Log decisions for some seconds, and an outcome of each of their offers."""
+def log_backlog(found: Site, process: ApiProcess, seconds: int, draw: random.Random) -> float:
+    """Log decisions for some seconds, and an outcome of each of their offers; returns how many records they are."""
+    before = _logged(process)
     file = str(found.folder / "behind.txt")
     for mode in ("collect", "feedback"):
         arguments = (mode, found.key, str(QUICK.customers), THREE_SLOTS, str(draw.randrange(2**31)), file)
         wrk.run(found.cores.load, QUICK.main_connections, seconds, process.url, arguments)
+    return _logged(process) - before
+
+
+def _logged(process: ApiProcess) -> float:
+    return sum(sum(process.counted(f"nextbest_{name}").values()) for name in ("decisions", "feedback"))
 
 
 async def measure_jobs(found: Site, process: ApiProcess, seconds: int) -> dict[str, float]:
@@ -132,20 +142,23 @@ async def measure_jobs(found: Site, process: ApiProcess, seconds: int) -> dict[s
     settings = Settings(postgres_url=found.urls.postgres_url, redis_url=found.urls.redis_url)
     keys, to = Keys(settings.buckets), Connections.from_settings(settings)
     try:
-        await asyncio.to_thread(log_backlog, found, process, seconds, draw)
+        records = await asyncio.to_thread(log_backlog, found, process, seconds, draw)
         jobs = Jobs(to, keys, None)
         alone = {name: (await jobs.run(name))[name] for name in (*POLICIES, ARCHIVER)}
-        await asyncio.to_thread(log_backlog, found, process, seconds, draw)
+        more = await asyncio.to_thread(log_backlog, found, process, seconds, draw)
         together = await Jobs(to, keys, ParsedEntries()).run(*POLICIES, ARCHIVER)
     finally:
         await to.close()
+    archived, all_s = alone[ARCHIVER], together[ARCHIVER].cpu_s
     apart_s = sum(done.cpu_s * together[name].count / done.count for name, done in alone.items())
     return {
         **{f"{key}: lessons a second, alone": alone[key].per_s for key in POLICIES},
-        "records archived a second, alone": alone[ARCHIVER].per_s,
-        "records a second, archived and learned by both at once": together[ARCHIVER].per_s,
-        "processor time of all at once over that of each alone": together[ARCHIVER].cpu_s / apart_s,
-        "records": float(alone[ARCHIVER].count),
+        "records archived a second, alone": records / archived.cpu_s,
+        "rows of the archive a second, alone": archived.per_s,
+        "records a second, archived and learned by both at once": more / all_s,
+        "processor time of all at once over that of each alone": all_s / apart_s,
+        "records": records,
+        "rows of the archive": float(archived.count),
         **{f"{key}: lessons": float(alone[key].count) for key in POLICIES},
     }
 
@@ -165,7 +178,8 @@ def main() -> int:
                 asyncio.run(wait_for_warm_starts(found))
                 measure.drain(found)
             with api(found) as process:
-                figures = asyncio.run(measure_jobs(found, process, options.seconds))
+                # On the loop that workers have.
+                figures = uvloop.run(measure_jobs(found, process, options.seconds))
     except BenchError as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 2

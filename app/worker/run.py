@@ -152,7 +152,7 @@ async def run_worker(settings: Settings) -> None:
         async with monitored(settings, check):
             # No job may run on a Redis that has lost something: what it writes could hide the loss.
             await _wait_until_ready(to, settings, rebuilder, claim)
-            settle_collector()
+            settle_collector(has_worked=True)
             started = True
             await _repeat_until_signal(jobs)
             # After their supervisor, which would start them again.

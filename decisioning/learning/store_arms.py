@@ -30,7 +30,7 @@ class Arms:
 
     @property
     def generation(self) -> int:
-        """The number of times that these arms have been reset."""
+        """The number of their generation: higher after each reset."""
         return self.epoch // GENERATION
 
 

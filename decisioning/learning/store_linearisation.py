@@ -1,4 +1,4 @@
-"""Generations of arms in Postgres: their numbers and linearisations, the runs that look for better ones, and why."""
+"""Generations of arms in Postgres: numbers, linearisations, the runs that look for better ones, their occasions."""
 
 from dataclasses import dataclass
 from datetime import datetime

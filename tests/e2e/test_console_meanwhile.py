@@ -264,3 +264,16 @@ def test_the_desk_goes_on_after_another_tab_signed_in(browser: Browser, world: W
         with page.expect_response(lambda answer: "/v1/feedback" in answer.url and answer.status == 200):
             page.keyboard.press("p")
         expect(page.get_by_role("article").first).to_contain_text("presented")
+
+
+def test_whoever_signs_out_after_another_tab_signed_in_is_told_and_signs_out_of_that(
+    page: Page, world: World
+) -> None:
+    visit(page, "/console/offers")
+    sign_in_in_another_tab(page, world, "admin")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("Another tab has signed in, as test admin.")).to_be_visible()
+    expect(page.locator(".who")).to_contain_text("test admin")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert page.request.get("/console/session").json()["signed_in"] is False

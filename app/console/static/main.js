@@ -31,10 +31,10 @@ function Console() {
     };
     get("/console/session").then(first, () => adopt({ signed_in: false }));
     const out = () => adopt({ signed_in: false, ended: true, provider });
-    const renew = async () => {
+    const renew = async ({ detail: refused }) => {
       const found = await get("/console/session").catch(() => null);
-      if (found === null) return;
-      adopt(found);
+      if (found === null || found.csrf_token === refused) return;
+      adopt(found.signed_in ? found : { ...found, ended: true });
       if (found.signed_in) tell(t("signedInAnew", { name: found.name }), "bad");
     };
     addEventListener("signed-out", out);
@@ -46,7 +46,7 @@ function Console() {
   }, [adopt]);
   if (session === null) return null;
   if (!session.signed_in) {
-    return html`<${SignIn} ended=${session.ended} provider=${session.provider} onDone=${adopt} onLanguage=${changeLanguage} />`;
+    return html`<${SignIn} ended=${session.ended} provider=${session.provider} onDone=${adopt} onLanguage=${changeLanguage} /><${Told} />`;
   }
   return html`<${Routed} session=${session} onLeave=${adopt} onLanguage=${changeLanguage} /><${Told} />`;
 }

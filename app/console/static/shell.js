@@ -40,7 +40,13 @@ export function Switches({ onLanguage }) {
 export function Shell({ session, current, onLeave, onLanguage, children }) {
   const [open, setOpen] = useState(false);
   const leave = async () => {
-    const told = await remove("/console/session").catch(() => null);
+    let told = null;
+    try {
+      told = await remove("/console/session");
+    } catch (error) {
+      // Another tab has signed in: this one goes on with that session, and says so.
+      if (error.status === 403) return;
+    }
     // Who came from a provider leaves it, too: the next person at this browser would be let in unasked.
     if (told?.leave) location.assign(told.leave);
     else onLeave({ signed_in: false, provider: told?.provider });

@@ -34,8 +34,11 @@ async function send(method, path, body, headers, { asText = false, signal } = {}
   if (!response.ok) {
     const error = new ApiError(response.status, isJson ? answer : {});
     if (error.status === 401 && path.startsWith("/v1/")) dispatchEvent(new Event("signed-out"));
-    // Another tab has signed in anew, so the cookie is of another session than the token.
-    if (error.status === 403 && error.errors.some(({ field }) => field === "X-CSRF-Token")) dispatchEvent(new Event("signed-in-anew"));
+    if (error.status === 403 && error.errors.some(({ field }) => field === "X-CSRF-Token")) {
+      // The cookie is of another session than the token, as after another tab has signed in.
+      dispatchEvent(new CustomEvent("signed-in-anew", { detail: token }));
+      throw new ApiError(403, { detail: "this was sent for a session that has ended" });
+    }
     throw error;
   }
   return { answer, etag: response.headers.get("ETag") };
