@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="port that the API listens on")
     workers: int = Field(1, ge=1, le=256, description="API processes")
     worker_nice: int = Field(
-        5, ge=0, le=19, description="niceness of workers: API and servers go first where they share a core"
+        5, ge=0, le=19, description="niceness of workers: API and servers weigh more where they share a core"
     )
     buckets: int = Field(
         64, ge=1, le=4096, description="partitions of the customers; fixed once data are stored"

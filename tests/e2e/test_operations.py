@@ -41,7 +41,7 @@ def test_an_outage_is_seen_at_the_worker_and_takes_few_lines(
         place(api)
         wait_until(lambda: answer(http)[0] == 200, "the worker to be ready", explain=worker.printed)
         serving, working = (os.getpriority(os.PRIO_PROCESS, one.pid) for one in (api.process, worker))
-        assert working == max(serving, 5)  # the worker gives way
+        assert working == max(serving, 5)  # the worker weighs less
         assert http.get("/metrics").text.count("# TYPE nextbest_") == api.http.get("/metrics").text.count(
             "# TYPE nextbest_"
         )
