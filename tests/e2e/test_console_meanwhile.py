@@ -207,7 +207,7 @@ def test_a_lever_that_somebody_else_moved_is_not_moved_unseen(
     expect(lever).to_have_value("15")
     assert newest(world, path)["lever"] == -30
     lever.press("Enter")
-    expect(page.get_by_text("is saved").first).to_be_visible()
+    expect(page.get_by_text("is saved and in force").first).to_be_visible()
     assert newest(world, path)["lever"] == 15
 
 
@@ -252,7 +252,7 @@ def test_what_is_saved_after_another_tab_signed_in_is_saved_at_the_second_try(
     expect(page.get_by_text("Another tab has signed in, as test admin.")).to_be_visible()
     assert newest(world, path)["value"] != 17
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("is saved")).to_be_visible()
+    expect(page.get_by_text("TV pack is saved and in force")).to_be_visible()
     assert newest(world, path)["value"] == 17
 
 
