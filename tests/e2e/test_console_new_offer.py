@@ -316,6 +316,7 @@ def test_a_treatment_is_removed_at_once_or_by_a_change_set(browser: Browser, wor
         form.get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="Remove treatment old").click()
         expect(page.get_by_text("Changed meanwhile")).to_be_visible()
+        expect(remove).to_be_enabled()  # the form has read it too: before that, Enter does nothing
         form.get_by_label("Reason").fill("out of date")
         page.keyboard.press("Enter")
         expect(page.get_by_text("Treatment old is removed")).to_be_visible()

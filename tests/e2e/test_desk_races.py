@@ -371,6 +371,8 @@ def test_outcomes_that_wait_outlive_the_page_and_are_sent_after_it(page: Page, w
     page.once("dialog", lambda dialog: dialog.accept())
     page.goto("/console/reports")  # where the desk is not loaded
     wait_told(world, "c34", ["accepted"])
+    # It is archived, maybe before the answer is here: until then the page would tell it again.
+    page.wait_for_function("sessionStorage.getItem('nextbest.outbox') === '[]'")
     visit(page, "/console/desk")
     told_again: list[Request] = []
     page.on("request", lambda request: told_again.append(request) if "/feedback" in request.url else None)

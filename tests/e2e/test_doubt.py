@@ -15,6 +15,7 @@ from bandits.policy import BoolArray, Candidates, Distribution, FloatArray, Poli
 from decisioning.decide.policy_runner import MAX_SLOW_RUNS
 from decisioning.decide.service import DecisionInputs, DecisionService
 from decisioning.policies.roster import Roster
+from storage import clock
 from storage.errors import RedisUnavailable
 from storage.redis_pipe import Pipe
 from tests.support.inprocess import decision_service, state_of
@@ -153,8 +154,13 @@ class Doctored(Roster):
 
 
 def with_policy(state: ApiState, kind: type[CalibratedPolicy]) -> DecisionService:
-    """The service with another algorithm under the name of the placement's policy."""
-    return decision_service(state, roster=Doctored(kind(PolicySpec("calibrated", 1, "calibrated"))))
+    """The service with another algorithm under the name of the placement's policy.
+
+    Its clock stands still: a pause of a policy lasts, however long a busy machine takes for the next decision.
+    """
+    started_ms = clock.now_ms()
+    roster = Doctored(kind(PolicySpec("calibrated", 1, "calibrated")))
+    return decision_service(state, roster=roster, clock=lambda: started_ms)
 
 
 async def test_invariant_4_a_policy_that_fails_or_is_slow_is_replaced(own_installation: Installation) -> None:

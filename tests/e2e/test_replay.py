@@ -13,7 +13,7 @@ from decisioning.log.codec import as_json
 from decisioning.policies.roster import Roster
 from tests.support.installation import Api, Installation, everywhere, place, publish
 from tests.support.truth import Stores, execute, look, wait_caught_up
-from tests.support.waiting import Deadline
+from tests.support.waiting import Deadline, wait_until
 
 OFFERS = ("alpha", "beta", "gamma", "delta")
 FRESH_S = 2.0
@@ -109,6 +109,8 @@ def test_invariant_7_an_outcome_shapes_the_next_decision_of_every_process(apis: 
         return after
 
     for teller, other in (apis, apis[::-1]):
+        # What was told to it before, it may know before the other: then that would be taken for what comes now.
+        wait_until(lambda: propensities(apis[0]) == propensities(apis[1]), "both processes to know the same")
         before = propensities(other)
         decision = teller.decide("c1")
         offer_id = decision["offers"][0]["offer_id"]

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -88,6 +89,10 @@ class AtOnce:
         batch = await self._reader.read(*arguments, **more)
         await within(self._all_here.wait(), "all learners to have read")
         return batch
+
+    async def has_read(self) -> bool:
+        """True if a learner has read, and waits for the others."""
+        return self._all_here.n_waiting > 0
 
 
 def shares_of(found: Stores, name: str, ticks: Iterator[int] | None = None) -> BucketShares:
@@ -235,7 +240,7 @@ async def test_a_learner_that_read_before_a_reset_does_not_fold_after_it(
         reader = AtOnce(found, 2)
         (learner,) = learners(installation, found, reader, 1)
         reading = asyncio.create_task(learner.round())
-        await asyncio.sleep(0.1)  # it has read, and waits
+        await eventually(reader.has_read, "the learner to have read")
         arms = await found.arms.load(POLICY)
         assert arms is not None
         reset = Arms((arms.generation + 1) * GENERATION, arms.positions, arms.fields)
@@ -271,15 +276,16 @@ async def test_a_follower_notices_arms_that_went_back(api: Api, installation: In
     async with state_of(installation) as state, stores(installation) as found:
         arms = await found.arms.load(POLICY)
         assert arms is not None
-        assert state.replica.epoch(POLICY) == arms.epoch
+
+        async def follows(epoch: int) -> bool:
+            return state.replica.epoch(POLICY) == epoch
+
+        # A process starts without the arms, if they take long to read.
+        await eventually(partial(follows, arms.epoch), "the replica to have the arms")
         await found.redis.delete(found.keys.arms(POLICY), found.keys.changes(POLICY))
         try:
             assert await found.arms.reset(POLICY, None, Arms(7, arms.positions, {}))
-
-            async def followed() -> bool:
-                return state.replica.epoch(POLICY) == 7
-
-            await eventually(followed, "the replica to follow")
+            await eventually(partial(follows, 7), "the replica to follow")
         finally:
             assert await found.arms.reset(POLICY, 7, arms)
 

@@ -137,7 +137,7 @@ def has(answer: Mapping[str, Any], offer_id: str) -> bool:
 
 async def start_process(shop: Shop, engine: AsyncEngine, redis_url: str, lease_ms: int) -> Process:
     """An API process, connected and renewing its leases."""
-    pipe = Pipe(redis_url, stall_ms=2000)
+    pipe = Pipe(redis_url, stall_ms=10_000)  # a busy machine is no lost Redis
     await pipe.start()
     units = LeaseHolder(
         Pools(pipe, KEYS), CapacityLog(engine), lambda: shop.catalogue, shop.clock_ms, lease_ms=lease_ms
