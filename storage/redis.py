@@ -89,7 +89,8 @@ async def read_streams(
 
 def _streams(reply: Sequence[Any] | None, **_options: Any) -> Streams:
     return [
-        (key, [(at, dict(zip(said[::2], said[1::2], strict=True))) for at, said in entries])
+        # Names and values alternate: one iterator gives both.
+        (key, [(at, dict(zip(*[iter(said)] * 2, strict=True))) for at, said in entries])
         for key, entries in reply or ()
     ]
 

@@ -43,6 +43,7 @@ from storage.clock import to_iso
 Fields = Mapping[bytes, bytes]
 Said = LoggedDecision | LoggedEvent | list[Outcome]
 """The content of one entry."""
+_NUMBERS, _PROPENSITIES, _FACTORS = np.dtype("<u4"), np.dtype("<f4"), np.dtype("<f8")
 EXPECTED_TOGETHER = 4
 """Offers whose expected propensities and values share a field of a waiting decision's hash."""
 
@@ -115,8 +116,11 @@ def as_json(value: Any) -> Any:
 
 def candidate_bytes(of: Selection | LoggedDecision) -> tuple[bytes, bytes, bytes]:
     """Write candidates, their precomputed propensities, and ``C`` and ``V`` (empty if the catalogue tells them)."""
-    factors = b"" if of.factors is None else of.factors.astype("<f8").tobytes()
-    return of.candidates.astype("<u4").tobytes(), of.base_propensities.astype("<f4").tobytes(), factors
+    return (
+        of.candidates.astype(_NUMBERS, copy=False).tobytes(),
+        of.base_propensities.astype(_PROPENSITIES, copy=False).tobytes(),
+        b"" if of.factors is None else of.factors.astype(_FACTORS, copy=False).tobytes(),
+    )
 
 
 def parse_entry(bucket: int, position: StreamPosition, fields: Fields) -> Said:
@@ -165,11 +169,9 @@ def parse_decided(
             bucket,
             position,
             _DECODER.decode(encoded),
-            np.frombuffer(candidates, dtype="<u4").astype(np.uint32, copy=False),
-            np.frombuffer(base_propensities, dtype="<f4").astype(np.float32, copy=False),
-            np.frombuffer(factors, dtype="<f8").astype(np.float64, copy=False).reshape(2, -1)
-            if factors
-            else None,
+            np.frombuffer(candidates, _NUMBERS),
+            np.frombuffer(base_propensities, _PROPENSITIES),
+            np.frombuffer(factors, _FACTORS).reshape(2, -1) if factors else None,
             encoded,
         )
     except ValueError as error:

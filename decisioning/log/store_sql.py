@@ -4,6 +4,7 @@ Inserts are idempotent, with the roll-up taken from what was really new.
 """
 
 import math
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -41,6 +42,7 @@ _TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
 _SAME = (*_OFFERED, *_TOLD)
 """Columns of outcomes that are named like the fields of ``Outcome``, and hold their values as they are."""
 _same_of = attrgetter(*_SAME)
+_time_of = lru_cache(maxsize=512)(to_datetime)  # a decision and its outcomes have the same
 OUTCOME_COLUMNS = (
     *_SAME,
     "decided_at",
@@ -257,7 +259,7 @@ def decision_row(d: LoggedDecision) -> tuple[Any, ...]:
     candidates, base_propensities, factors = candidate_bytes(d)
     return (
         decision.decision_id,
-        to_datetime(decision.decided_at_ms),
+        _time_of(decision.decided_at_ms),
         decision.customer_id,
         decision.placement,
         decision.policy.key,
@@ -279,7 +281,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
     """Return an outcome as ``OUTCOME_COLUMNS``."""
     return (
         *_same_of(o),
-        to_datetime(o.decided_at_ms),
+        _time_of(o.decided_at_ms),
         o.offer,
         o.base_propensity,
         o.position,
@@ -289,7 +291,7 @@ def outcome_row(o: Outcome) -> tuple[Any, ...]:
         facts_text(o.facts) or None,
         None if o.earned is None else o.earned.text,
         o.reason,
-        ",".join(o.causes) or None,
+        ",".join(o.causes) if o.causes else None,
     )
 
 

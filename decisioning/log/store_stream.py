@@ -1,5 +1,8 @@
 """The log's other side: what background jobs read, fold, expire and trim."""
 
+import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +24,10 @@ NEARLY_FULL = 0.9
 BATCH_ENTRIES = 4096
 """About the most entries that are read at once, of all buckets: what is done with a batch must not hold up others."""
 REMEMBERED_ENTRIES = 2048
+KEPT_READS = 2
+"""Of each bucket that is far behind, for readers that are not quite as far as the first one."""
+KEPT_S = 1.0
+"""As long as a read may take to be folded anyway: who reads again later sees what has become of the stream."""
 _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
 """The errors that entries of an unknown form raise when they are read."""
 
@@ -46,14 +53,38 @@ def lessons_of(said: Said) -> list[Outcome]:
     return [] if isinstance(said, LoggedEvent) else said
 
 
+Lessons = Sequence[tuple[StreamPosition, Sequence[Outcome]]]
+"""What consecutive entries of a bucket teach, with their positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRead:
+    """A read of a bucket at ``read_s`` (monotonic), of what lies behind a position."""
+
+    read_s: float
+    behind: StreamPosition
+    lessons: Lessons
+
+    def after(self, position: StreamPosition) -> Lessons:
+        """Return the part that follows a position; nothing where the position is none of its own."""
+        if position == self.behind:
+            return self.lessons
+        places = (place for place, (at, _) in enumerate(self.lessons, 1) if at == position)
+        return self.lessons[next(places, len(self.lessons)) :]
+
+
 class ParsedEntries:
     """Entries that were parsed lately, so that all who read the log in one process parse each once.
 
-    At least the last ``size`` are remembered, and at most twice as many.
+    At least the last ``size`` are remembered, and at most twice as many. Of buckets whose readers are far behind, what
+    the first of several learners read is kept for the others for a moment: they need not ask Redis for it. Since that
+    costs them less, they catch up with the first one. ``turn``: whose turn it is to read a backlog, and to keep it.
     """
 
     def __init__(self, size: int = REMEMBERED_ENTRIES) -> None:
         self._size = size
+        self.turn = asyncio.Lock()
+        self._reads: dict[int, deque[KeptRead]] = {}
         self._young: dict[tuple[int, StreamPosition], tuple[Mapping[bytes, bytes], Parsed]] = {}
         self._old = self._young
 
@@ -70,6 +101,22 @@ class ParsedEntries:
             self._old, self._young = self._young, {}
         self._young[at] = fields, parsed
         return parsed
+
+    def keep(self, bucket: int, behind: StreamPosition, lessons: Lessons) -> None:
+        """Keep a read behind which there is more."""
+        reads = self._reads.setdefault(bucket, deque(maxlen=KEPT_READS))
+        reads.append(KeptRead(time.monotonic(), behind, lessons))
+
+    def forget(self, buckets: Collection[int]) -> None:
+        """Let go what is kept of buckets whose end was reached."""
+        for bucket in buckets if self._reads else ():
+            self._reads.pop(bucket, None)
+
+    def kept(self, bucket: int, behind: StreamPosition) -> Lessons:
+        """Return what was read behind a position a moment ago, as far as it is kept."""
+        since_s = time.monotonic() - KEPT_S
+        found = (read.after(behind) for read in self._reads.get(bucket, ()) if read.read_s >= since_s)
+        return next(filter(None, found), ())
 
 
 @dataclass(slots=True)
@@ -96,19 +143,29 @@ class Batch:
         fields: Mapping[bytes, bytes],
         decisions: bool,
         parsed: ParsedEntries,
-    ) -> None:
-        """Add what an entry says; without ``decisions`` only what entries teach is added."""
+    ) -> Sequence[Outcome]:
+        """Add what an entry says, and return what it teaches; without ``decisions`` only that is added."""
+        if fields.get(b"t") == b"start":
+            return ()
         try:
             said, shown = parsed.parse(bucket, position, fields)
         except (LogCodecError, *_UNREADABLE) as error:
             # One that nobody can read must not hold up all that comes after it.
             self.unread.append(UnreadEntry(bucket, position, fields, str(error) or repr(error)))
-            return
+            return ()
         self.outcomes.extend(shown)
         if decisions and isinstance(said, LoggedDecision):
             self.decided.append(said)
         elif decisions and isinstance(said, LoggedEvent):
             self.events.append(said)
+        return shown
+
+    def learn(self, bucket: int, lessons: Lessons) -> None:
+        """Add what a part of a backlog teaches, of a bucket of which nothing was added."""
+        for _, shown in lessons:
+            self.outcomes.extend(shown)
+        self.last[bucket] = lessons[-1][0]
+        self.is_full = True
 
 
 def _readable(bucket: int, position: StreamPosition, fields: Mapping[bytes, bytes]) -> Said | None:
@@ -124,6 +181,7 @@ class LogReader:
     def __init__(self, redis: "Redis", keys: Keys, parsed: ParsedEntries | None = None) -> None:
         self.redis: Any = redis
         self._parsed = parsed or ParsedEntries()
+        self._is_behind = False
         self._keys = keys
         self._buckets = {keys.log(bucket).encode(): bucket for bucket in range(keys.buckets)}
 
@@ -139,25 +197,56 @@ class LogReader:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
         Fewer if that were more than about ``BATCH_ENTRIES`` in all. Waits up to ``block_ms`` for something to come.
-        Without ``decisions`` only what they teach is returned. ``buckets``: at least one; ``None``: all.
+        Without ``decisions`` only what they teach is returned, where there is a backlog as another reader of the
+        process has just read it. ``buckets``: at least one; ``None``: all.
 
-        Entries that cannot be read are in ``unread``. Raises ``RedisUnavailable``.
+        Entries that cannot be read are in ``unread``, but for those that another reader met. Raises
+        ``RedisUnavailable``.
         """
-        streams = {
-            self._keys.log(b): positions.get(b, StreamPosition.START)
+        asked = {
+            b: positions.get(b, StreamPosition.START)
             for b in (range(self._keys.buckets) if buckets is None else buckets)
         }
-        count = min(count, max(BATCH_ENTRIES // len(streams), 1))
-        async with redis_errors():
-            reply = await read_streams(self.redis, streams, count=count, block_ms=block_ms)
+        count = min(count, max(BATCH_ENTRIES // len(asked), 1))
+        if self._is_behind and not decisions:
+            # Those that learn read a backlog one after the other: what the first one reads, the next ones have.
+            async with self._parsed.turn:
+                batch = await self._read(asked, count, None, decisions)
+        else:
+            batch = await self._read(asked, count, block_ms, decisions)
+        self._is_behind = batch.is_full
+        return batch
+
+    async def _read(
+        self, asked: dict[int, StreamPosition], count: int, block_ms: int | None, decisions: bool
+    ) -> Batch:
         batch = Batch()
+        for bucket in () if decisions else list(asked):
+            if kept := self._parsed.kept(bucket, asked[bucket]):
+                batch.learn(bucket, kept)
+                del asked[bucket]
+        if not asked:
+            return batch
+        streams = {self._keys.log(bucket): position for bucket, position in asked.items()}
+        async with redis_errors():
+            reply = await read_streams(
+                self.redis, streams, count=count, block_ms=None if batch.last else block_ms
+            )
         for key, entries in reply:
             bucket = self._buckets[key]
-            batch.is_full |= len(entries) >= count
-            for position, fields in entries:
-                if fields.get(b"t") != b"start":
-                    batch.add(bucket, StreamPosition(position.decode()), fields, decisions, self._parsed)
-            batch.last[bucket] = StreamPosition(entries[-1][0].decode())
+            lessons = []
+            for name, fields in entries:
+                position = StreamPosition(name.decode())
+                shown = batch.add(bucket, position, fields, decisions, self._parsed)
+                lessons.append((position, shown))
+            batch.last[bucket] = lessons[-1][0]
+            if len(entries) >= count:
+                batch.is_full = True
+                behind = asked.pop(bucket)
+                if not decisions:
+                    self._parsed.keep(bucket, behind, lessons)
+        if not decisions:
+            self._parsed.forget(asked)
         return batch
 
     async def entry(self, bucket: int, position: StreamPosition) -> Mapping[bytes, bytes]:

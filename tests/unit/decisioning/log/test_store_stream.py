@@ -1,15 +1,19 @@
 """Entries that several readers of one process meet are parsed once, and never mistaken for others."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from decisioning.errors import LogCodecError
+from decisioning.log import store_stream
 from decisioning.log.codec import outcome_fields, parse_entry
-from decisioning.log.store_stream import BATCH_ENTRIES, LogReader, ParsedEntries
+from decisioning.log.store_stream import BATCH_ENTRIES, KEPT_S, Batch, LogReader, ParsedEntries
 from decisioning.model.position import StreamPosition
 from storage.keys import Keys
-from storage.redis import make_redis
+from storage.redis import make_redis, read_streams
 from tests.support.logged import ACCEPTED
 
 AT = StreamPosition("5-0")
@@ -89,3 +93,126 @@ async def test_what_waits_behind_any_number_of_erased_entries_is_found(redis_url
     finally:
         await connection.flushdb()
         await redis.aclose()
+
+
+AT_ONCE = 10
+"""Entries of a bucket that are read at once here."""
+
+
+class Backlog:
+    """A log of two buckets in Redis, and readers of one process, which count how often Redis was asked."""
+
+    def __init__(self, redis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.redis, self.keys, self.parsed = redis, Keys(2), ParsedEntries()
+        self.asked = 0
+
+        async def counted(*arguments: Any, **more: Any) -> Any:
+            self.asked += 1
+            return await read_streams(*arguments, **more)
+
+        monkeypatch.setattr(store_stream, "read_streams", counted)
+
+    def reader(self) -> LogReader:
+        """A reader that shares what was parsed with the others."""
+        return LogReader(self.redis, self.keys, self.parsed)
+
+    async def tell(self, *numbers: int, offer_id: str = "gold") -> None:
+        """Log an outcome at each of these positions, in both buckets."""
+        for bucket in range(2):
+            for number in numbers:
+                await self.redis.xadd(self.keys.log(bucket), entry(offer_id), id=f"{number}-0")
+
+
+@pytest.fixture
+async def backlog(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Backlog]:
+    redis: Any = make_redis(redis_url)
+    try:
+        await redis.flushdb()
+        yield Backlog(redis, monkeypatch)
+    finally:
+        await redis.flushdb()
+        await redis.aclose()
+
+
+async def lessons(reader: LogReader, behind: int = 0, *, decisions: bool = False) -> Batch:
+    """Read what both buckets teach behind a position."""
+    positions = dict.fromkeys(range(2), StreamPosition(f"{behind}-0"))
+    return await reader.read(positions, count=AT_ONCE, block_ms=None, decisions=decisions)
+
+
+def told(batch: Batch) -> list[tuple[int, int]]:
+    """Bucket and position of each outcome, in order."""
+    return sorted((outcome.bucket, outcome.position.at_ms) for outcome in batch.outcomes)
+
+
+def both(first: int, last: int) -> list[tuple[int, int]]:
+    """The same of all outcomes between these positions."""
+    return [(bucket, number) for bucket in range(2) for number in range(first, last + 1)]
+
+
+async def test_learners_that_are_behind_ask_redis_once(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 26))
+    first, second = backlog.reader(), backlog.reader()
+    ahead = await lessons(first)
+    assert (told(ahead), ahead.is_full, backlog.asked) == (both(1, 10), True, 1)
+    behind = await lessons(second)
+    assert (told(behind), behind.last, behind.is_full, backlog.asked) == (both(1, 10), ahead.last, True, 1)
+    # At once from here on: one reads, and the other waits for that.
+    pair = await asyncio.gather(lessons(first, 10), lessons(second, 10))
+    assert ([told(batch) for batch in pair], backlog.asked) == ([both(11, 20)] * 2, 2)
+
+
+async def test_a_learner_that_is_elsewhere_gets_the_rest_of_what_was_read(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 31))
+    await lessons(backlog.reader())
+    other = backlog.reader()
+    batch = await lessons(other, 7)
+    assert (told(batch), batch.is_full, backlog.asked) == (both(8, 10), True, 1)
+    # Behind the last one that was read nothing is known, and so it is at a position that was none.
+    assert (told(await lessons(other, 10)), backlog.asked) == (both(11, 20), 2)
+    assert (told(await lessons(other, 20)), backlog.asked) == (both(21, 30), 3)
+    mine = dict.fromkeys(range(2), StreamPosition("5-1"))
+    batch = await other.read(mine, count=3, block_ms=None, decisions=False)
+    assert (told(batch), backlog.asked) == (both(6, 8), 4)
+
+
+async def test_buckets_that_were_not_read_are_asked_for(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 21))
+    await backlog.reader().read({}, count=AT_ONCE, block_ms=None, decisions=False, buckets=[1])
+    batch = await lessons(backlog.reader())
+    assert (told(batch), backlog.asked) == (both(1, 10), 2)
+    assert {bucket: position.at_ms for bucket, position in batch.last.items()} == {0: 10, 1: 10}
+
+
+async def test_nothing_is_kept_of_a_backlog_that_is_over(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 16))
+    first, second = backlog.reader(), backlog.reader()
+    await lessons(first)
+    batch = await lessons(first, 10)
+    assert (told(batch), batch.is_full, backlog.asked) == (both(11, 15), False, 2)
+    assert (told(await lessons(second)), backlog.asked) == (both(1, 10), 3)
+    # Also where the end is that of a read.
+    assert (told(await lessons(second, 15)), backlog.asked) == ([], 4)
+    assert (told(await lessons(first)), backlog.asked) == (both(1, 10), 5)
+
+
+async def test_what_was_read_long_ago_is_read_again(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backlog.tell(*range(1, 11), offer_id="lost")
+    await lessons(backlog.reader())
+    await backlog.redis.flushdb()
+    await backlog.tell(*range(1, 11), offer_id="new")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + KEPT_S + 0.1)
+    batch = await lessons(backlog.reader())
+    assert ({outcome.offer_id for outcome in batch.outcomes}, backlog.asked) == ({"new"}, 2)
+
+
+async def test_who_archives_reads_the_log_itself(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 21))
+    archiver, learner = backlog.reader(), backlog.reader()
+    await lessons(learner)
+    assert (told(await lessons(archiver, decisions=True)), backlog.asked) == (both(1, 10), 2)
+    assert (told(await lessons(archiver, 10, decisions=True)), backlog.asked) == (both(11, 20), 3)
+    assert (told(await lessons(learner, 10)), backlog.asked) == (both(11, 20), 4)
