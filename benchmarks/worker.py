@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from uuid import uuid4
 
 import uvloop
@@ -139,7 +140,6 @@ def _logged(process: ApiProcess) -> float:
 
 async def measure_jobs(found: Site, process: ApiProcess, seconds: int) -> dict[str, float]:
     """Measure the jobs alone, and all at once."""
-    settle_collector(has_worked=True)  # as a worker does
     draw = random.Random(7)
     settings = Settings(postgres_url=found.urls.postgres_url, redis_url=found.urls.redis_url)
     keys, to = Keys(settings.buckets), Connections.from_settings(settings)
@@ -169,6 +169,7 @@ def main() -> int:
     """Measure, show and save; the exit status is 2 if it cannot be measured here."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker", description=__doc__)
     parser.add_argument("--seconds", type=int, default=6, help="in which the decisions of a backlog are made")
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median of each figure is told")
     options = parser.parse_args()
     console = Console()
     try:
@@ -180,14 +181,21 @@ def main() -> int:
                 asyncio.run(wait_for_warm_starts(found))
                 measure.drain(found)
             with api(found) as process:
-                # On the loop that workers have.
-                figures = uvloop.run(measure_jobs(found, process, options.seconds))
+                # With the collector, and on the loop, that workers have.
+                settle_collector(has_worked=True)
+                rounds = [
+                    uvloop.run(measure_jobs(found, process, options.seconds)) for _ in range(options.rounds)
+                ]
     except BenchError as error:
         console.print(f"benchmarks: {error}", style="red", markup=False)
         return 2
-    for name, value in figures.items():
-        console.print(f"{name:<70}{value:>12,.2f}", highlight=False)
-    WRITTEN.write_text(json.dumps({**figures, "machine": describe()}, indent=1) + "\n")
+    measured = {name: sorted(figures[name] for figures in rounds) for name in rounds[0]}
+    for name, values in measured.items():
+        console.print(
+            f"{name:<70}{median(values):>12,.2f}  ({values[0]:,.2f} to {values[-1]:,.2f})", highlight=False
+        )
+    middle = {name: median(values) for name, values in measured.items()}
+    WRITTEN.write_text(json.dumps({**middle, "rounds": measured, "machine": describe()}, indent=1) + "\n")
     return 0
 
 

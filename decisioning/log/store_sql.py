@@ -42,7 +42,7 @@ _TOLD = ("value", "at_ms", "recorded_ms", "late", "reward", "silence_ms")
 _SAME = (*_OFFERED, *_TOLD)
 """Columns of outcomes that are named like the fields of ``Outcome``, and hold their values as they are."""
 _same_of = attrgetter(*_SAME)
-_time_of = lru_cache(maxsize=512)(to_datetime)  # a decision and its outcomes have the same
+_time_of = lru_cache(maxsize=4096)(to_datetime)  # a decision and its outcomes have the same
 OUTCOME_COLUMNS = (
     *_SAME,
     "decided_at",

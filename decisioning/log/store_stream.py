@@ -1,9 +1,11 @@
 """The log's other side: what background jobs read, fold, expire and trim."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +27,9 @@ BATCH_ENTRIES = 4096
 """About the most entries that are read at once, of all buckets: what is done with a batch must not hold up others."""
 REMEMBERED_ENTRIES = 2048
 KEPT_READS = 2
-"""Of each bucket that is far behind, for readers that are not quite as far as the first one."""
+"""Reads that are kept of each bucket, for learners that are nearly as far as the one that read."""
 KEPT_S = 1.0
-"""As long as a read may take to be folded anyway: who reads again later sees what has become of the stream."""
+"""For so long at most a read is kept, and a learner waits for the turn of another."""
 _UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, AttributeError)
 """The errors that entries of an unknown form raise when they are read."""
 
@@ -59,14 +61,14 @@ Lessons = Sequence[tuple[StreamPosition, Sequence[Outcome]]]
 
 @dataclass(frozen=True, slots=True)
 class KeptRead:
-    """A read of a bucket at ``read_s`` (monotonic), of what lies behind a position."""
+    """A read of a bucket, of what lies behind a position. ``sent_s``: when Redis was asked for it (monotonic)."""
 
-    read_s: float
+    sent_s: float
     behind: StreamPosition
     lessons: Lessons
 
     def after(self, position: StreamPosition) -> Lessons:
-        """Return the part that follows a position; nothing where the position is none of its own."""
+        """Return the part that follows a position; nothing if it is not one of this read."""
         if position == self.behind:
             return self.lessons
         places = (place for place, (at, _) in enumerate(self.lessons, 1) if at == position)
@@ -76,15 +78,16 @@ class KeptRead:
 class ParsedEntries:
     """Entries that were parsed lately, so that all who read the log in one process parse each once.
 
-    At least the last ``size`` are remembered, and at most twice as many. Of buckets whose readers are far behind, what
-    the first of several learners read is kept for the others for a moment: they need not ask Redis for it. Since that
-    costs them less, they catch up with the first one. ``turn``: whose turn it is to read a backlog, and to keep it.
+    At least the last ``size`` are remembered, and at most twice as many. While learners are behind, what one of them
+    read is also kept for the others, for a moment: they need not ask Redis for it, which costs them less, so that
+    those that are up to ``KEPT_READS`` reads behind the first one catch up with it.
     """
 
     def __init__(self, size: int = REMEMBERED_ENTRIES) -> None:
         self._size = size
-        self.turn = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._reads: dict[int, deque[KeptRead]] = {}
+        self._sent_s = 0.0
         self._young: dict[tuple[int, StreamPosition], tuple[Mapping[bytes, bytes], Parsed]] = {}
         self._old = self._young
 
@@ -102,21 +105,37 @@ class ParsedEntries:
         self._young[at] = fields, parsed
         return parsed
 
-    def keep(self, bucket: int, behind: StreamPosition, lessons: Lessons) -> None:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let one learner after the other read a backlog, so that the next one finds what was kept.
+
+        Nobody waits for longer than ``KEPT_S``: the one whose turn it is may be waiting for a Redis that is gone.
+        """
+        has_turn = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KEPT_S):
+                has_turn = await self._turn.acquire()
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
+
+    def keep(self, bucket: int, read: KeptRead) -> None:
         """Keep a read behind which there is more."""
-        reads = self._reads.setdefault(bucket, deque(maxlen=KEPT_READS))
-        reads.append(KeptRead(time.monotonic(), behind, lessons))
+        self._reads.setdefault(bucket, deque(maxlen=KEPT_READS)).append(read)
+        self._sent_s = max(self._sent_s, read.sent_s)
 
-    def forget(self, buckets: Collection[int]) -> None:
-        """Let go what is kept of buckets whose end was reached."""
-        for bucket in buckets if self._reads else ():
-            self._reads.pop(bucket, None)
-
-    def kept(self, bucket: int, behind: StreamPosition) -> Lessons:
-        """Return what was read behind a position a moment ago, as far as it is kept."""
-        since_s = time.monotonic() - KEPT_S
-        found = (read.after(behind) for read in self._reads.get(bucket, ()) if read.read_s >= since_s)
+    def kept(self, bucket: int, behind: StreamPosition, since_s: float) -> Lessons:
+        """Return what follows a position, as far as it was asked for since then, and within ``KEPT_S``, and is kept."""
+        since_s = max(since_s, time.monotonic() - KEPT_S)
+        found = (read.after(behind) for read in self._reads.get(bucket, ()) if read.sent_s >= since_s)
         return next(filter(None, found), ())
+
+    def drop_old(self) -> None:
+        """Let go what was kept once no learner is behind any more."""
+        if self._reads and time.monotonic() - self._sent_s > KEPT_S:
+            self._reads.clear()
 
 
 @dataclass(slots=True)
@@ -193,14 +212,17 @@ class LogReader:
         block_ms: int | None,
         decisions: bool,
         buckets: Collection[int] | None = None,
+        kept_since_s: float | None = None,
     ) -> Batch:
         """Up to ``count`` entries of each bucket behind ``positions`` (missing means from the start).
 
         Fewer if that were more than about ``BATCH_ENTRIES`` in all. Waits up to ``block_ms`` for something to come.
-        Without ``decisions`` only what they teach is returned, where there is a backlog as another reader of the
-        process has just read it. ``buckets``: at least one; ``None``: all.
+        Without ``decisions`` only what they teach is returned. ``buckets``: at least one; ``None``: all.
 
-        Entries that cannot be read are in ``unread``, but for those that another reader met. Raises
+        ``kept_since_s`` (monotonic): of a backlog, what a reader of this process has asked Redis for since then may be
+        returned in place of what Redis has: it may be fewer entries than there are. ``None``: Redis is always asked.
+
+        Entries that cannot be read are in ``unread``, but for those of such an earlier read. Raises
         ``RedisUnavailable``.
         """
         asked = {
@@ -208,30 +230,45 @@ class LogReader:
             for b in (range(self._keys.buckets) if buckets is None else buckets)
         }
         count = min(count, max(BATCH_ENTRIES // len(asked), 1))
-        if self._is_behind and not decisions:
-            # Those that learn read a backlog one after the other: what the first one reads, the next ones have.
-            async with self._parsed.turn:
-                batch = await self._read(asked, count, None, decisions)
+        if kept_since_s is None:
+            return await self._ask(asked, count, block_ms, decisions)
+        was_behind, self._is_behind = self._is_behind, False
+        if was_behind:
+            async with self._parsed.turn():
+                batch = await self._ask_rest(asked, count, None, kept_since_s)
         else:
-            batch = await self._read(asked, count, block_ms, decisions)
+            self._parsed.drop_old()
+            batch = await self._ask_rest(asked, count, block_ms, kept_since_s)
         self._is_behind = batch.is_full
         return batch
 
-    async def _read(
-        self, asked: dict[int, StreamPosition], count: int, block_ms: int | None, decisions: bool
+    async def _ask_rest(
+        self, asked: dict[int, StreamPosition], count: int, block_ms: int | None, since_s: float
     ) -> Batch:
-        batch = Batch()
-        for bucket in () if decisions else list(asked):
-            if kept := self._parsed.kept(bucket, asked[bucket]):
-                batch.learn(bucket, kept)
+        """Ask Redis for what is not kept, and keep that if there is more behind it."""
+        found = Batch()
+        for bucket in list(asked):
+            if kept := self._parsed.kept(bucket, asked[bucket], since_s):
+                found.learn(bucket, kept)
                 del asked[bucket]
         if not asked:
-            return batch
+            return found
+        return await self._ask(asked, count, None if found.last else block_ms, False, found)
+
+    async def _ask(
+        self,
+        asked: Mapping[int, StreamPosition],
+        count: int,
+        block_ms: int | None,
+        decisions: bool,
+        found: Batch | None = None,
+    ) -> Batch:
+        """Read from Redis. ``found``: what was kept, to which this is added, and in addition to which it is kept."""
+        batch = Batch() if found is None else found
+        sent_s = time.monotonic()
         streams = {self._keys.log(bucket): position for bucket, position in asked.items()}
         async with redis_errors():
-            reply = await read_streams(
-                self.redis, streams, count=count, block_ms=None if batch.last else block_ms
-            )
+            reply = await read_streams(self.redis, streams, count=count, block_ms=block_ms)
         for key, entries in reply:
             bucket = self._buckets[key]
             lessons = []
@@ -242,11 +279,8 @@ class LogReader:
             batch.last[bucket] = lessons[-1][0]
             if len(entries) >= count:
                 batch.is_full = True
-                behind = asked.pop(bucket)
-                if not decisions:
-                    self._parsed.keep(bucket, behind, lessons)
-        if not decisions:
-            self._parsed.forget(asked)
+                if found is not None:
+                    self._parsed.keep(bucket, KeptRead(sent_s, asked[bucket], lessons))
         return batch
 
     async def entry(self, bucket: int, position: StreamPosition) -> Mapping[bytes, bytes]:

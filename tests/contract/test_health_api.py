@@ -27,7 +27,7 @@ YEAR_S = 365 * 86_400
 @asynccontextmanager
 async def gated(shop: Nextbest) -> AsyncIterator[tuple[Instance, Gate, Gate]]:
     """An instance whose ways to Postgres and Redis can be shut."""
-    # They refuse at once then: what is only slow, on a busy machine, is not to be taken for gone.
+    # Ways that are shut refuse at once: one that is only slow, on a busy machine, must not be taken for one of them.
     async with (
         gate(shop.settings.postgres_url) as postgres,
         gate(shop.settings.redis_url) as redis,

@@ -24,6 +24,8 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 CATALOGUE = "nextbest: 1\ngroups:\n  remote:\n    name: Remote\n    goal: grow\n"
 IDLE_S = 6.0
+MANY = 24
+"""Connections, so many that both of two processes take some."""
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -49,8 +51,8 @@ def key(served: Served) -> str:
 
 
 def everywhere(served: Served, path: str, key: str, status: int) -> bool:
-    """True if many connections answer with this status: so many that both processes have taken some."""
-    return all(served.get(path, key).status_code == status for _ in range(24))
+    """True if ``MANY`` connections, hence both processes, answer with this status."""
+    return all(served.get(path, key).status_code == status for _ in range(MANY))
 
 
 def raw(served: Served, request: bytes, parts: int = 1, *, finish: bool = True) -> bytes:
@@ -180,7 +182,7 @@ def test_a_process_that_is_lost_is_replaced_by_another_that_is_forked(served: Se
 
     wait_until(is_replaced, "a process in place of the one that was lost", explain=served.printed)
     wait_until(lambda: everywhere(served, "/v1/offers", key, 200), "both processes to answer")
-    assert counted() >= were + 8, "what the lost one had counted is not lost"
+    assert counted() >= were + MANY, "what the lost one had counted is not lost"
 
 
 def test_processes_end_with_the_one_that_forked_them(served: Served, key: str) -> None:

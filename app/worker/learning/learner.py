@@ -70,6 +70,7 @@ class Learner:
         self._positions: dict[int, StreamPosition] | None = None
         self._table: ArmTable | None = None
         self._read: dict[int, StreamPosition] = {}
+        self._loaded_s = 0.0
         self._moved_s = 0.0
         self._decided_s = -math.inf
         self._generation: int | None = None
@@ -87,6 +88,8 @@ class Learner:
             if arms is None:
                 await self._rebuilder.restore_if_lost()
                 return 0.05
+            # What others have read before may be of a log that was lost: these arms may be those that were rebuilt.
+            self._loaded_s = time.monotonic()
             if arms.generation != self._generation:
                 self._linearisation = await find_linearisation(
                     self._archive, self.key, self._policy, arms.generation
@@ -104,6 +107,7 @@ class Learner:
                 block_ms=BLOCK_MS if self._shares.alone else BLOCK_AMONG_OTHERS_MS,
                 decisions=False,
                 buckets=self._own,
+                kept_since_s=self._loaded_s,
             )
             began_s = time.monotonic()
             await self._fold(batch)

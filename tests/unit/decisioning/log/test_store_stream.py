@@ -12,9 +12,11 @@ from decisioning.log import store_stream
 from decisioning.log.codec import outcome_fields, parse_entry
 from decisioning.log.store_stream import BATCH_ENTRIES, KEPT_S, Batch, LogReader, ParsedEntries
 from decisioning.model.position import StreamPosition
+from storage.errors import RedisUnavailable
 from storage.keys import Keys
 from storage.redis import make_redis, read_streams
 from tests.support.logged import ACCEPTED
+from tests.support.waiting import within
 
 AT = StreamPosition("5-0")
 
@@ -134,19 +136,21 @@ async def backlog(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         await redis.aclose()
 
 
-async def lessons(reader: LogReader, behind: int = 0, *, decisions: bool = False) -> Batch:
-    """Read what both buckets teach behind a position."""
+async def lessons(reader: LogReader, behind: int = 0, *, since_s: float | None = 0.0) -> Batch:
+    """Read what both buckets teach behind a position, as a learner does that has loaded its arms at ``since_s``."""
     positions = dict.fromkeys(range(2), StreamPosition(f"{behind}-0"))
-    return await reader.read(positions, count=AT_ONCE, block_ms=None, decisions=decisions)
+    return await reader.read(
+        positions, count=AT_ONCE, block_ms=None, decisions=since_s is None, kept_since_s=since_s
+    )
 
 
 def told(batch: Batch) -> list[tuple[int, int]]:
-    """Bucket and position of each outcome, in order."""
+    """Return bucket and position of each outcome, in order."""
     return sorted((outcome.bucket, outcome.position.at_ms) for outcome in batch.outcomes)
 
 
 def both(first: int, last: int) -> list[tuple[int, int]]:
-    """The same of all outcomes between these positions."""
+    """Return what is told by the entries of both buckets from position ``first`` to ``last``."""
     return [(bucket, number) for bucket in range(2) for number in range(first, last + 1)]
 
 
@@ -157,7 +161,7 @@ async def test_learners_that_are_behind_ask_redis_once(backlog: Backlog) -> None
     assert (told(ahead), ahead.is_full, backlog.asked) == (both(1, 10), True, 1)
     behind = await lessons(second)
     assert (told(behind), behind.last, behind.is_full, backlog.asked) == (both(1, 10), ahead.last, True, 1)
-    # At once from here on: one reads, and the other waits for that.
+    # Both ask at once from here on: one reads, and the other waits for that.
     pair = await asyncio.gather(lessons(first, 10), lessons(second, 10))
     assert ([told(batch) for batch in pair], backlog.asked) == ([both(11, 20)] * 2, 2)
 
@@ -168,51 +172,104 @@ async def test_a_learner_that_is_elsewhere_gets_the_rest_of_what_was_read(backlo
     other = backlog.reader()
     batch = await lessons(other, 7)
     assert (told(batch), batch.is_full, backlog.asked) == (both(8, 10), True, 1)
-    # Behind the last one that was read nothing is known, and so it is at a position that was none.
+    # Nothing was kept of what lies behind the last entry of a read.
     assert (told(await lessons(other, 10)), backlog.asked) == (both(11, 20), 2)
     assert (told(await lessons(other, 20)), backlog.asked) == (both(21, 30), 3)
-    mine = dict.fromkeys(range(2), StreamPosition("5-1"))
-    batch = await other.read(mine, count=3, block_ms=None, decisions=False)
+    # Nor is it known what lies behind a position that no entry has.
+    between = dict.fromkeys(range(2), StreamPosition("5-1"))
+    batch = await other.read(between, count=3, block_ms=None, decisions=False, kept_since_s=0.0)
     assert (told(batch), backlog.asked) == (both(6, 8), 4)
 
 
 async def test_buckets_that_were_not_read_are_asked_for(backlog: Backlog) -> None:
     await backlog.tell(*range(1, 21))
-    await backlog.reader().read({}, count=AT_ONCE, block_ms=None, decisions=False, buckets=[1])
+    await backlog.reader().read(
+        {}, count=AT_ONCE, block_ms=None, decisions=False, buckets=[1], kept_since_s=0.0
+    )
     batch = await lessons(backlog.reader())
     assert (told(batch), backlog.asked) == (both(1, 10), 2)
     assert {bucket: position.at_ms for bucket, position in batch.last.items()} == {0: 10, 1: 10}
 
 
-async def test_nothing_is_kept_of_a_backlog_that_is_over(backlog: Backlog) -> None:
-    await backlog.tell(*range(1, 16))
-    first, second = backlog.reader(), backlog.reader()
-    await lessons(first)
-    batch = await lessons(first, 10)
-    assert (told(batch), batch.is_full, backlog.asked) == (both(11, 15), False, 2)
-    assert (told(await lessons(second)), backlog.asked) == (both(1, 10), 3)
-    # Also where the end is that of a read.
-    assert (told(await lessons(second, 15)), backlog.asked) == ([], 4)
-    assert (told(await lessons(first)), backlog.asked) == (both(1, 10), 5)
+async def test_a_kept_read_moves_over_what_teaches_nothing(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 7))
+    for bucket in range(2):
+        for number, kind in ((7, "start"), (8, "unknown"), (9, "start"), (10, "start")):
+            await backlog.redis.xadd(backlog.keys.log(bucket), {"t": kind}, id=f"{number}-0")
+    first, second = await lessons(backlog.reader()), await lessons(backlog.reader())
+    assert (told(second), second.last, backlog.asked) == (both(1, 6), first.last, 1)
+    # Also where that is all that is left of it.
+    batch = await lessons(backlog.reader(), 8)
+    assert (told(batch), batch.last, backlog.asked) == ([], first.last, 1)
 
 
-async def test_what_was_read_long_ago_is_read_again(
+async def test_nothing_is_kept_where_nobody_is_behind(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 10))
+    for asked in (1, 2):
+        batch = await lessons(backlog.reader())
+        assert (told(batch), batch.is_full, backlog.asked) == (both(1, 9), False, asked)
+
+
+def pass_by(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let time pass, for all but the event loop, which has its own clock."""
+    now_s = time.monotonic() + seconds
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+
+
+async def test_what_was_read_long_ago_is_read_again_and_let_go(
     backlog: Backlog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backlog.tell(*range(1, 11), offer_id="lost")
     await lessons(backlog.reader())
     await backlog.redis.flushdb()
-    await backlog.tell(*range(1, 11), offer_id="new")
-    now_s = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now_s + KEPT_S + 0.1)
+    await backlog.tell(*range(1, 10), offer_id="new")
+    assert len(backlog.parsed.kept(0, StreamPosition("0-0"), 0.0)) == AT_ONCE
+    pass_by(monkeypatch, KEPT_S + 0.1)
+    assert backlog.parsed.kept(0, StreamPosition("0-0"), 0.0) == ()
     batch = await lessons(backlog.reader())
+    assert ({outcome.offer_id for outcome in batch.outcomes}, backlog.asked) == ({"new"}, 2)
+    pass_by(monkeypatch, -KEPT_S)
+    assert backlog.parsed.kept(0, StreamPosition("0-0"), 0.0) == ()
+
+
+async def test_what_was_read_before_arms_were_rebuilt_is_not_learned_into_them(backlog: Backlog) -> None:
+    await backlog.tell(*range(1, 11), offer_id="lost")
+    await lessons(backlog.reader())
+    await backlog.redis.flushdb()
+    await backlog.tell(*range(1, 11), offer_id="new")
+    batch = await lessons(backlog.reader(), since_s=time.monotonic())
     assert ({outcome.offer_id for outcome in batch.outcomes}, backlog.asked) == ({"new"}, 2)
 
 
-async def test_who_archives_reads_the_log_itself(backlog: Backlog) -> None:
+async def test_who_does_not_ask_for_what_was_kept_reads_the_log_itself(backlog: Backlog) -> None:
     await backlog.tell(*range(1, 21))
     archiver, learner = backlog.reader(), backlog.reader()
     await lessons(learner)
-    assert (told(await lessons(archiver, decisions=True)), backlog.asked) == (both(1, 10), 2)
-    assert (told(await lessons(archiver, 10, decisions=True)), backlog.asked) == (both(11, 20), 3)
+    assert (told(await lessons(archiver, since_s=None)), backlog.asked) == (both(1, 10), 2)
+    assert (told(await lessons(archiver, 10, since_s=None)), backlog.asked) == (both(11, 20), 3)
     assert (told(await lessons(learner, 10)), backlog.asked) == (both(11, 20), 4)
+
+
+async def test_nobody_waits_long_for_the_turn_of_another(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_stream, "KEPT_S", 0.05)
+    await backlog.tell(*range(1, 31))
+    readers = [backlog.reader() for _ in range(3)]
+    for reader in readers:
+        await lessons(reader)
+    async with backlog.parsed.turn():  # by one whose Redis does not answer
+        waiting = [asyncio.create_task(lessons(reader, 10)) for reader in readers]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        waiting[0].cancel()
+        assert told(await within(waiting[1], "one that waits")) == both(11, 20)
+        assert told(await within(waiting[2], "another one")) == both(11, 20)
+    assert waiting[0].cancelled()
+    # It is free again, also after one that failed.
+    with pytest.raises(RedisUnavailable):
+        async with backlog.parsed.turn():
+            raise RedisUnavailable("it is gone")
+    monkeypatch.setattr(store_stream, "KEPT_S", 60.0)
+    async with asyncio.timeout(30), backlog.parsed.turn():
+        pass
