@@ -220,7 +220,8 @@ class LogReader:
         Without ``decisions`` only what they teach is returned. ``buckets``: at least one; ``None``: all.
 
         ``kept_since_s`` (monotonic): of a backlog, what a reader of this process has asked Redis for since then may be
-        returned in place of what Redis has: it may be fewer entries than there are. ``None``: Redis is always asked.
+        returned in place of what Redis has, without decisions: it may be fewer entries than there are. ``None``: Redis
+        is always asked.
 
         Entries that cannot be read are in ``unread``, but for those of such an earlier read. Raises
         ``RedisUnavailable``.
