@@ -2,7 +2,7 @@
 
 Decisions among 200 offers, three each, and an outcome of each offer are logged while no worker runs. In this process
 they are then learned by one policy, learned by another, and archived, one after the other; and another backlog by all
-at once, as in a worker, where what the jobs share is parsed once.
+at once, as in a worker, where they share what they read.
 
 Each decision, and each outcome that was told, is a record of the log. A decision is more rows of the archive: one of
 its own, and one for each offer, which was shown.
